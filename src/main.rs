@@ -1,0 +1,2 @@
+//! The `peerloom` command.
+fn main() {}
