@@ -1,1 +1,25 @@
-//! Placeholder until the first engine lands.
+//! Peerloom's protocol engines, without sockets, clocks or tasks.
+//!
+//! # Map
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`engine`] | the contract every engine keeps: inputs, outputs, deadlines |
+//! | [`id`] | paths, stream and channel ids, roles |
+//! | [`config`] | settings of each layer |
+//! | [`error`] | errors shared by layers |
+//! | [`candidate`] | ICE candidates and credentials as text |
+//! | [`certificate`] | P-256 certificates, fingerprints, proofs of possession |
+//!
+//! # Invariants
+//!
+//! * Time and chance are arguments: nothing here reads a clock.
+//! * Nothing a remote peer sends causes a panic or unbounded memory.
+//! * No tokio, actix, quinn, libp2p or sled below this crate.
+
+pub mod candidate;
+pub mod certificate;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod id;

@@ -1,0 +1,147 @@
+//! Settings of each layer. Every default names its origin.
+
+use std::time::Duration;
+
+/// Settings of [``ice::Agent``].
+#[derive(Clone, Debug)]
+pub struct IceConfig {
+    /// First pause between two rounds of connectivity checks. 10 ms: a local network answers in
+    /// less, so that both ends connect within one or two rounds. Each pause is 1.5 times the one
+    /// before, up to `check_interval_max`, which keeps the average below RFC 8445 §14.2's
+    /// 50 ms per check for all but the first handful.
+    pub check_interval_min: Duration,
+    /// Longest pause between two rounds of checks. 200 ms: the engine's own default.
+    pub check_interval_max: Duration,
+    /// Pause between two consent checks on the selected pair. 2 s: the engine's default; RFC 7675
+    /// §5.1 asks for 4–6 s at least once, more often is allowed.
+    pub consent_interval: Duration,
+    /// Silence after which the state becomes `Disconnected`. 5 s: what browsers do.
+    pub disconnected_after: Duration,
+    /// Silence after which consent has expired and the state becomes `Failed`. 30 s: RFC 7675 §5.1.
+    pub failed_after: Duration,
+    /// How long checks may run without any success before the state becomes `Failed`. 30 s:
+    /// long enough for candidates that trickle in late (RFC 8838 §8 leaves it to the agent).
+    pub checking_for: Duration,
+    /// How long a server- or peer-reflexive pair waits for a better one before it is nominated. Guess:
+    /// one round trip on a continent; the engine's 500–1000 ms make every such setup that slow.
+    pub reflexive_patience: Duration,
+    /// How long a relayed pair waits for a better one. Guess: two round trips.
+    pub relay_patience: Duration,
+}
+
+impl Default for IceConfig {
+    fn default() -> Self {
+        Self {
+            check_interval_min: Duration::from_millis(10),
+            check_interval_max: Duration::from_millis(200),
+            consent_interval: Duration::from_secs(2),
+            disconnected_after: Duration::from_secs(5),
+            failed_after: Duration::from_secs(30),
+            checking_for: Duration::from_secs(30),
+            reflexive_patience: Duration::from_millis(50),
+            relay_patience: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Which DTLS versions may be negotiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DtlsVersions {
+    /// Offer 1.3 (RFC 9147) and fall back to 1.2 (RFC 6347).
+    #[default]
+    Auto,
+    /// Only 1.2.
+    Only12,
+    /// Only 1.3.
+    Only13,
+}
+
+/// Settings of `dtls::Transport`.
+#[derive(Clone, Debug)]
+pub struct DtlsConfig {
+    /// Versions to negotiate.
+    pub versions: DtlsVersions,
+    /// Largest DTLS datagram of a handshake flight. 1200: fits every path WebRTC runs on
+    /// (1280-byte IPv6 minimum less headers).
+    pub mtu: usize,
+    /// First retransmission of a handshake flight. 100 ms: RFC 9147 §5.8.2 recommends 1 s and allows
+    /// less where a shorter round trip is known, as ICE has measured it.
+    pub flight_rto: Duration,
+    /// How long the whole handshake may take. 30 s: as ICE.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for DtlsConfig {
+    fn default() -> Self {
+        Self {
+            versions: DtlsVersions::Auto,
+            mtu: 1200,
+            flight_rto: Duration::from_millis(100),
+            handshake_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Settings of `sctp::Association`.
+#[derive(Clone, Debug)]
+pub struct SctpConfig {
+    /// The port in both directions unless the remote description says otherwise. RFC 8841 §5.1.
+    pub local_port: u16,
+    /// The peer's port, from `a=sctp-port`.
+    pub remote_port: u16,
+    /// Bytes the peer may have in flight or unread here. 4 MiB: below that the packaged engine
+    /// stalls, since it sends no window update when the application reads. Costs this much memory
+    /// per connection whose consumer has stopped.
+    pub receive_window: u32,
+    /// Bytes accepted from all channels but not yet acknowledged. 4 MiB: as the window.
+    pub send_buffer: usize,
+    /// Longest message in either direction inside the engine. Longer ones are chunked above it.
+    pub max_message_size: u32,
+    /// Streams in each direction. 1024: costs nothing until used; Chromium offers as many.
+    pub streams: u16,
+}
+
+impl Default for SctpConfig {
+    fn default() -> Self {
+        Self {
+            local_port: 5000,
+            remote_port: 5000,
+            receive_window: 4 * 1024 * 1024,
+            send_buffer: 4 * 1024 * 1024,
+            max_message_size: 256 * 1024,
+            streams: 1024,
+        }
+    }
+}
+
+/// Settings of `channel::Channels`.
+#[derive(Clone, Debug)]
+pub struct ChannelConfig {
+    /// The peer's `a=max-message-size` (RFC 8841 §6); 0 there means "any", given here as `None`.
+    pub remote_max_message_size: Option<u32>,
+    /// Longest message we take, announced in our own description. 256 KiB: Chromium's.
+    pub local_max_message_size: u32,
+    /// Both ends are Peerloom: longer messages are sent in chunks.
+    pub peerloom_peer: bool,
+    /// Longest message that is put together from chunks, in either direction. 16 MiB: guess; the
+    /// cost is this much memory per channel that is receiving one.
+    pub max_chunked_message: usize,
+    /// Memory for half-received chunked messages over all channels of the connection. 32 MiB: two
+    /// of the longest.
+    pub max_reassembly: usize,
+    /// Channels of one connection. 1024: the streams SCTP asks for.
+    pub max_channels: usize,
+}
+
+impl Default for ChannelConfig {
+    fn default() -> Self {
+        Self {
+            remote_max_message_size: Some(64 * 1024),
+            local_max_message_size: 256 * 1024,
+            peerloom_peer: false,
+            max_chunked_message: 16 * 1024 * 1024,
+            max_reassembly: 32 * 1024 * 1024,
+            max_channels: 1024,
+        }
+    }
+}
