@@ -1,1 +1,19 @@
-//! Placeholder until the first engine lands.
+//! Peerloom's sockets, and nothing but sockets: one shared UDP port per address
+//! family with GSO and GRO batches ([`udp`]), and the one place where time is
+//! read ([`clock`]).
+//!
+//! Protocol decisions live in `peerloom-transports-proto`; this crate moves
+//! bytes. It knows no actors: whoever owns a connection registers an
+//! [`udp::Inlet`] for it and gets batches.
+//!
+//! ```text
+//!  socket ──recvmmsg + GRO──▶ receive loop ──▶ routes ──▶ Inlet of a connection
+//!    ▲                        (one per socket)  STUN: ufrag, else 5-tuple
+//!    │                                          rest: 5-tuple and first byte
+//!    └───────sendmsg + GSO──── Sender, straight from the connection's thread
+//! ```
+
+pub mod clock;
+pub mod udp;
+
+pub use peerloom_transports_proto as proto;

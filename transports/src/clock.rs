@@ -1,0 +1,11 @@
+//! Reads time. Engines take `now` as an argument; it comes from here.
+
+use std::time::Instant;
+
+/// The current instant of the surrounding runtime's clock.
+///
+/// Goes through tokio so that a shell test on a paused clock sees the paused
+/// time; outside such a test this is [`Instant::now`].
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,70 @@
+//! The sockets of one node.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::demux::Routes;
+use super::faults::Faults;
+use super::socket::Socket;
+
+/// An address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot bind UDP {addr}: {source}")]
+pub struct BindError {
+    /// The address asked for.
+    pub addr: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A node's UDP sockets and the routes of the connections on them.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    sockets: Arc<[Socket]>,
+    routes: Routes,
+    faults: Arc<Faults>,
+}
+
+impl Endpoint {
+    /// Binds every address, within the current tokio runtime, whose driver then
+    /// serves the sockets. Run [`receive`](super::receive) for each afterwards.
+    pub fn bind(addrs: &[SocketAddr]) -> Result<Endpoint, BindError> {
+        let faults = Arc::new(Faults::default());
+        let bind = |addr: &SocketAddr| {
+            Socket::bind(*addr, faults.clone()).map_err(|source| BindError { addr: *addr, source })
+        };
+        let sockets = addrs.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        Ok(Endpoint { sockets: sockets.into(), routes: Routes::default(), faults })
+    }
+
+    /// An ephemeral socket beside the shared one bound to `beside`, for a connection
+    /// whose 5-tuple on the shared one is taken. Bound within the current runtime.
+    pub fn bind_extra(&self, beside: SocketAddr) -> Result<Socket, BindError> {
+        let addr = SocketAddr::new(beside.ip(), 0);
+        Socket::bind(addr, self.faults.clone()).map_err(|source| BindError { addr, source })
+    }
+
+    /// The shared sockets.
+    pub fn sockets(&self) -> &[Socket] {
+        &self.sockets
+    }
+
+    /// The routes of the connections here.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// From this instant drops everything in and out, or stops doing so.
+    #[cfg(feature = "chaos")]
+    pub fn silence(&self, silent: bool) {
+        self.faults.set_silent(silent);
+    }
+
+    /// Loses a share of what is sent from now on.
+    #[cfg(feature = "chaos")]
+    pub fn impair(&self, impairment: super::Impairment) {
+        self.faults.impair(impairment);
+    }
+}

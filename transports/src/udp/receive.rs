@@ -1,0 +1,185 @@
+//! The receive loop: one per socket, one batch per connection and wake-up.
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use peerloom_transports_proto::Path;
+use quinn_udp::RecvMeta;
+
+use super::buffer::{BUFFER_BYTES, Buffer, Datagrams, Pool, Run};
+use super::classify::{PacketClass, stun_local_ufrag};
+use super::demux::{Route, Routes, Table};
+use super::socket::Socket;
+
+/// Buffers per system call, each a whole GRO batch: 512 datagrams at best.
+const BUFFERS_PER_CALL: usize = 8;
+
+/// System calls per wake-up; then batches are handed over and others may run.
+const CALLS_PER_TURN: usize = 4;
+
+/// Receives on `socket` until it fails, and hands what arrives to the inlets of
+/// `routes`. Never returns otherwise; drop or abort it to stop.
+pub async fn receive(socket: Socket, routes: Routes) -> io::Result<()> {
+    let mut turn = Turn::new(socket, routes);
+    loop {
+        turn.socket.readable().await?;
+        turn.run()?;
+        // Actors on this thread come first again.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Which inlet of a route a run goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Stun,
+    Records,
+}
+
+struct Parcel {
+    route: Arc<Route>,
+    lane: Lane,
+    batch: Datagrams,
+}
+
+struct Turn {
+    socket: Socket,
+    routes: Routes,
+    version: u64,
+    table: Arc<Table>,
+    pool: Pool,
+    meta: [RecvMeta; BUFFERS_PER_CALL],
+    parcels: Vec<Parcel>,
+}
+
+impl Turn {
+    fn new(socket: Socket, routes: Routes) -> Turn {
+        let (version, table) = routes.snapshot();
+        Turn {
+            socket,
+            routes,
+            version,
+            table,
+            pool: Pool::default(),
+            meta: [RecvMeta::default(); BUFFERS_PER_CALL],
+            parcels: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        for _ in 0..CALLS_PER_TURN {
+            if self.call()? < BUFFERS_PER_CALL {
+                break;
+            }
+        }
+        for parcel in self.parcels.drain(..) {
+            parcel.deliver();
+        }
+        Ok(())
+    }
+
+    /// One system call; how many buffers it filled.
+    fn call(&mut self) -> io::Result<usize> {
+        let mut buffers: [Buffer; BUFFERS_PER_CALL] = std::array::from_fn(|_| self.pool.take());
+        let filled = {
+            let mut slices = buffers.each_mut().map(|buffer| {
+                // `Pool::take` yields buffers nobody shares.
+                IoSliceMut::new(Arc::get_mut(buffer).unwrap_or_default())
+            });
+            self.socket.try_receive(&mut slices, &mut self.meta)?
+        };
+        self.renew_table();
+        for (index, buffer) in buffers.into_iter().enumerate() {
+            if index < filled && !self.socket.silent() {
+                self.sort(self.meta[index], &buffer);
+            }
+            self.pool.give(buffer);
+        }
+        Ok(filled)
+    }
+
+    fn renew_table(&mut self) {
+        if self.routes.version() != self.version {
+            (self.version, self.table) = self.routes.snapshot();
+        }
+    }
+
+    /// Cuts one filled buffer into runs of datagrams with the same destination.
+    fn sort(&mut self, meta: RecvMeta, buffer: &Buffer) {
+        let len = meta.len.min(BUFFER_BYTES);
+        let stride = meta.stride.clamp(1, BUFFER_BYTES);
+        let path = self.path(&meta);
+        let mut start = 0;
+        while start < len {
+            let first = &buffer[start..(start + stride).min(len)];
+            let class = PacketClass::of(first);
+            let mut end = (start + stride).min(len);
+            // STUN goes one by one: each may carry another username.
+            while class != PacketClass::Stun && end < len && PacketClass::of(&buffer[end..len]) == class {
+                end = (end + stride).min(len);
+            }
+            if let Some((route, lane)) = self.route(class, first, &path) {
+                let run = Run::new(path, buffer.clone(), start..end, stride);
+                self.parcel(route, lane, run);
+            }
+            start = end;
+        }
+    }
+
+    fn path(&self, meta: &RecvMeta) -> Path {
+        let bound = self.socket.local_addr();
+        let ip = match meta.dst_ip {
+            Some(ip) if bound.ip().is_unspecified() => ip,
+            _ => bound.ip(),
+        };
+        Path { local: SocketAddr::new(ip, bound.port()), remote: meta.addr }
+    }
+
+    fn route(&self, class: PacketClass, first: &[u8], path: &Path) -> Option<(Arc<Route>, Lane)> {
+        let by_path = || self.table.by_path(path);
+        match class {
+            PacketClass::Stun => {
+                let by_ufrag = stun_local_ufrag(first).and_then(|ufrag| self.table.by_ufrag(ufrag));
+                by_ufrag.or_else(by_path).map(|route| (route.clone(), Lane::Stun))
+            }
+            PacketClass::Dtls => by_path().map(|route| (route.clone(), Lane::Records)),
+            PacketClass::Zrtp
+            | PacketClass::TurnChannelOrQuic
+            | PacketClass::Quic
+            | PacketClass::Media
+            | PacketClass::Unknown => {
+                if let Some(route) = by_path() {
+                    route.unclaimed.fetch_add(1, Ordering::Relaxed);
+                }
+                None
+            }
+        }
+    }
+
+    fn parcel(&mut self, route: Arc<Route>, lane: Lane, run: Run) {
+        let same = |parcel: &&mut Parcel| parcel.lane == lane && parcel.route.id() == route.id();
+        match self.parcels.iter_mut().rev().find(same) {
+            Some(parcel) => parcel.batch.push(run),
+            None => {
+                let mut batch = Datagrams::default();
+                batch.push(run);
+                self.parcels.push(Parcel { route, lane, batch });
+            }
+        }
+    }
+}
+
+impl Parcel {
+    fn deliver(self) {
+        let count = self.batch.len() as u64;
+        let inlet = match self.lane {
+            Lane::Stun => &self.route.stun,
+            Lane::Records => &self.route.records,
+        };
+        if !inlet(self.batch) {
+            self.route.overflowed.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+}
