@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use peerloom_transports_proto::Path;
+use peerloom_transports_proto::id::Path;
 
 /// Bytes of one receive buffer: a whole GRO batch (64 datagrams, at most 64 KiB).
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;

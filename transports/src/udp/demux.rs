@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use peerloom_transports_proto::Path;
+use peerloom_transports_proto::id::Path;
 
 use super::buffer::Datagrams;
 

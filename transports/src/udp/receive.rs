@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use peerloom_transports_proto::Path;
+use peerloom_transports_proto::id::Path;
 use quinn_udp::RecvMeta;
 
 use super::buffer::{BUFFER_BYTES, Buffer, Datagrams, Pool, Run};

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use peerloom_transports_proto::Transmit;
+use peerloom_transports_proto::engine::Transmit;
 
 use super::socket::{Blocked, Socket};
 
