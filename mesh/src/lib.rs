@@ -1,1 +1,5 @@
-//! Placeholder until the first engine lands.
+//! Peerloom's mesh.
+
+mod store;
+
+pub use store::{Data, KnownIdentity, RememberedPeer, StoreError};
