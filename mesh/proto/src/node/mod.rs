@@ -1,0 +1,3 @@
+//! The composed node.
+
+pub mod io;
