@@ -16,6 +16,8 @@ mod driver;
 mod hop;
 mod names;
 mod swarm;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;

@@ -93,10 +93,8 @@ fn transport(
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
         .boxed();
-    Ok(OrTransport::new(quic, OrTransport::new(tcp, memory))
-        .map(|either, _| either.into_inner())
-        .map(|either, _| either)
-        .boxed())
+    let streams = OrTransport::new(tcp, memory).map(|either, _| either.into_inner()).boxed();
+    Ok(OrTransport::new(quic, streams).map(|either, _| either.into_inner()).boxed())
 }
 
 fn behaviour(keys: &Keypair, config: &Config) -> Result<Behaviour, GossipError> {
