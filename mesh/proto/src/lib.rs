@@ -5,8 +5,15 @@
 //! [`Node`] composes the parts and is all that a shell needs: feed it
 //! [`Input`]s, carry out its [`Output`]s, call it again at its deadline.
 
+pub mod envelope;
 pub mod id;
+pub mod limit;
 pub mod node;
+pub mod obituary;
+pub mod presence;
+pub mod replay;
+pub mod roster;
+pub mod seal;
 pub mod ticket;
 pub mod time;
 pub mod wire;

@@ -1,0 +1,207 @@
+//! Remembering what was seen, in bounded memory.
+//!
+//! [`SeenCache`] answers "have I seen this id lately?" with two rotating
+//! sets. [`Window`] answers "is this number new?" exactly and for ever, for
+//! one numbered stream (RFC 4303, appendix A2).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Ids seen lately: two generations, of which the older is dropped when the
+/// younger is full or old enough. An id is remembered for at least `period`
+/// unless more than `capacity` ids arrive meanwhile, and never longer than
+/// twice that.
+#[derive(Debug)]
+pub struct SeenCache<K, V = ()> {
+    young: BTreeMap<K, V>,
+    old: BTreeMap<K, V>,
+    rotated: Instant,
+    period: Duration,
+    capacity: usize,
+}
+
+impl<K: Ord, V> SeenCache<K, V> {
+    /// A cache of at most `2 * capacity` ids.
+    pub fn new(period: Duration, capacity: usize, now: Instant) -> Self {
+        SeenCache { young: BTreeMap::new(), old: BTreeMap::new(), rotated: now, period, capacity }
+    }
+
+    /// Remembers `key`; false when it was known (the first value is kept).
+    pub fn insert(&mut self, key: K, value: V, now: Instant) -> bool {
+        self.rotate(now);
+        if self.get(&key).is_some() {
+            return false;
+        }
+        if self.young.len() >= self.capacity {
+            self.turn(now);
+        }
+        self.young.insert(key, value);
+        true
+    }
+
+    /// What was remembered with `key`.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    /// Whether `key` is remembered.
+    pub fn contains(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Ids remembered now.
+    pub fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn rotate(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.rotated) >= self.period * 2 {
+            self.old.clear();
+            self.turn(now);
+        } else if now.saturating_duration_since(self.rotated) >= self.period {
+            self.turn(now);
+        }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        self.old = std::mem::take(&mut self.young);
+        self.rotated = now;
+    }
+}
+
+/// Width of a [`Window`]: numbers may arrive this far out of order. Wide
+/// enough for a burst that takes several paths through a mesh.
+pub const WINDOW: u64 = 1024;
+const WORDS: usize = (WINDOW / 64) as usize;
+
+/// The numbers of one stream that have been seen: everything at or below
+/// `top - WINDOW` counts as seen.
+#[derive(Clone, Debug)]
+pub struct Window {
+    top: Option<u64>,
+    bits: [u64; WORDS],
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window { top: None, bits: [0; WORDS] }
+    }
+}
+
+impl Window {
+    /// Whether `n` has been seen, or is too old to tell.
+    pub fn contains(&self, n: u64) -> bool {
+        match self.top {
+            None => false,
+            Some(top) if n > top => false,
+            Some(top) if top - n >= WINDOW => true,
+            Some(_) => self.bit(n),
+        }
+    }
+
+    /// Marks `n` as seen; false when it was, or is too old to tell.
+    pub fn insert(&mut self, n: u64) -> bool {
+        if self.contains(n) {
+            return false;
+        }
+        self.advance(n);
+        let (word, mask) = position(n);
+        if let Some(word) = self.bits.get_mut(word) {
+            *word |= mask;
+        }
+        true
+    }
+
+    fn bit(&self, n: u64) -> bool {
+        let (word, mask) = position(n);
+        self.bits.get(word).is_some_and(|word| word & mask != 0)
+    }
+
+    /// Makes `n` the top if it is higher, forgetting what falls out.
+    fn advance(&mut self, n: u64) {
+        let Some(top) = self.top else {
+            self.top = Some(n);
+            return;
+        };
+        if n <= top {
+            return;
+        }
+        if n - top >= WINDOW {
+            self.bits = [0; WORDS];
+        } else {
+            for between in top + 1..=n {
+                let (word, mask) = position(between);
+                if let Some(word) = self.bits.get_mut(word) {
+                    *word &= !mask;
+                }
+            }
+        }
+        self.top = Some(n);
+    }
+}
+
+fn position(n: u64) -> (usize, u64) {
+    ((n / 64 % WORDS as u64) as usize, 1 << (n % 64))
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ids_are_remembered_for_a_period_and_then_forgotten() {
+        let start = Instant::now();
+        let mut seen = SeenCache::new(Duration::from_secs(10), 100, start);
+        assert!(seen.insert(1, (), start));
+        assert!(!seen.insert(1, (), start + Duration::from_secs(9)));
+        assert!(!seen.insert(1, (), start + Duration::from_secs(15)));
+        assert!(seen.insert(1, (), start + Duration::from_secs(31)));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let start = Instant::now();
+        let mut seen = SeenCache::new(Duration::from_secs(10), 50, start);
+        for id in 0..10_000u32 {
+            assert!(seen.insert(id, (), start));
+            assert!(seen.len() <= 100);
+            assert!(!seen.insert(id.saturating_sub(40), (), start));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_lets_every_number_through_at_most_once(
+            numbers in proptest::collection::vec(0u64..3000, 0..2000)
+        ) {
+            let (mut window, mut seen, mut top) = (Window::default(), BTreeSet::new(), 0);
+            for n in numbers {
+                let fresh = window.insert(n);
+                if fresh {
+                    prop_assert!(seen.insert(n), "{} twice", n);
+                } else {
+                    prop_assert!(seen.contains(&n) || top - n >= WINDOW, "{} lost", n);
+                }
+                top = top.max(n);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_takes_the_largest_numbers() {
+        let mut window = Window::default();
+        assert!(window.insert(0));
+        assert!(window.insert(u64::MAX));
+        assert!(!window.insert(u64::MAX));
+        assert!(!window.insert(0));
+        assert!(window.insert(u64::MAX - 1));
+    }
+}

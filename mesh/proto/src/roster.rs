@@ -1,0 +1,372 @@
+//! Who is in the mesh, as far as this node knows.
+//!
+//! For each peer the newest presence counts ([`Seq`] order). A leave or an
+//! unrefuted obituary of a number digs a *grave* that keeps older presences
+//! from coming back: whoever still spreads one is sent the record in the
+//! grave. What a roster ends up as depends on the set of records it saw, not
+//! on their order (property-tested below).
+//!
+//! Bounds: [`MAX_MEMBERS`] members, as many graves, [`MAX_ACCUSERS`] accusers
+//! for each suspect. A full roster takes no newcomers until somebody leaves.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::id::{MeshTag, PeerId, RoomId, Seq};
+use crate::obituary::{MAX_ACCUSERS, Obituary, grace};
+use crate::presence::{MAX_CLOCK_SKEW_MS, Presence, Record};
+use crate::time::Time;
+use crate::wire::{SignedBytes, WireError};
+
+/// Members a roster holds.
+pub const MAX_MEMBERS: usize = 4096;
+/// Longest time a presence may ask to hold.
+pub const MAX_TTL: Duration = Duration::from_secs(600);
+/// How long a grave keeps old presences away: longer than any of them holds.
+const GRAVE: Duration = Duration::from_secs(2 * 600);
+
+/// One member.
+#[derive(Debug)]
+pub struct Member {
+    /// What it says about itself.
+    pub presence: Presence,
+    /// The same, as signed, to be passed on.
+    pub signed: SignedBytes,
+    expires: Instant,
+    suspicion: Option<Suspicion>,
+}
+
+impl Member {
+    /// Whether somebody says it is dead and it has not objected yet.
+    pub fn is_suspected(&self) -> bool {
+        self.suspicion.is_some()
+    }
+}
+
+#[derive(Debug)]
+struct Suspicion {
+    since: Instant,
+    seq: Seq,
+    accusers: BTreeSet<PeerId>,
+    record: SignedBytes,
+}
+
+impl Suspicion {
+    fn ends(&self) -> Instant {
+        self.since + grace(self.accusers.len())
+    }
+}
+
+#[derive(Debug)]
+struct Grave {
+    seq: Seq,
+    until: Instant,
+    record: Option<SignedBytes>,
+}
+
+/// What a record meant to a roster.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// New: pass it on. `first` when the peer was not known alive before.
+    News {
+        /// Whom the record is about.
+        subject: PeerId,
+        /// Whether it made somebody appear.
+        first: bool,
+    },
+    /// Known already, or superseded.
+    Old,
+    /// The peer it speaks of is known dead or gone: answer with this record.
+    Buried(SignedBytes),
+    /// It speaks of this node: a presence of an earlier life, or an obituary.
+    /// This node's next presence must have a higher number than this.
+    AboutMe(Seq),
+}
+
+/// Why a record was not applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Malformed or badly signed.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Of another mesh.
+    #[error("record of another mesh")]
+    OtherMesh,
+    /// Signed too long ago, or in the future.
+    #[error("record is {0} ms old by this node's clock")]
+    Stale(i64),
+    /// The accuser is not a known member.
+    #[error("obituary by a stranger")]
+    Stranger,
+    /// No space for another member.
+    #[error("roster is full")]
+    Full,
+}
+
+/// A change of the roster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RosterEvent {
+    /// A member appeared. `was` is empty.
+    Joined(PeerId),
+    /// A member's presence changed; the rooms it was in before.
+    Updated {
+        /// Who.
+        peer: PeerId,
+        /// Its rooms before this presence.
+        was: Vec<RoomId>,
+    },
+    /// A member is suspected to be dead.
+    Suspected(PeerId),
+    /// A suspect objected.
+    Refuted(PeerId),
+    /// A member left.
+    Left {
+        /// Who.
+        peer: PeerId,
+        /// Its rooms until now.
+        was: Vec<RoomId>,
+    },
+    /// A member is dead, or has not been heard of for its time to live.
+    Died {
+        /// Who.
+        peer: PeerId,
+        /// Its rooms until now.
+        was: Vec<RoomId>,
+    },
+}
+
+/// Presence records by peer. See the module documentation.
+#[derive(Debug)]
+pub struct Roster {
+    me: PeerId,
+    mesh: MeshTag,
+    members: BTreeMap<PeerId, Member>,
+    graves: BTreeMap<PeerId, Grave>,
+    events: VecDeque<RosterEvent>,
+}
+
+impl Roster {
+    /// An empty roster of `mesh`, seen by `me` (who is not in it).
+    pub fn new(me: PeerId, mesh: MeshTag) -> Self {
+        Roster { me, mesh, members: BTreeMap::new(), graves: BTreeMap::new(), events: VecDeque::new() }
+    }
+
+    /// A member, alive or suspected.
+    pub fn get(&self, peer: &PeerId) -> Option<&Member> {
+        self.members.get(peer)
+    }
+
+    /// All members in order, alive or suspected.
+    pub fn members(&self) -> impl Iterator<Item = (&PeerId, &Member)> {
+        self.members.iter()
+    }
+
+    /// The members of one room.
+    pub fn in_room(&self, room: RoomId) -> impl Iterator<Item = (&PeerId, &Member)> {
+        self.members.iter().filter(move |(_, member)| member.presence.rooms.contains(&room))
+    }
+
+    /// Everything worth telling a new neighbour: presences, the records that
+    /// speak against suspects, and the records in the graves.
+    pub fn snapshot(&self) -> Vec<SignedBytes> {
+        let members = self.members.values();
+        let accusations = members.clone().filter_map(|m| m.suspicion.as_ref()).map(|s| s.record.clone());
+        let graves = self.graves.values().filter_map(|grave| grave.record.clone());
+        members.map(|m| m.signed.clone()).chain(accusations).chain(graves).collect()
+    }
+
+    /// Takes in one record.
+    pub fn apply(&mut self, signed: &SignedBytes, time: Time) -> Result<Applied, RecordError> {
+        let record = Record::peek(signed)?;
+        if record.mesh() != self.mesh {
+            return Err(RecordError::OtherMesh);
+        }
+        let subject = record.subject(signed.signer());
+        if subject == self.me {
+            return self.about_me(&record, signed);
+        }
+        if let Some(answer) = self.superseded(&record, subject, signed.signer()) {
+            return Ok(answer);
+        }
+        self.check_age(&record, time)?;
+        Record::verify(signed)?;
+        match record {
+            Record::Presence(presence) => self.presence(subject, presence, signed, time.now),
+            Record::Leave(leave) => Ok(self.leave(subject, leave.seq, signed, time.now)),
+            Record::Obituary(obituary) => self.obituary(&obituary, signed, time.now),
+        }
+    }
+
+    /// Runs out suspicions, members and graves.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let suspects = self.members.iter().filter_map(|(peer, m)| {
+            let suspicion = m.suspicion.as_ref().filter(|s| s.ends() <= now)?;
+            Some((*peer, suspicion.seq, Some(suspicion.record.clone())))
+        });
+        let expired = self.members.iter().filter(|(_, m)| m.expires <= now).map(|(peer, m)| (*peer, m.presence.seq, None));
+        let gone: Vec<_> = suspects.chain(expired).collect();
+        for (peer, seq, record) in gone {
+            if let Some(member) = self.members.remove(&peer) {
+                self.bury(peer, seq.max(member.presence.seq), record, now);
+                self.events.push_back(RosterEvent::Died { peer, was: member.presence.rooms.to_vec() });
+            }
+        }
+        self.graves.retain(|_, grave| grave.until > now);
+    }
+
+    /// When [`Roster::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let members = self.members.values();
+        let ends = members.clone().filter_map(|m| m.suspicion.as_ref()).map(Suspicion::ends);
+        let graves = self.graves.values().map(|grave| grave.until);
+        members.map(|m| m.expires).chain(ends).chain(graves).min()
+    }
+
+    /// The next change.
+    pub fn poll_event(&mut self) -> Option<RosterEvent> {
+        self.events.pop_front()
+    }
+
+    fn about_me(&self, record: &Record, signed: &SignedBytes) -> Result<Applied, RecordError> {
+        Record::verify(signed)?;
+        if matches!(record, Record::Obituary(_)) && !self.members.contains_key(&signed.signer()) {
+            return Err(RecordError::Stranger);
+        }
+        Ok(Applied::AboutMe(record.seq()))
+    }
+
+    /// Whether a record says nothing new, found out before paying for its
+    /// signature.
+    fn superseded(&self, record: &Record, subject: PeerId, signer: PeerId) -> Option<Applied> {
+        let seq = record.seq();
+        if let Some(grave) = self.graves.get(&subject).filter(|grave| seq <= grave.seq) {
+            let answer = grave.record.clone().filter(|_| matches!(record, Record::Presence(_)));
+            return Some(answer.map_or(Applied::Old, Applied::Buried));
+        }
+        let member = self.members.get(&subject)?;
+        let known = member.presence.seq;
+        let old = match record {
+            Record::Presence(_) => seq <= known,
+            Record::Leave(_) => seq < known,
+            Record::Obituary(_) => {
+                seq < known
+                    || member.suspicion.as_ref().is_some_and(|s| {
+                        s.seq >= seq && (s.accusers.contains(&signer) || s.accusers.len() >= MAX_ACCUSERS)
+                    })
+            }
+        };
+        old.then_some(Applied::Old)
+    }
+
+    /// Presences are void after their time to live, so that nobody can keep
+    /// an old one and bring back the dead with it.
+    fn check_age(&self, record: &Record, time: Time) -> Result<(), RecordError> {
+        let life = match record {
+            Record::Presence(presence) => u64::from(presence.ttl_s) * 1000,
+            Record::Leave(_) | Record::Obituary(_) => GRAVE.as_millis() as u64,
+        };
+        let issued = record.issued_ms();
+        let fresh = issued <= time.unix_ms.saturating_add(MAX_CLOCK_SKEW_MS)
+            && time.unix_ms <= issued.saturating_add(life).saturating_add(MAX_CLOCK_SKEW_MS);
+        if fresh { Ok(()) } else { Err(RecordError::Stale(time.unix_ms.saturating_sub(issued) as i64)) }
+    }
+
+    fn presence(
+        &mut self,
+        peer: PeerId,
+        presence: Presence,
+        signed: &SignedBytes,
+        now: Instant,
+    ) -> Result<Applied, RecordError> {
+        if self.members.len() >= MAX_MEMBERS && !self.members.contains_key(&peer) {
+            return Err(RecordError::Full);
+        }
+        self.graves.remove(&peer);
+        let expires = now + Duration::from_secs(presence.ttl_s.into()).min(MAX_TTL);
+        let seq = presence.seq;
+        let mut member = Member { presence, signed: signed.clone(), expires, suspicion: None };
+        let old = self.members.remove(&peer);
+        let first = old.is_none();
+        match old {
+            None => self.events.push_back(RosterEvent::Joined(peer)),
+            Some(old) => {
+                member.suspicion = self.carry_suspicion(peer, old.suspicion, seq);
+                self.note_update(peer, &old.presence, &member.presence);
+            }
+        }
+        self.members.insert(peer, member);
+        Ok(Applied::News { subject: peer, first })
+    }
+
+    /// A newer presence refutes older obituaries, and only those.
+    fn carry_suspicion(&mut self, peer: PeerId, old: Option<Suspicion>, seq: Seq) -> Option<Suspicion> {
+        let suspicion = old?;
+        if suspicion.seq >= seq {
+            return Some(suspicion);
+        }
+        self.events.push_back(RosterEvent::Refuted(peer));
+        None
+    }
+
+    fn note_update(&mut self, peer: PeerId, old: &Presence, new: &Presence) {
+        let renewed = Presence { seq: new.seq, issued_ms: new.issued_ms, ..old.clone() };
+        if renewed != *new {
+            self.events.push_back(RosterEvent::Updated { peer, was: old.rooms.to_vec() });
+        }
+    }
+
+    fn leave(&mut self, peer: PeerId, seq: Seq, signed: &SignedBytes, now: Instant) -> Applied {
+        let member = self.members.remove(&peer);
+        let accused = member.as_ref().and_then(|m| m.suspicion.as_ref()).map_or(seq, |s| s.seq);
+        self.bury(peer, seq.max(accused), Some(signed.clone()), now);
+        if let Some(member) = member {
+            self.events.push_back(RosterEvent::Left { peer, was: member.presence.rooms.to_vec() });
+        }
+        Applied::News { subject: peer, first: false }
+    }
+
+    fn obituary(&mut self, obituary: &Obituary, signed: &SignedBytes, now: Instant) -> Result<Applied, RecordError> {
+        let accuser = signed.signer();
+        if accuser != self.me && !self.members.contains_key(&accuser) {
+            return Err(RecordError::Stranger);
+        }
+        let peer = obituary.peer;
+        let Some(member) = self.members.get_mut(&peer) else {
+            self.bury(peer, obituary.seq, Some(signed.clone()), now);
+            return Ok(Applied::News { subject: peer, first: false });
+        };
+        match &mut member.suspicion {
+            Some(suspicion) if suspicion.seq >= obituary.seq => {
+                suspicion.accusers.insert(accuser);
+            }
+            Some(suspicion) => {
+                suspicion.seq = obituary.seq;
+                suspicion.accusers.insert(accuser);
+                suspicion.record = signed.clone();
+            }
+            None => {
+                member.suspicion = Some(Suspicion {
+                    since: now,
+                    seq: obituary.seq,
+                    accusers: BTreeSet::from([accuser]),
+                    record: signed.clone(),
+                });
+                self.events.push_back(RosterEvent::Suspected(peer));
+            }
+        }
+        Ok(Applied::News { subject: peer, first: false })
+    }
+
+    fn bury(&mut self, peer: PeerId, seq: Seq, record: Option<SignedBytes>, now: Instant) {
+        if self.graves.len() >= MAX_MEMBERS && !self.graves.contains_key(&peer) {
+            let first = self.graves.iter().min_by_key(|(_, grave)| grave.until).map(|(peer, _)| *peer);
+            first.and_then(|peer| self.graves.remove(&peer));
+        }
+        self.graves.insert(peer, Grave { seq, until: now + GRAVE, record });
+    }
+}
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

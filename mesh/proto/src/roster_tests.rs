@@ -1,0 +1,171 @@
+//! Tests of the roster: each rule alone, then every order of delivery.
+#![expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+
+use super::*;
+use crate::id::Identity;
+use crate::presence::Leave;
+use crate::presence::tests::presence;
+use proptest::prelude::*;
+
+const UNIX: u64 = 1_000_000;
+
+fn identity(n: u8) -> Identity {
+    Identity::from_seed([n; 32])
+}
+
+fn room() -> RoomId {
+    RoomId::new("m", "r")
+}
+
+fn here(n: u8, seq: u64) -> SignedBytes {
+    Record::Presence(presence(seq, &[room()])).sign(&identity(n)).unwrap()
+}
+
+fn gone(n: u8, seq: u64) -> SignedBytes {
+    let leave = Leave { mesh: MeshTag::new("m"), seq: Seq(seq), issued_ms: UNIX };
+    Record::Leave(leave).sign(&identity(n)).unwrap()
+}
+
+fn dead(accuser: u8, n: u8, seq: u64) -> SignedBytes {
+    let peer = identity(n).peer_id();
+    let obituary = Obituary { mesh: MeshTag::new("m"), peer, seq: Seq(seq), issued_ms: UNIX };
+    Record::Obituary(obituary).sign(&identity(accuser)).unwrap()
+}
+
+fn roster() -> (Roster, Time) {
+    let mut roster = Roster::new(identity(0).peer_id(), MeshTag::new("m"));
+    let time = Time { now: Instant::now(), unix_ms: UNIX };
+    for accuser in [1, 2, 3] {
+        roster.apply(&here(accuser, 1), time).unwrap();
+    }
+    events(&mut roster);
+    (roster, time)
+}
+
+fn events(roster: &mut Roster) -> Vec<RosterEvent> {
+    std::iter::from_fn(|| roster.poll_event()).collect()
+}
+
+#[test]
+fn the_newest_presence_counts() {
+    let (mut roster, time) = roster();
+    let peer = identity(9).peer_id();
+    let first = Applied::News { subject: peer, first: true };
+    assert_eq!(roster.apply(&here(9, 5), time).unwrap(), first);
+    assert_eq!(roster.apply(&here(9, 5), time).unwrap(), Applied::Old);
+    assert_eq!(roster.apply(&here(9, 4), time).unwrap(), Applied::Old);
+    assert_eq!(events(&mut roster), [RosterEvent::Joined(peer)]);
+    let renewed = Applied::News { subject: peer, first: false };
+    assert_eq!(roster.apply(&here(9, 6), time).unwrap(), renewed);
+    assert_eq!(events(&mut roster), [], "a renewal is no change");
+}
+
+#[test]
+fn a_suspect_that_objects_lives() {
+    let (mut roster, time) = roster();
+    let peer = identity(9).peer_id();
+    roster.apply(&here(9, 5), time).unwrap();
+    roster.apply(&dead(1, 9, 5), time).unwrap();
+    assert!(roster.get(&peer).unwrap().is_suspected());
+    roster.apply(&here(9, 6), time).unwrap();
+    roster.handle_timeout(time.now + grace(1));
+    let expected = [RosterEvent::Joined(peer), RosterEvent::Suspected(peer), RosterEvent::Refuted(peer)];
+    assert_eq!(events(&mut roster), expected);
+    assert!(!roster.get(&peer).unwrap().is_suspected());
+}
+
+#[test]
+fn a_suspect_that_does_not_object_dies_and_stays_dead() {
+    let (mut roster, time) = roster();
+    let peer = identity(9).peer_id();
+    roster.apply(&here(9, 5), time).unwrap();
+    roster.apply(&dead(1, 9, 5), time).unwrap();
+    roster.handle_timeout(time.now + grace(1) - Duration::from_millis(1));
+    assert!(roster.get(&peer).is_some());
+    roster.handle_timeout(roster.poll_timeout().unwrap());
+    assert!(roster.get(&peer).is_none());
+    assert_eq!(events(&mut roster).last(), Some(&RosterEvent::Died { peer, was: vec![room()] }));
+    assert_eq!(roster.apply(&here(9, 5), time).unwrap(), Applied::Buried(dead(1, 9, 5)));
+    assert!(matches!(roster.apply(&here(9, 6), time).unwrap(), Applied::News { first: true, .. }));
+}
+
+#[test]
+fn several_accusers_shorten_the_grace() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(9, 5), time).unwrap();
+    for accuser in [1, 2, 3] {
+        assert!(matches!(roster.apply(&dead(accuser, 9, 5), time).unwrap(), Applied::News { .. }));
+    }
+    assert_eq!(roster.apply(&dead(1, 9, 5), time).unwrap(), Applied::Old);
+    roster.handle_timeout(time.now + grace(MAX_ACCUSERS));
+    assert!(roster.get(&identity(9).peer_id()).is_none());
+}
+
+#[test]
+fn strangers_accuse_nobody() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(9, 5), time).unwrap();
+    assert!(matches!(roster.apply(&dead(8, 9, 5), time), Err(RecordError::Stranger)));
+    assert!(matches!(roster.apply(&dead(8, 0, 5), time), Err(RecordError::Stranger)));
+}
+
+#[test]
+fn an_obituary_of_this_node_asks_for_a_newer_presence() {
+    let (mut roster, time) = roster();
+    assert_eq!(roster.apply(&dead(1, 0, 7), time).unwrap(), Applied::AboutMe(Seq(7)));
+}
+
+#[test]
+fn members_expire_and_old_records_do_not_revive_them() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(9, 5), time).unwrap();
+    let later = time.after(Duration::from_secs(90));
+    roster.handle_timeout(later.now);
+    assert_eq!(roster.members().count(), 0);
+    assert_eq!(roster.apply(&here(9, 5), later).unwrap(), Applied::Old);
+    let much_later = time.after(Duration::from_secs(181));
+    assert!(matches!(roster.apply(&here(8, 5), much_later), Err(RecordError::Stale(_))));
+}
+
+#[test]
+fn other_meshes_and_forgeries_are_refused() {
+    let (mut roster, time) = roster();
+    let mut other = presence(1, &[]);
+    other.mesh = MeshTag::new("n");
+    let other = Record::Presence(other).sign(&identity(9)).unwrap();
+    assert!(matches!(roster.apply(&other, time), Err(RecordError::OtherMesh)));
+    let junk = SignedBytes::sign(&identity(9), "peerloom/other/1", here(9, 1).payload().clone());
+    assert!(matches!(roster.apply(&junk, time), Err(RecordError::Wire(WireError::BadSignature))));
+}
+
+fn any_record() -> impl Strategy<Value = SignedBytes> {
+    (0u8..4, 1u8..4, 1u64..5).prop_map(|(kind, accuser, seq)| match kind {
+        0 | 1 => here(9, seq),
+        2 => gone(9, seq),
+        _ => dead(accuser, 9, seq),
+    })
+}
+
+fn outcome(records: &[SignedBytes]) -> Option<Seq> {
+    let (mut roster, time) = roster();
+    for record in records {
+        roster.apply(record, time).unwrap();
+    }
+    roster.handle_timeout(time.now + grace(1));
+    roster.get(&identity(9).peer_id()).map(|member| member.presence.seq)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn every_order_of_delivery_converges(
+        records in proptest::collection::vec(any_record(), 1..7),
+        seed in any::<u64>(),
+    ) {
+        use rand::SeedableRng;
+        use rand::seq::SliceRandom;
+        let mut shuffled = [records.clone(), records.clone()].concat();
+        shuffled.shuffle(&mut rand_chacha::ChaCha20Rng::seed_from_u64(seed));
+        prop_assert_eq!(outcome(&records), outcome(&shuffled));
+    }
+}
