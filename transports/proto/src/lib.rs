@@ -10,6 +10,8 @@
 //! | [`error`] | errors shared by layers |
 //! | [`candidate`] | ICE candidates and credentials as text |
 //! | [`certificate`] | P-256 certificates, fingerprints, proofs of possession |
+//! | [`jsep`] | offer/answer state machine |
+//! | [`sdp`] | session descriptions as text |
 //!
 //! # Invariants
 //!
@@ -23,3 +25,5 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod id;
+pub mod jsep;
+pub mod sdp;

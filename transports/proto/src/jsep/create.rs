@@ -1,0 +1,169 @@
+//! Writing offers and answers (RFC 9429 5.2, 5.3).
+
+use crate::candidate::{Address, Candidate, CandidateKind, Credentials, Protocol};
+use crate::sdp::{Attribute, DATA_CHANNEL_FORMAT, Line, Media, Origin, Sdp, Setup};
+
+use super::session::SessionConfig;
+
+/// The address of a section without candidates (RFC 9429 5.2.1).
+const NO_ADDRESS: &str = "IN IP4 0.0.0.0";
+/// The port of a section without candidates: "discard" (RFC 9429 5.2.1).
+const NO_PORT: u16 = 9;
+/// Streams that the old `sctpmap` announces; nobody reads it.
+const LEGACY_STREAMS: u32 = 1024;
+
+/// What all descriptions of a session have in common.
+pub(super) struct Common<'a> {
+    pub(super) config: &'a SessionConfig,
+    pub(super) session_id: u64,
+    pub(super) version: u64,
+    pub(super) identity: Option<&'a str>,
+}
+
+impl Common<'_> {
+    /// A description with these sections, of which those named live on one transport.
+    pub(super) fn description(&self, media: Vec<Media>, bundled: Option<String>) -> Sdp {
+        let mut attributes = Vec::new();
+        if let Some(mid) = bundled {
+            attributes.push(Attribute::Group { semantics: "BUNDLE".to_owned(), mids: vec![mid] });
+        }
+        attributes.push(Attribute::IceOptions(vec!["trickle".to_owned(), "ice2".to_owned()]));
+        if let Some(capabilities) = &self.config.peerloom {
+            attributes.push(Attribute::Peerloom(capabilities.clone()));
+        }
+        if let Some(identity) = self.identity {
+            attributes.push(Attribute::Identity(identity.to_owned()));
+        }
+        Sdp {
+            origin: Origin {
+                username: "-".to_owned(),
+                session_id: self.session_id,
+                version: self.version,
+                address: NO_ADDRESS.to_owned(),
+            },
+            name: "-".to_owned(),
+            lines: vec![Line::new('t', "0 0")],
+            attributes,
+            media,
+        }
+    }
+
+    /// The data section of an offer.
+    pub(super) fn offered_data(&self, mid: &str, credentials: &Credentials) -> Media {
+        let mut attributes = vec![Attribute::Mid(mid.to_owned())];
+        self.push_transport(&mut attributes, credentials, Setup::ActPass);
+        attributes.push(Attribute::SctpPort(self.config.sctp_port));
+        attributes.push(Attribute::MaxMessageSize(self.config.max_message_size));
+        Media {
+            kind: "application".to_owned(),
+            port: NO_PORT,
+            port_count: None,
+            protocol: "UDP/DTLS/SCTP".to_owned(),
+            formats: vec![DATA_CHANNEL_FORMAT.to_owned()],
+            lines: vec![Line::new('c', NO_ADDRESS)],
+            attributes,
+        }
+    }
+
+    /// The data section that answers `offered`, in the form in which it was offered.
+    pub(super) fn answered_data(
+        &self,
+        offered: &Media,
+        credentials: &Credentials,
+        setup: Setup,
+    ) -> Media {
+        let mut attributes = mid_of(offered);
+        self.push_transport(&mut attributes, credentials, setup);
+        let port = self.config.sctp_port;
+        let mut formats = offered.formats.clone();
+        if offered.legacy_port().is_some() {
+            formats = vec![port.to_string()];
+            let app = DATA_CHANNEL_FORMAT.to_owned();
+            attributes.push(Attribute::SctpMap { port, app, streams: Some(LEGACY_STREAMS) });
+        } else {
+            attributes.push(Attribute::SctpPort(port));
+        }
+        attributes.push(Attribute::MaxMessageSize(self.config.max_message_size));
+        Media {
+            kind: offered.kind.clone(),
+            port: NO_PORT,
+            port_count: None,
+            protocol: offered.protocol.clone(),
+            formats,
+            lines: vec![Line::new('c', NO_ADDRESS)],
+            attributes,
+        }
+    }
+
+    fn push_transport(&self, to: &mut Vec<Attribute>, credentials: &Credentials, setup: Setup) {
+        to.push(Attribute::IceUfrag(credentials.ufrag.clone()));
+        to.push(Attribute::IcePwd(credentials.pwd.clone()));
+        to.extend(self.config.fingerprints.iter().cloned().map(Attribute::Fingerprint));
+        to.push(Attribute::Setup(setup));
+    }
+}
+
+/// A section that is refused, or has ended (RFC 9429 5.3.1): its place stays taken.
+pub(super) fn refused(section: &Media) -> Media {
+    let mut attributes = mid_of(section);
+    attributes.push(Attribute::flag("inactive"));
+    Media {
+        kind: section.kind.clone(),
+        port: 0,
+        port_count: None,
+        protocol: section.protocol.clone(),
+        formats: section.formats.clone(),
+        lines: vec![Line::new('c', NO_ADDRESS)],
+        attributes,
+    }
+}
+
+fn mid_of(section: &Media) -> Vec<Attribute> {
+    section.mid().map(|mid| Attribute::Mid(mid.to_owned())).into_iter().collect()
+}
+
+/// A mid that no section uses.
+pub(super) fn unused_mid(sdps: &[&Sdp]) -> String {
+    let used = |mid: &str| sdps.iter().any(|sdp| sdp.media.iter().any(|m| m.mid() == Some(mid)));
+    let mut number = 0_u32;
+    while used(&number.to_string()) {
+        number += 1;
+    }
+    number.to_string()
+}
+
+/// Puts what was gathered into a section: candidates, their end, and the default address
+/// (RFC 9429 5.2.2, RFC 8839 4.2.1.2).
+pub(super) fn add_candidates(section: &mut Media, candidates: &[Candidate], complete: bool) {
+    for candidate in candidates {
+        let line = candidate.to_string();
+        let value = line.strip_prefix("candidate:").unwrap_or(&line);
+        section.attributes.push(Attribute::Candidate(value.to_owned()));
+    }
+    if complete {
+        section.attributes.push(Attribute::EndOfCandidates);
+    }
+    if let Some((port, address)) = default_candidate(candidates) {
+        section.port = port;
+        section.lines.retain(|line| line.kind != 'c');
+        section.lines.push(Line::new('c', address));
+    }
+}
+
+/// The candidate most likely to work for a peer that does not know ICE: relayed before
+/// server-reflexive before host, IPv4 before IPv6.
+fn default_candidate(candidates: &[Candidate]) -> Option<(u16, String)> {
+    let rank = |c: &Candidate| match c.kind {
+        CandidateKind::Relayed => 0,
+        CandidateKind::ServerReflexive => 1,
+        CandidateKind::Host => 2,
+        CandidateKind::PeerReflexive => 3,
+    };
+    let usable = candidates.iter().filter(|c| c.protocol == Protocol::Udp && c.port != 0);
+    let known = usable.filter_map(|c| match &c.address {
+        Address::Ip(ip) => Some((rank(c), ip.is_ipv6(), u32::MAX - c.priority, c.port, *ip)),
+        Address::Name(_) => None,
+    });
+    let (_, is_ipv6, _, port, ip) = known.min()?;
+    Some((port, format!("IN {} {ip}", if is_ipv6 { "IP6" } else { "IP4" })))
+}

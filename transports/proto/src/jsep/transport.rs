@@ -1,0 +1,104 @@
+//! What the data section of a description says about its transport.
+
+use crate::candidate::{Candidate, Credentials};
+use crate::certificate::Fingerprint;
+use crate::sdp::{self, Attribute, Media, Sdp, Setup};
+
+use super::Error;
+use super::error::invalid_access;
+
+/// What a peer that does not say takes at most (RFC 8841 6.1).
+const DEFAULT_MAX_MESSAGE_SIZE: u64 = 64 * 1024;
+/// What a peer that does not say listens on: the port everybody uses (RFC 8841 5.2 makes the
+/// attribute mandatory).
+const DEFAULT_SCTP_PORT: u16 = 5000;
+
+/// The transport of a data section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Params {
+    pub(super) credentials: Credentials,
+    pub(super) fingerprints: Vec<Fingerprint>,
+    pub(super) setup: Option<Setup>,
+    pub(super) lite: bool,
+    pub(super) trickle: bool,
+    pub(super) sctp_port: u16,
+    pub(super) max_message_size: Option<u64>,
+}
+
+/// The first data section that is part of the session.
+pub(super) fn active_data(sdp: &Sdp) -> Option<usize> {
+    sdp.media.iter().position(|media| media.is_data() && sdp.is_active(media))
+}
+
+/// Reads the transport of the section at `index`. What the section does not say holds from
+/// the session level (RFC 8866 5.13) or from the section that is tagged for its bundle
+/// (RFC 9143 7.1.3).
+pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
+    const HINT: &str = "the peer's description has to carry it for its data section";
+    let section = &sdp.media[index];
+    let missing = |what: &str| {
+        invalid_access(format!("the data section (m-line {index}) has no {what}"), HINT)
+    };
+    let ufrag = lookup(sdp, section, sdp::ice_ufrag).ok_or_else(|| missing("a=ice-ufrag"))?;
+    let pwd = lookup(sdp, section, sdp::ice_pwd).ok_or_else(|| missing("a=ice-pwd"))?;
+    let credentials = Credentials::parse(ufrag, pwd)
+        .map_err(|error| invalid_access(format!("m-line {index}: {error}"), HINT))?;
+    let fingerprints = lookup(sdp, section, |attributes| {
+        Some(sdp::fingerprints(attributes)).filter(|found| !found.is_empty())
+    });
+    let max_message_size = section.max_message_size().unwrap_or(DEFAULT_MAX_MESSAGE_SIZE);
+    let port = section.sctp_port().or_else(|| section.legacy_port()).unwrap_or(DEFAULT_SCTP_PORT);
+    if port == 0 {
+        return Err(invalid_access("a=sctp-port is 0", HINT));
+    }
+    Ok(Params {
+        credentials,
+        fingerprints: fingerprints
+            .ok_or_else(|| missing("a=fingerprint with a hash function known here"))?,
+        setup: lookup(sdp, section, sdp::setup),
+        lite: sdp.ice_lite(),
+        trickle: sdp.has_ice_option("trickle", section),
+        sctp_port: port,
+        max_message_size: (max_message_size != 0).then_some(max_message_size),
+    })
+}
+
+/// The value that holds for the section: its own, the session's, the bundle's.
+fn lookup<'a, T>(
+    sdp: &'a Sdp,
+    section: &'a Media,
+    read: impl Fn(&'a [Attribute]) -> Option<T>,
+) -> Option<T> {
+    read(&section.attributes)
+        .or_else(|| read(&sdp.attributes))
+        .or_else(|| read(&tagged(sdp, section)?.attributes))
+}
+
+/// The first section of the bundle that `section` is in.
+fn tagged<'a>(sdp: &'a Sdp, section: &Media) -> Option<&'a Media> {
+    let mid = section.mid()?;
+    let bundle = sdp.bundles().find(|mids| mids.iter().any(|m| m == mid))?;
+    let first = bundle.first()?;
+    sdp.media.iter().find(|media| media.mid() == Some(first.as_str()))
+}
+
+/// The username fragment that holds for the section.
+pub(super) fn ufrag<'a>(sdp: &'a Sdp, section: &'a Media) -> Option<&'a str> {
+    lookup(sdp, section, sdp::ice_ufrag)
+}
+
+/// The candidates of the generation `ufrag`: those of the data section, and of sections that
+/// share its transport. Lines that are not understood are left out (RFC 8839 5.1).
+pub(super) fn candidates(sdp: &Sdp, generation: &str) -> Vec<Candidate> {
+    let sharing = sdp.media.iter().filter(|media| ufrag(sdp, media) == Some(generation));
+    let lines = sharing.flat_map(Media::candidates);
+    let parsed = lines.filter_map(|line| line.parse::<Candidate>().ok());
+    parsed.filter(|c| c.extension("ufrag").is_none_or(|of| of == generation)).collect()
+}
+
+/// Whether the generation `ufrag` has no more candidates.
+pub(super) fn is_complete(sdp: &Sdp, generation: &str) -> bool {
+    let ends = |all: &[Attribute]| all.iter().any(|a| matches!(a, Attribute::EndOfCandidates));
+    let mut sharing = sdp.media.iter().filter(|media| ufrag(sdp, media) == Some(generation));
+    ends(&sdp.attributes) || sharing.any(|media| ends(&media.attributes))
+}

@@ -1,0 +1,187 @@
+//! Candidates: ours into our descriptions, the peer's into its own and on to ICE.
+
+use crate::candidate::{Candidate, CandidateError};
+use crate::sdp::Attribute;
+
+use super::effect::Effect;
+use super::error::{invalid_state, operation, type_error};
+use super::session::{Description, Generation, Session};
+use super::{Error, IceCandidateInit, transport};
+
+/// Most candidates kept of one local generation; a guess above what any host has addresses.
+/// Later ones are not announced.
+const MAX_LOCAL_CANDIDATES: usize = 64;
+/// Most candidates taken from the peer in one generation, in descriptions and trickled: each
+/// pairs with every local one, and a hostile peer could name the addresses of strangers
+/// (RFC 8445 19.5.1). Later ones are refused.
+pub const MAX_REMOTE_CANDIDATES: usize = 64;
+
+impl Session {
+    /// A candidate was gathered for the generation `ufrag`: puts it into our description and
+    /// returns the form in which to trickle it. `None` when that generation is gone, the
+    /// candidate is known already or there are too many.
+    pub fn add_local_candidate(
+        &mut self,
+        ufrag: &str,
+        candidate: Candidate,
+    ) -> Option<IceCandidateInit> {
+        let generation = self.generation_mut(ufrag)?;
+        let fits = generation.candidates.len() < MAX_LOCAL_CANDIDATES;
+        if !fits || generation.complete || generation.candidates.contains(&candidate) {
+            return None;
+        }
+        generation.candidates.push(candidate.clone());
+        Some(self.trickled(ufrag, candidate.with_ufrag(ufrag).to_string()))
+    }
+
+    /// Gathering for the generation `ufrag` has ended: marks our description and returns the
+    /// end-of-candidates indication to trickle (webrtc-pc 4.8.1). `None` when that generation
+    /// is gone or had ended before.
+    pub fn complete_local_candidates(&mut self, ufrag: &str) -> Option<IceCandidateInit> {
+        let generation = self.generation_mut(ufrag)?;
+        if std::mem::replace(&mut generation.complete, true) {
+            return None;
+        }
+        Some(self.trickled(ufrag, String::new()))
+    }
+
+    fn generation_mut(&mut self, ufrag: &str) -> Option<&mut Generation> {
+        let generations = [&mut self.pending_generation, &mut self.current_generation];
+        generations.into_iter().flatten().find(|g| g.credentials.ufrag == ufrag)
+    }
+
+    fn trickled(&self, ufrag: &str, candidate: String) -> IceCandidateInit {
+        let section = self.local_sdp().and_then(|sdp| {
+            let index = transport::active_data(sdp)?;
+            Some((index, sdp.media.get(index)?.mid().map(str::to_owned)))
+        });
+        let (index, mid) = section.map_or((None, None), |(index, mid)| (Some(index), mid));
+        IceCandidateInit {
+            candidate,
+            sdp_mid: mid,
+            sdp_mline_index: index.and_then(|index| u16::try_from(index).ok()),
+            username_fragment: Some(ufrag.to_owned()),
+        }
+    }
+
+    /// W3C `addIceCandidate` (webrtc-pc 4.4.1.6). `None`, or an empty candidate, ends the
+    /// peer's candidates. A candidate that is well-formed and of a kind unknown here is
+    /// ignored.
+    pub fn add_ice_candidate(&mut self, init: Option<IceCandidateInit>) -> Result<(), Error> {
+        self.check_open()?;
+        let init = init.unwrap_or_default();
+        let ends = init.candidate.trim().is_empty();
+        if !ends && init.sdp_mid.is_none() && init.sdp_mline_index.is_none() {
+            let hint = "pass sdpMid on as the peer sent it";
+            return Err(type_error("a candidate with neither sdpMid nor sdpMLineIndex", hint));
+        }
+        if self.remote_sdp().is_none() {
+            let hint = "keep candidates until the peer's description is set";
+            return Err(invalid_state("there is no remote description yet", hint));
+        }
+        let parsed = match init.candidate.parse::<Candidate>() {
+            _ if ends => None,
+            Ok(candidate) => Some(candidate),
+            Err(CandidateError::Protocol | CandidateError::Kind) => return Ok(()),
+            Err(error) => {
+                return Err(operation(error.to_string(), "pass candidates on unaltered"));
+            }
+        };
+        let told = init.username_fragment.as_deref().filter(|ufrag| !ufrag.is_empty());
+        let ufrag = told.or_else(|| parsed.as_ref().and_then(|c| c.extension("ufrag")));
+        let attribute = match &parsed {
+            Some(candidate) => {
+                let line = candidate.to_string();
+                Attribute::Candidate(line.strip_prefix("candidate:").unwrap_or(&line).to_owned())
+            }
+            None => Attribute::EndOfCandidates,
+        };
+        self.insert(&init, ufrag, &attribute)?;
+        self.pass_on_candidates();
+        Ok(())
+    }
+
+    /// Puts the line into the remote descriptions that have the generation.
+    fn insert(
+        &mut self,
+        init: &IceCandidateInit,
+        ufrag: Option<&str>,
+        attribute: &Attribute,
+    ) -> Result<(), Error> {
+        let latest = [&self.pending_remote, &self.current_remote].into_iter().flatten().next();
+        if let Some(latest) = latest {
+            sections(latest, init)?;
+        }
+        let (mut found, mut stop) = (false, false);
+        for description in [&mut self.pending_remote, &mut self.current_remote] {
+            let Some(description) = description.as_mut().filter(|_| !stop) else { continue };
+            for index in sections(description, init).unwrap_or_default() {
+                let section = &description.sdp.media[index];
+                let theirs = transport::ufrag(&description.sdp, section);
+                if ufrag.is_some_and(|ufrag| theirs != Some(ufrag)) {
+                    continue;
+                }
+                found = true;
+                if section.attributes.contains(attribute) {
+                    continue;
+                }
+                if section.candidates().count() >= MAX_REMOTE_CANDIDATES {
+                    let cause = format!("more than {MAX_REMOTE_CANDIDATES} candidates");
+                    return Err(operation(cause, "the peer has to choose among its addresses"));
+                }
+                description.sdp.media[index].attributes.push(attribute.clone());
+            }
+            stop = ufrag.is_none(); // without one, the latest description is meant
+        }
+        if found || ufrag.is_none() {
+            return Ok(());
+        }
+        let cause = "the candidate's usernameFragment is of no generation that is described";
+        Err(operation(cause, "it is late or early: drop it, or keep it for the next description"))
+    }
+
+    /// Hands on what has not been handed on, once ICE runs with the peer's generation.
+    pub(super) fn pass_on_candidates(&mut self) {
+        let Some(running) = &self.running else { return };
+        let ufrag = running.ice.remote.ufrag.clone();
+        let was_complete = running.remote_candidates_complete;
+        let holders = [&self.pending_remote, &self.current_remote].into_iter().flatten();
+        let holding = holders.map(|d| &d.sdp).filter(|sdp| {
+            let section = transport::active_data(sdp).and_then(|index| sdp.media.get(index));
+            section.and_then(|section| transport::ufrag(sdp, section)) == Some(ufrag.as_str())
+        });
+        let (mut candidates, mut complete) = (Vec::new(), false);
+        for sdp in holding {
+            candidates.extend(transport::candidates(sdp, &ufrag));
+            complete |= transport::is_complete(sdp, &ufrag);
+        }
+        for candidate in candidates {
+            let fits = self.delivered.len() < MAX_REMOTE_CANDIDATES;
+            if fits && self.delivered.insert(candidate.to_string()) {
+                self.emit(Effect::AddRemoteCandidate { candidate });
+            }
+        }
+        if complete && !was_complete {
+            self.emit(Effect::RemoteCandidatesComplete);
+        }
+        if let Some(running) = &mut self.running {
+            running.remote_candidates_complete = complete;
+        }
+    }
+}
+
+/// The sections that the candidate names: one, or all at the end of candidates.
+fn sections(description: &Description, init: &IceCandidateInit) -> Result<Vec<usize>, Error> {
+    const HINT: &str = "it belongs to another peer connection, or to an offer that was rolled back";
+    let media = &description.sdp.media;
+    if let Some(mid) = &init.sdp_mid {
+        let index = media.iter().position(|section| section.mid() == Some(mid.as_str()));
+        let unknown = || operation(format!("no section has the mid {mid:?}"), HINT);
+        return index.map(|index| vec![index]).ok_or_else(unknown);
+    }
+    match init.sdp_mline_index.map(usize::from) {
+        Some(index) if index < media.len() => Ok(vec![index]),
+        Some(index) => Err(operation(format!("there is no m-line {index}"), HINT)),
+        None => Ok((0..media.len()).collect()),
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether a remote description may follow what was agreed before.
+
+use std::collections::BTreeSet;
+
+use crate::sdp::{Sdp, Setup};
+
+use super::Error;
+use super::effect::Negotiated;
+use super::error::invalid_access;
+use super::transport::{self, Params};
+
+const NEW_CONNECTION: &str = "close this peer connection and make a new one";
+const MALFORMED: &str = "the peer made a description that no browser would take";
+
+/// Rules for every description.
+fn check_any(sdp: &Sdp) -> Result<(), Error> {
+    let mut mids = BTreeSet::new();
+    for mid in sdp.media.iter().filter_map(|media| media.mid()) {
+        if !mids.insert(mid) {
+            return Err(invalid_access(format!("a=mid:{mid} names two sections"), MALFORMED));
+        }
+    }
+    for mid in sdp.bundles().flatten() {
+        if !mids.contains(mid.as_str()) {
+            let cause = format!("a=group:BUNDLE names {mid:?}, which no section has");
+            return Err(invalid_access(cause, MALFORMED));
+        }
+    }
+    Ok(())
+}
+
+/// A remote offer, after what was agreed last (RFC 9429 5.8, 5.10).
+pub(super) fn check_offer(
+    offer: &Sdp,
+    before: Option<&Sdp>,
+    running: Option<&Negotiated>,
+) -> Result<(), Error> {
+    check_any(offer)?;
+    if let Some(before) = before {
+        check_order(offer, before)?;
+    }
+    let Some(index) = transport::active_data(offer) else { return Ok(()) };
+    let params = transport::params(offer, index)?;
+    if params.setup == Some(Setup::HoldConn) {
+        return Err(invalid_access("a=setup:holdconn has no meaning in WebRTC", MALFORMED));
+    }
+    match running {
+        Some(running) => check_same_association(&params, running),
+        None => Ok(()),
+    }
+}
+
+/// Sections stay where they are; only one that has ended may be put to a new use.
+fn check_order(offer: &Sdp, before: &Sdp) -> Result<(), Error> {
+    if offer.media.len() < before.media.len() {
+        let cause = format!("{} sections after {}", offer.media.len(), before.media.len());
+        return Err(invalid_access(cause, "sections are ended with port 0, never taken out"));
+    }
+    for (index, (new, old)) in offer.media.iter().zip(&before.media).enumerate() {
+        let same = new.kind == old.kind && (new.mid() == old.mid() || old.mid().is_none());
+        if before.is_active(old) && !same {
+            let cause = format!("m-line {index} changed its kind or mid while in use");
+            return Err(invalid_access(cause, MALFORMED));
+        }
+    }
+    Ok(())
+}
+
+/// The DTLS and SCTP associations that run go on, since only ICE can be restarted here.
+fn check_same_association(params: &Params, running: &Negotiated) -> Result<(), Error> {
+    let same_keys = params.fingerprints.len() == running.dtls.fingerprints.len()
+        && params.fingerprints.iter().all(|f| running.dtls.fingerprints.contains(f));
+    if !same_keys {
+        return Err(invalid_access("the peer's fingerprints changed", NEW_CONNECTION));
+    }
+    let contrary = Setup::for_role(running.dtls.role);
+    if params.setup == Some(contrary) {
+        return Err(invalid_access("the peer wants the other DTLS role", NEW_CONNECTION));
+    }
+    if params.sctp_port != running.sctp.remote_port {
+        return Err(invalid_access("the peer's SCTP port changed", NEW_CONNECTION));
+    }
+    Ok(())
+}
+
+/// A remote answer (final or not) to `offer`, which is ours (RFC 9429 5.8, 5.11).
+pub(super) fn check_answer(
+    answer: &Sdp,
+    offer: &Sdp,
+    running: Option<&Negotiated>,
+    restarts: bool,
+) -> Result<(), Error> {
+    check_any(answer)?;
+    check_mirrors(answer, offer)?;
+    let Some(index) = transport::active_data(answer) else { return Ok(()) };
+    let params = transport::params(answer, index)?;
+    if !matches!(params.setup, Some(Setup::Active | Setup::Passive) | None) {
+        let cause = "the answer has to choose a=setup:active or passive";
+        return Err(invalid_access(cause, MALFORMED));
+    }
+    let Some(running) = running else { return Ok(()) };
+    check_same_association(&params, running)?;
+    let changed = params.credentials != running.ice.remote;
+    match (restarts, changed) {
+        (true, true) | (false, false) => Ok(()),
+        (true, false) => Err(invalid_access(
+            "the answer keeps its ICE credentials although the offer restarts ICE",
+            "the peer does not support ICE restart: roll the offer back",
+        )),
+        (false, true) => Err(invalid_access(
+            "the answer changes its ICE credentials although the offer does not restart ICE",
+            "restart ICE with an offer",
+        )),
+    }
+}
+
+/// Section by section what was offered, and nothing that was not.
+fn check_mirrors(answer: &Sdp, offer: &Sdp) -> Result<(), Error> {
+    const HINT: &str = "an answer has the sections of its offer in the same order";
+    if answer.media.len() != offer.media.len() {
+        let cause = format!("{} sections in answer to {}", answer.media.len(), offer.media.len());
+        return Err(invalid_access(cause, HINT));
+    }
+    for (index, (theirs, ours)) in answer.media.iter().zip(&offer.media).enumerate() {
+        let same_mid = theirs.mid().is_none() || theirs.mid() == ours.mid();
+        if theirs.kind != ours.kind || !same_mid {
+            let cause = format!("m-line {index} of the answer does not match the offer");
+            return Err(invalid_access(cause, HINT));
+        }
+        if theirs.port != 0 && !offer.is_active(ours) {
+            let cause = format!("m-line {index} was offered with port 0 and accepted");
+            return Err(invalid_access(cause, HINT));
+        }
+    }
+    Ok(())
+}
