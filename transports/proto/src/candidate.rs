@@ -29,7 +29,10 @@ const PWD_LEN: usize = 24;
 impl Credentials {
     /// Fresh ones, drawn from `rng`.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        Self { ufrag: ice_chars(rng, UFRAG_LEN), pwd: ice_chars(rng, PWD_LEN) }
+        Self {
+            ufrag: ice_chars(rng, UFRAG_LEN),
+            pwd: ice_chars(rng, PWD_LEN),
+        }
     }
 
     /// Checks what a remote description said.
@@ -40,19 +43,27 @@ impl Credentials {
         if !fine(ufrag, 4) || !fine(pwd, 22) {
             return Err(CandidateError::Credentials);
         }
-        Ok(Self { ufrag: ufrag.to_owned(), pwd: pwd.to_owned() })
+        Ok(Self {
+            ufrag: ufrag.to_owned(),
+            pwd: pwd.to_owned(),
+        })
     }
 }
 
 fn ice_chars(rng: &mut impl CryptoRng, len: usize) -> String {
     let mut bytes = vec![0; len];
     rng.fill_bytes(&mut bytes);
-    bytes.into_iter().map(|b| char::from(ICE_CHARS[usize::from(b % 64)])).collect()
+    bytes
+        .into_iter()
+        .map(|b| char::from(ICE_CHARS[usize::from(b % 64)]))
+        .collect()
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("ufrag", &self.ufrag).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,7 +206,10 @@ impl Candidate {
 
     /// The value of an extension, for instance `ufrag`.
     pub fn extension(&self, name: &str) -> Option<&str> {
-        self.extensions.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.extensions
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// Adds `ufrag`, which ties a trickled candidate to its generation (RFC 8838 §10).
@@ -235,7 +249,10 @@ mod tests {
         let b = Credentials::generate(&mut rng);
         assert_ne!(a, b);
         assert_eq!(Credentials::parse(&a.ufrag, &a.pwd), Ok(a.clone()));
-        assert!(!format!("{a:?}").contains(&a.pwd), "the password is never shown");
+        assert!(
+            !format!("{a:?}").contains(&a.pwd),
+            "the password is never shown"
+        );
         assert!(Credentials::parse("abc", &a.pwd).is_err());
         assert!(Credentials::parse(&a.ufrag, "short").is_err());
         assert!(Credentials::parse("ab:d", &a.pwd).is_err());

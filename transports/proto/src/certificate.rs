@@ -71,15 +71,20 @@ impl Certificate {
     pub fn generate(now: SystemTime) -> Result<Self, CertificateError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
             .map_err(|_| CertificateError::Generate)?;
-        let mut params = CertificateParams::new(Vec::<String>::new())
-            .map_err(|_| CertificateError::Generate)?;
+        let mut params =
+            CertificateParams::new(Vec::<String>::new()).map_err(|_| CertificateError::Generate)?;
         let mut name = DistinguishedName::new();
         name.push(DnType::CommonName, "WebRTC");
         params.distinguished_name = name;
         let expires = now + VALIDITY;
-        params.not_before = now.checked_sub(CLOCK_SKEW).unwrap_or(SystemTime::UNIX_EPOCH).into();
+        params.not_before = now
+            .checked_sub(CLOCK_SKEW)
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+            .into();
         params.not_after = expires.into();
-        let certificate = params.self_signed(&key).map_err(|_| CertificateError::Generate)?;
+        let certificate = params
+            .self_signed(&key)
+            .map_err(|_| CertificateError::Generate)?;
         let key_der = Zeroizing::new(key.serialize_der());
         Self::build(certificate.der().to_vec(), key_der, expires)
     }
@@ -87,12 +92,11 @@ impl Certificate {
     /// A certificate and PKCS #8 key made before, for instance by [`Certificate::generate`].
     pub fn from_der(der: Vec<u8>, key_der: Zeroizing<Vec<u8>>) -> Result<Self, CertificateError> {
         let parsed = parse(&der)?;
-        let expires = SystemTime::UNIX_EPOCH
-            + parsed.tbs_certificate.validity.not_after.to_unix_duration();
+        let expires =
+            SystemTime::UNIX_EPOCH + parsed.tbs_certificate.validity.not_after.to_unix_duration();
         let certificate = Self::build(der, key_der, expires)?;
         let probe = certificate.sign(b"possession")?;
-        verify(certificate.der(), b"possession", &probe)
-            .map_err(|_| CertificateError::Mismatch)?;
+        verify(certificate.der(), b"possession", &probe).map_err(|_| CertificateError::Mismatch)?;
         Ok(certificate)
     }
 
@@ -104,7 +108,15 @@ impl Certificate {
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key_der)
             .map_err(|_| CertificateError::Key)?;
         let fingerprint = Fingerprint::of(HashFunction::Sha256, &der);
-        Ok(Self { inner: Arc::new(Inner { der, key_der, key, fingerprint, expires }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                der,
+                key_der,
+                key,
+                fingerprint,
+                expires,
+            }),
+        })
     }
 
     /// The certificate in DER.
@@ -157,7 +169,10 @@ impl Eq for Certificate {}
 pub fn verify(der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), CertificateError> {
     let parsed = parse(der)?;
     let spki = &parsed.tbs_certificate.subject_public_key_info;
-    let point = spki.subject_public_key.as_bytes().ok_or(CertificateError::Malformed)?;
+    let point = spki
+        .subject_public_key
+        .as_bytes()
+        .ok_or(CertificateError::Malformed)?;
     let result = match point.len() {
         65 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(message, signature),
         97 => UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, point).verify(message, signature),
@@ -201,9 +216,13 @@ impl HashFunction {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [HashFunction::Sha256, HashFunction::Sha384, HashFunction::Sha512]
-            .into_iter()
-            .find(|h| h.name().eq_ignore_ascii_case(name))
+        [
+            HashFunction::Sha256,
+            HashFunction::Sha384,
+            HashFunction::Sha512,
+        ]
+        .into_iter()
+        .find(|h| h.name().eq_ignore_ascii_case(name))
     }
 
     fn digest(self, data: &[u8]) -> Vec<u8> {
@@ -248,7 +267,10 @@ pub enum FingerprintError {
 impl Fingerprint {
     /// The fingerprint of a certificate.
     pub fn of(hash: HashFunction, certificate_der: &[u8]) -> Self {
-        Self { hash, value: hash.digest(certificate_der) }
+        Self {
+            hash,
+            value: hash.digest(certificate_der),
+        }
     }
 
     /// Whether `certificate_der` has this fingerprint.
@@ -274,7 +296,11 @@ impl Fingerprint {
 
 fn parse_pair(pair: &str) -> Option<u8> {
     let hex = pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
-    if hex { u8::from_str_radix(pair, 16).ok() } else { None }
+    if hex {
+        u8::from_str_radix(pair, 16).ok()
+    } else {
+        None
+    }
 }
 
 impl fmt::Display for Fingerprint {
@@ -302,8 +328,14 @@ mod tests {
         let (a, b) = (certificate(), certificate());
         let signature = a.sign(b"peer").expect("sign");
         assert_eq!(verify(a.der(), b"peer", &signature), Ok(()));
-        assert_eq!(verify(a.der(), b"other", &signature), Err(CertificateError::Signature));
-        assert_eq!(verify(b.der(), b"peer", &signature), Err(CertificateError::Signature));
+        assert_eq!(
+            verify(a.der(), b"other", &signature),
+            Err(CertificateError::Signature)
+        );
+        assert_eq!(
+            verify(b.der(), b"peer", &signature),
+            Err(CertificateError::Signature)
+        );
     }
 
     #[test]
@@ -322,9 +354,16 @@ mod tests {
     #[test]
     fn bad_fingerprints_are_refused() {
         let weak = "sha-1 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33";
-        assert_eq!(Fingerprint::parse(weak), Err(FingerprintError::HashFunction));
+        assert_eq!(
+            Fingerprint::parse(weak),
+            Err(FingerprintError::HashFunction)
+        );
         for bad in ["", "sha-256", "sha-256 00:11", "sha-256 zz"] {
-            assert_eq!(Fingerprint::parse(bad), Err(FingerprintError::Value), "{bad}");
+            assert_eq!(
+                Fingerprint::parse(bad),
+                Err(FingerprintError::Value),
+                "{bad}"
+            );
         }
         let signs = format!("sha-256 {}", vec!["+1"; 32].join(":"));
         assert_eq!(Fingerprint::parse(&signs), Err(FingerprintError::Value));
@@ -351,6 +390,9 @@ mod tests {
         }
         let mut longer = cert.der().to_vec();
         longer.push(0);
-        assert_eq!(verify(&longer, b"m", b"s"), Err(CertificateError::Malformed));
+        assert_eq!(
+            verify(&longer, b"m", b"s"),
+            Err(CertificateError::Malformed)
+        );
     }
 }

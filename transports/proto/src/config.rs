@@ -17,11 +17,9 @@ pub struct IceConfig {
     pub consent_interval: Duration,
     /// Silence after which the state becomes `Disconnected`. 5 s: what browsers do.
     pub disconnected_after: Duration,
-    /// Silence after which consent has expired and the state becomes `Failed`. 30 s: RFC 7675 §5.1.
+    /// Silence after which consent has expired, or time without any success after which checking is
+    /// given up: the state becomes `Failed`. 30 s: RFC 7675 §5.1.
     pub failed_after: Duration,
-    /// How long checks may run without any success before the state becomes `Failed`. 30 s:
-    /// long enough for candidates that trickle in late (RFC 8838 §8 leaves it to the agent).
-    pub checking_for: Duration,
     /// How long a server- or peer-reflexive pair waits for a better one before it is nominated. Guess:
     /// one round trip on a continent; the engine's 500–1000 ms make every such setup that slow.
     pub reflexive_patience: Duration,
@@ -37,7 +35,6 @@ impl Default for IceConfig {
             consent_interval: Duration::from_secs(2),
             disconnected_after: Duration::from_secs(5),
             failed_after: Duration::from_secs(30),
-            checking_for: Duration::from_secs(30),
             reflexive_patience: Duration::from_millis(50),
             relay_patience: Duration::from_millis(100),
         }

@@ -44,7 +44,11 @@ impl Transmit {
     /// A batch of one datagram.
     pub fn single(path: Path, contents: Bytes) -> Self {
         let segment_size = contents.len().max(1);
-        Self { path, contents, segment_size }
+        Self {
+            path,
+            contents,
+            segment_size,
+        }
     }
 
     /// The datagrams one by one.
@@ -75,7 +79,10 @@ impl<T> Deadline<T> {
 
     /// The same instant, its reason put into the words of the layer above.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Deadline<U> {
-        Deadline { at: self.at, reason: f(self.reason) }
+        Deadline {
+            at: self.at,
+            reason: f(self.reason),
+        }
     }
 
     /// The earlier of two optional deadlines.
@@ -123,8 +130,10 @@ impl Batch {
         if !self.fits(datagram.len()) {
             return false;
         }
-        if self.count == 0 {
-            self.segment_size = datagram.len();
+        match self.count {
+            0 => self.segment_size = datagram.len(),
+            1 => self.buffer.reserve(MAX_BATCH), // more than one: likely many
+            _ => {}
         }
         self.closed = datagram.len() < self.segment_size;
         self.count += 1;

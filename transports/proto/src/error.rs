@@ -43,7 +43,10 @@ pub struct EngineFault {
 /// what makes the `AssertUnwindSafe` sound.
 pub(crate) fn guard<T>(layer: Layer, call: impl FnOnce() -> T) -> Result<T, EngineFault> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
-        tracing::error!(layer = layer.name(), "engine panicked; shutting the layer down");
+        tracing::error!(
+            layer = layer.name(),
+            "engine panicked; shutting the layer down"
+        );
         EngineFault { layer }
     })
 }

@@ -20,7 +20,10 @@ impl Path {
 
     /// The same path seen from the other end, when no address translation lies between.
     pub fn reversed(self) -> Self {
-        Self { local: self.remote, remote: self.local }
+        Self {
+            local: self.remote,
+            remote: self.local,
+        }
     }
 }
 

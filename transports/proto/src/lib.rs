@@ -12,6 +12,8 @@
 //! | [`certificate`] | P-256 certificates, fingerprints, proofs of possession |
 //! | [`jsep`] | offer/answer state machine |
 //! | [`sdp`] | session descriptions as text |
+//! | [`ice`] | connectivity checks, nomination, consent, restart |
+//! | [`dtls`] | handshake, fingerprint check, records in batches |
 //!
 //! # Invariants
 //!
@@ -22,8 +24,10 @@
 pub mod candidate;
 pub mod certificate;
 pub mod config;
+pub mod dtls;
 pub mod engine;
 pub mod error;
+pub mod ice;
 pub mod id;
 pub mod jsep;
 pub mod sdp;

@@ -102,7 +102,9 @@ fn extension(candidate: &mut Candidate, name: &str, value: &str) -> Result<(), C
         }
         "tcptype" => candidate.tcp_type = Some(parse_tcp_type(value)?),
         _ if candidate.extensions.len() == MAX_EXTENSIONS => return Err(CandidateError::TooLong),
-        _ => candidate.extensions.push((name.to_owned(), value.to_owned())),
+        _ => candidate
+            .extensions
+            .push((name.to_owned(), value.to_owned())),
     }
     Ok(())
 }
@@ -159,7 +161,11 @@ impl fmt::Display for Candidate {
             Protocol::Udp => "udp",
             Protocol::Tcp => "tcp",
         };
-        write!(f, "candidate:{} {} {protocol}", self.foundation, self.component)?;
+        write!(
+            f,
+            "candidate:{} {} {protocol}",
+            self.foundation, self.component
+        )?;
         write!(f, " {} {} {}", self.priority, self.address, self.port)?;
         write!(f, " typ {}", self.kind.name())?;
         if let Some((address, port)) = &self.related {
@@ -202,7 +208,8 @@ mod tests {
         let c: Candidate = mdns.parse().expect("mdns");
         assert_eq!(c.address, Address::Name("ab-c.local".into()));
         assert_eq!(c.socket_addr(), None);
-        let tcp = "candidate:1 1 tcp 1 2001:db8::1 9 typ srflx raddr 10.0.0.1 rport 7 tcptype active";
+        let tcp =
+            "candidate:1 1 tcp 1 2001:db8::1 9 typ srflx raddr 10.0.0.1 rport 7 tcptype active";
         let c: Candidate = tcp.parse().expect("tcp");
         assert_eq!(c.tcp_type, Some(TcpType::Active));
         assert_eq!(c.related.as_ref().map(|r| r.1), Some(7));
@@ -213,14 +220,38 @@ mod tests {
     fn refuses_what_is_wrong() {
         let bad = [
             ("", CandidateError::Incomplete),
-            ("candidate:1 1 udp 1 1.2.3.4 5 typ", CandidateError::Incomplete),
-            ("candidate:1 1 udp 1 1.2.3.4 5 type host", CandidateError::Part("typ")),
-            ("candidate:1 1 sctp 1 1.2.3.4 5 typ host", CandidateError::Protocol),
-            ("candidate:1 1 udp 1 1.2.3.4 5 typ nat", CandidateError::Kind),
-            ("candidate:1 1 udp 1 1.2.3.4 65536 typ host", CandidateError::Part("port")),
-            ("candidate:1 1 udp +1 1.2.3.4 6 typ host", CandidateError::Part("priority")),
-            ("candidate:1 1 udp 1 1.2.3/4 6 typ host", CandidateError::Part("address")),
-            ("candidate:1 1 udp 1 1.2.3.4 6 typ host ufrag", CandidateError::Incomplete),
+            (
+                "candidate:1 1 udp 1 1.2.3.4 5 typ",
+                CandidateError::Incomplete,
+            ),
+            (
+                "candidate:1 1 udp 1 1.2.3.4 5 type host",
+                CandidateError::Part("typ"),
+            ),
+            (
+                "candidate:1 1 sctp 1 1.2.3.4 5 typ host",
+                CandidateError::Protocol,
+            ),
+            (
+                "candidate:1 1 udp 1 1.2.3.4 5 typ nat",
+                CandidateError::Kind,
+            ),
+            (
+                "candidate:1 1 udp 1 1.2.3.4 65536 typ host",
+                CandidateError::Part("port"),
+            ),
+            (
+                "candidate:1 1 udp +1 1.2.3.4 6 typ host",
+                CandidateError::Part("priority"),
+            ),
+            (
+                "candidate:1 1 udp 1 1.2.3/4 6 typ host",
+                CandidateError::Part("address"),
+            ),
+            (
+                "candidate:1 1 udp 1 1.2.3.4 6 typ host ufrag",
+                CandidateError::Incomplete,
+            ),
         ];
         for (line, error) in bad {
             assert_eq!(line.parse::<Candidate>(), Err(error), "{line}");

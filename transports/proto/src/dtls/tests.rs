@@ -1,0 +1,270 @@
+use std::time::{Duration, Instant, SystemTime};
+
+use super::*;
+use crate::certificate::{Certificate, Fingerprint};
+use crate::config::{DtlsConfig, DtlsVersions};
+use crate::id::{DtlsRole, Path};
+
+fn certificate() -> Certificate {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    Certificate::generate(now).expect("certificate")
+}
+
+fn path() -> Path {
+    Path::new(
+        "10.0.0.1:1".parse().expect("address"),
+        "10.0.0.2:2".parse().expect("address"),
+    )
+}
+
+struct Pair {
+    client: Transport,
+    server: Transport,
+    now: Instant,
+    certificates: [Certificate; 2],
+}
+
+fn pair_with(client: &DtlsConfig, server: &DtlsConfig, wrong: bool) -> Pair {
+    let now = Instant::now();
+    let (a, b) = (certificate(), certificate());
+    let of = |c: &Certificate| vec![c.fingerprint().clone()];
+    let seen_by_server = if wrong { of(&certificate()) } else { of(&a) };
+    let client = Transport::new(client, &a, DtlsRole::Client, of(&b), now).expect("client");
+    let server = Transport::new(server, &b, DtlsRole::Server, seen_by_server, now).expect("server");
+    Pair {
+        client,
+        server,
+        now,
+        certificates: [a, b],
+    }
+}
+
+fn packets(from: &mut Transport) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    while let Some(transmit) = from.poll_transmit(path()) {
+        all.extend(transmit.datagrams().map(<[u8]>::to_vec));
+    }
+    all
+}
+
+fn events(from: &mut Transport) -> Vec<Event> {
+    std::iter::from_fn(|| from.poll_event()).collect()
+}
+
+impl Pair {
+    /// Carries packets until nobody has any, as `mangle` lets them through.
+    fn exchange(&mut self, mangle: impl Fn(Vec<Vec<u8>>) -> Vec<Vec<u8>>) {
+        loop {
+            let (up, down) = (packets(&mut self.client), packets(&mut self.server));
+            if up.is_empty() && down.is_empty() {
+                return;
+            }
+            for packet in mangle(up) {
+                self.server.handle_packet(&packet, self.now);
+            }
+            for packet in mangle(down) {
+                self.client.handle_packet(&packet, self.now);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let at = [&self.client, &self.server].map(|t| t.poll_timeout().map(|d| d.at));
+        let at = at.into_iter().flatten().min().expect("a timer");
+        self.now = self.now.max(at);
+        self.client.handle_timeout(self.now);
+        self.server.handle_timeout(self.now);
+    }
+}
+
+fn version(events: &[Event]) -> Option<Version> {
+    events.iter().find_map(|event| match event {
+        Event::Connected { version, .. } => Some(*version),
+        Event::Data(_) | Event::Closed | Event::Failed(_) => None,
+    })
+}
+
+fn only(versions: DtlsVersions) -> DtlsConfig {
+    DtlsConfig {
+        versions,
+        ..DtlsConfig::default()
+    }
+}
+
+#[test]
+fn negotiates_every_combination_of_versions() {
+    use DtlsVersions::{Auto, Only12, Only13};
+    let cases = [
+        (Auto, Auto, Version::Dtls13),
+        (Auto, Only12, Version::Dtls12),
+        (Only12, Auto, Version::Dtls12),
+        (Auto, Only13, Version::Dtls13),
+        (Only13, Auto, Version::Dtls13),
+        (Only12, Only12, Version::Dtls12),
+    ];
+    for (client, server, expected) in cases {
+        let mut pair = pair_with(&only(client), &only(server), false);
+        pair.exchange(|packets| packets);
+        let (client_events, server_events) = (events(&mut pair.client), events(&mut pair.server));
+        assert_eq!(
+            version(&client_events),
+            Some(expected),
+            "{client:?} {server:?}"
+        );
+        assert_eq!(
+            version(&server_events),
+            Some(expected),
+            "{client:?} {server:?}"
+        );
+        assert_eq!(
+            pair.client.peer_certificate(),
+            Some(pair.certificates[1].der())
+        );
+        assert_eq!(
+            pair.server.peer_certificate(),
+            Some(pair.certificates[0].der())
+        );
+    }
+}
+
+/// Splits a record with one whole handshake message into records with parts of it, as a
+/// client does whose hello does not fit the path (RFC 9147 §5.5).
+fn fragments(record: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let (message, body) = (&record[13..25], &record[25..]);
+    let parts = body.chunks(size).enumerate().map(|(index, part)| {
+        let u24 = |n: usize| u32::try_from(n).expect("short").to_be_bytes()[1..].to_vec();
+        let len = u16::try_from(part.len() + 12).expect("short");
+        let mut fragment = record[..11].to_vec();
+        fragment[10] = u8::try_from(index).expect("few");
+        fragment.extend(len.to_be_bytes());
+        fragment.extend(&message[..6]);
+        fragment.extend(u24(index * size));
+        fragment.extend(u24(part.len()));
+        fragment.extend(part);
+        fragment
+    });
+    parts.collect()
+}
+
+#[test]
+fn a_client_hello_in_several_fragments_is_put_together() {
+    for versions in [
+        DtlsVersions::Auto,
+        DtlsVersions::Only12,
+        DtlsVersions::Only13,
+    ] {
+        for reversed in [false, true] {
+            let mut pair = pair_with(&only(versions), &only(DtlsVersions::Auto), false);
+            let hello = packets(&mut pair.client);
+            let mut parts = fragments(&hello[0], 90);
+            assert!(parts.len() > 1);
+            if reversed {
+                parts.reverse();
+            }
+            for packet in &parts {
+                pair.server.handle_packet(packet, pair.now);
+            }
+            pair.exchange(|packets| packets);
+            let seen = [events(&mut pair.client), events(&mut pair.server)];
+            let connected = seen.iter().all(|events| version(events).is_some());
+            assert!(connected, "{versions:?} reversed {reversed}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_fingerprint_never_connects_and_no_data_is_delivered() {
+    for versions in [DtlsVersions::Auto, DtlsVersions::Only12] {
+        let mut pair = pair_with(&only(versions), &only(versions), true);
+        pair.exchange(|packets| packets);
+        drop(pair.client.send(b"secret", pair.now));
+        pair.exchange(|packets| packets);
+        assert_eq!(
+            events(&mut pair.server),
+            [Event::Failed(Error::FingerprintMismatch)],
+            "{versions:?}"
+        );
+        assert_eq!(pair.server.state(), State::Failed);
+        assert_eq!(pair.server.send(b"x", pair.now), Err(Error::NotConnected));
+    }
+}
+
+#[test]
+fn one_of_several_fingerprints_is_enough() {
+    let now = Instant::now();
+    let (a, b) = (certificate(), certificate());
+    let many = vec![
+        certificate().fingerprint().clone(),
+        Fingerprint::of(crate::certificate::HashFunction::Sha512, b.der()),
+    ];
+    let config = DtlsConfig::default();
+    let client = Transport::new(&config, &a, DtlsRole::Client, many, now).expect("client");
+    let of_a = vec![a.fingerprint().clone()];
+    let server = Transport::new(&config, &b, DtlsRole::Server, of_a, now).expect("server");
+    let mut pair = Pair {
+        client,
+        server,
+        now,
+        certificates: [a.clone(), b],
+    };
+    pair.exchange(|packets| packets);
+    assert!(version(&events(&mut pair.client)).is_some());
+    let none = Transport::new(&config, &a, DtlsRole::Client, Vec::new(), now);
+    assert_eq!(none.err(), Some(Error::NoFingerprint));
+}
+
+#[test]
+fn flights_survive_reordering_duplication_and_loss() {
+    for versions in [DtlsVersions::Auto, DtlsVersions::Only12] {
+        let mut pair = pair_with(&only(versions), &only(versions), false);
+        let mut round = 0;
+        while pair.client.state() != State::Connected || pair.server.state() != State::Connected {
+            round += 1;
+            assert!(
+                round < 40,
+                "{versions:?}: {:?} {:?}",
+                pair.client,
+                pair.server
+            );
+            pair.exchange(|mut packets| {
+                packets.reverse();
+                let twice = packets.clone();
+                packets.extend(twice);
+                if round % 2 == 1 {
+                    packets.truncate(packets.len() / 3);
+                }
+                packets
+            });
+            pair.tick();
+        }
+    }
+}
+
+#[test]
+fn data_goes_both_ways_in_batches_and_close_is_seen() {
+    let mut pair = pair_with(&DtlsConfig::default(), &DtlsConfig::default(), false);
+    pair.exchange(|packets| packets);
+    events(&mut pair.client);
+    events(&mut pair.server);
+    for i in 0..200_u8 {
+        pair.client.send(&[i; 1100], pair.now).expect("send");
+    }
+    let mut batches = 0;
+    let mut got = Vec::new();
+    while let Some(transmit) = pair.client.poll_transmit(path()) {
+        batches += 1;
+        assert!(transmit.contents.len() <= crate::engine::MAX_BATCH);
+        for packet in transmit.datagrams() {
+            pair.server.handle_packet(packet, pair.now);
+        }
+        got.extend(events(&mut pair.server));
+    }
+    assert_eq!(batches, 200_usize.div_ceil(crate::engine::MAX_BATCH / 1130));
+    let expected: Vec<Event> = (0..200_u8)
+        .map(|i| Event::Data(vec![i; 1100].into()))
+        .collect();
+    assert!(got == expected, "{} of 200", got.len());
+    pair.server.close(pair.now);
+    pair.exchange(|packets| packets);
+    assert_eq!(events(&mut pair.client), [Event::Closed]);
+}

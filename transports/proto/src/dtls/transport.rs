@@ -1,0 +1,353 @@
+//! The transport: roles, fingerprint check and batches around the packaged engine.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use dimpl::{Dtls, DtlsCertificate, Output, ProtocolVersion};
+
+use super::filter::opens_server_flight;
+use super::{Error, Event, MAX_RECORD, State, Timer, Version};
+use crate::certificate::{Certificate, Fingerprint};
+use crate::config::{DtlsConfig, DtlsVersions};
+use crate::engine::{Batch, Deadline, Transmit};
+use crate::error::{Layer, guard};
+use crate::id::{DtlsRole, Path};
+
+/// Encrypted bytes waiting for [`Transport::poll_transmit`]. Filled by [`Transport::send`], which
+/// refuses more; the layer above sends again what must arrive.
+pub const MAX_QUEUED_BYTES: usize = 8 * 1024 * 1024;
+
+/// Packets of a handshake flight the engine keeps: a flight of ours has at most five. Also the
+/// number of out-of-order packets of the peer's, which may fragment at its will.
+const ENGINE_QUEUE: usize = 64;
+
+/// Retransmissions of a flight. The time limit is `DtlsConfig::handshake_timeout`; this only has to
+/// last until then even on a network that duplicates, since duplicates are answered too.
+const FLIGHT_RETRIES: usize = 32;
+
+/// A DTLS connection over whatever path ICE has selected.
+pub struct Transport {
+    engine: Option<Dtls>,
+    role: DtlsRole,
+    state: State,
+    expected: Vec<Fingerprint>,
+    peer_certificate: Option<Bytes>,
+    /// The engine is through; waits for the certificate to be checked.
+    finished: bool,
+    deadline: Option<Instant>,
+    scratch: Vec<u8>,
+    batch: Batch,
+    ready: VecDeque<(Bytes, usize)>,
+    queued: usize,
+    events: VecDeque<Event>,
+}
+
+impl Transport {
+    /// Starts a handshake in `role`. `expected` are the fingerprints of the remote description;
+    /// one of them has to match.
+    pub fn new(
+        config: &DtlsConfig,
+        certificate: &Certificate,
+        role: DtlsRole,
+        expected: Vec<Fingerprint>,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        if expected.is_empty() {
+            return Err(Error::NoFingerprint);
+        }
+        let engine = guard(Layer::Dtls, || new_engine(config, certificate, role, now))??;
+        let mut transport = Self {
+            engine: Some(engine),
+            role,
+            state: State::Connecting,
+            expected,
+            peer_certificate: None,
+            finished: false,
+            deadline: None,
+            scratch: vec![0; MAX_RECORD + 256],
+            batch: Batch::default(),
+            ready: VecDeque::new(),
+            queued: 0,
+            events: VecDeque::new(),
+        };
+        // Before the first packet: a server panics on a ClientHello without this.
+        transport.handle_timeout(now);
+        match transport.events.pop_front() {
+            Some(Event::Failed(error)) => Err(error),
+            Some(Event::Connected { .. } | Event::Data(_) | Event::Closed) | None => Ok(transport),
+        }
+    }
+
+    /// Takes a packet that arrived on the path. Damaged and forged ones are dropped in silence, as
+    /// RFC 9147 §4.5.2 asks for; what ends the connection is reported by [`Event::Failed`].
+    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        let choosing = self.role == DtlsRole::Client && engine.protocol_version().is_none();
+        if choosing && !opens_server_flight(packet) {
+            return;
+        }
+        let result = guard(Layer::Dtls, || {
+            engine.handle_timeout(now)?;
+            engine.handle_packet(packet)
+        });
+        self.after_call(result);
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        let result = guard(Layer::Dtls, || engine.handle_timeout(now));
+        self.after_call(result);
+    }
+
+    /// Encrypts one record. It will be part of a batch of [`Transport::poll_transmit`].
+    pub fn send(&mut self, data: &[u8], now: Instant) -> Result<(), Error> {
+        if self.state != State::Connected {
+            return Err(Error::NotConnected);
+        }
+        if self.queued > MAX_QUEUED_BYTES || data.len() > MAX_RECORD {
+            return Err(Error::Full);
+        }
+        let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
+        let result = guard(Layer::Dtls, || {
+            engine.handle_timeout(now)?;
+            engine.send_application_data(data).map(drop)
+        });
+        self.after_call(result);
+        if self.state == State::Failed {
+            Err(Error::NotConnected)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Says goodbye (`close_notify`, RFC 8446 §6.1) and stops. The last packet is still to be sent.
+    pub fn close(&mut self, now: Instant) {
+        if let Some(engine) = self.engine.as_mut() {
+            let result = guard(Layer::Dtls, || {
+                engine.handle_timeout(now)?;
+                engine.close()
+            });
+            self.after_call(result);
+        }
+        self.events.clear();
+        self.engine = None;
+        self.deadline = None;
+        self.state = State::Closed;
+    }
+
+    fn after_call(&mut self, result: Result<Result<(), dimpl::Error>, crate::error::EngineFault>) {
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(dimpl::Error::ReceiveQueueFull)) => {
+                tracing::debug!("handshake packet dropped: too many out of order");
+            }
+            Ok(Err(error)) => return self.fail(Error::Handshake(error.to_string())),
+            Err(fault) => return self.fail(Error::Fault(fault)),
+        }
+        match self.drain_engine() {
+            Ok(()) => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Takes all that the engine has to say. Ends with its timeout.
+    fn drain_engine(&mut self) -> Result<(), Error> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = loop {
+            match self.drain_one(&mut scratch) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.scratch = scratch;
+        result
+    }
+
+    fn drain_one(&mut self, scratch: &mut Vec<u8>) -> Result<bool, Error> {
+        let Some(engine) = self.engine.as_mut() else {
+            return Ok(false);
+        };
+        match guard(Layer::Dtls, || engine.poll_output(scratch.as_mut_slice()))? {
+            Output::Packet(packet) => {
+                self.queued += packet.len();
+                push(&mut self.batch, &mut self.ready, packet);
+            }
+            Output::BufferTooSmall { needed } if needed > 4 * MAX_RECORD => {
+                return Err(Error::Handshake("record larger than any buffer".to_owned()));
+            }
+            Output::BufferTooSmall { needed } => scratch.resize(needed, 0),
+            Output::Timeout(at) => {
+                self.deadline = Some(at);
+                return Ok(false);
+            }
+            Output::Connected => {
+                self.finished = true;
+                self.report_connected()?;
+            }
+            Output::PeerCert(der) => {
+                let der = Bytes::copy_from_slice(der);
+                self.check_certificate(der)?;
+            }
+            Output::ApplicationData(data) if self.state == State::Connected => {
+                self.events
+                    .push_back(Event::Data(Bytes::copy_from_slice(data)));
+            }
+            Output::CloseNotify => self.closed_by_peer(),
+            // Data nobody was verified for; keys for media.
+            Output::ApplicationData(_) | Output::KeyingMaterial(..) | _ => {}
+        }
+        Ok(true)
+    }
+
+    fn check_certificate(&mut self, der: Bytes) -> Result<(), Error> {
+        if !self
+            .expected
+            .iter()
+            .any(|fingerprint| fingerprint.matches(&der))
+        {
+            return Err(Error::FingerprintMismatch);
+        }
+        self.peer_certificate = Some(der);
+        Ok(())
+    }
+
+    fn report_connected(&mut self) -> Result<(), Error> {
+        let peer_certificate = self.peer_certificate.clone().ok_or(Error::NoCertificate)?;
+        let version = self
+            .version()
+            .ok_or(Error::Handshake("no version".to_owned()))?;
+        self.state = State::Connected;
+        self.events.push_back(Event::Connected {
+            version,
+            peer_certificate,
+        });
+        Ok(())
+    }
+
+    fn closed_by_peer(&mut self) {
+        if self.state == State::Connected {
+            self.state = State::Closed;
+            self.events.push_back(Event::Closed);
+        }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.engine = None;
+        self.deadline = None;
+        if matches!(self.state, State::Connecting | State::Connected) {
+            self.state = State::Failed;
+            self.events.push_back(Event::Failed(error));
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next batch of datagrams, addressed to `path`.
+    pub fn poll_transmit(&mut self, path: Path) -> Option<Transmit> {
+        let (contents, segment_size) = self.ready.pop_front().or_else(|| self.batch.take())?;
+        self.queued = self.queued.saturating_sub(contents.len());
+        Some(Transmit {
+            path,
+            contents,
+            segment_size,
+        })
+    }
+
+    /// When to call [`Transport::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
+        self.deadline.map(|at| Deadline::new(at, Timer::Handshake))
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Our role.
+    pub fn role(&self) -> DtlsRole {
+        self.role
+    }
+
+    /// The version, once negotiated.
+    pub fn version(&self) -> Option<Version> {
+        match self.engine.as_ref()?.protocol_version()? {
+            ProtocolVersion::DTLS1_2 => Some(Version::Dtls12),
+            ProtocolVersion::DTLS1_3 => Some(Version::Dtls13),
+            _ => None,
+        }
+    }
+
+    /// The peer's certificate in DER, once it was seen and found to be the expected one.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        self.peer_certificate.as_deref()
+    }
+
+    /// Encrypted bytes not yet taken by [`Transport::poll_transmit`].
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("role", &self.role)
+            .field("state", &self.state)
+            .field("queued", &self.queued)
+            .finish_non_exhaustive()
+    }
+}
+
+fn push(batch: &mut Batch, ready: &mut VecDeque<(Bytes, usize)>, packet: &[u8]) {
+    if batch.push(packet) {
+        return;
+    }
+    if let Some(full) = batch.take() {
+        ready.push_back(full);
+    }
+    let fits = batch.push(packet);
+    debug_assert!(fits, "an empty batch takes any datagram");
+}
+
+fn new_engine(
+    config: &DtlsConfig,
+    certificate: &Certificate,
+    role: DtlsRole,
+    now: Instant,
+) -> Result<Dtls, Error> {
+    let settings = dimpl::Config::builder()
+        .mtu(config.mtu)
+        .use_server_cookie(false)
+        .require_client_certificate(true)
+        .flight_start_rto(config.flight_rto)
+        .flight_retries(FLIGHT_RETRIES)
+        .handshake_timeout(config.handshake_timeout)
+        .max_queue_rx(ENGINE_QUEUE)
+        .max_queue_tx(ENGINE_QUEUE)
+        .build()
+        .map_err(|error| Error::Config(error.to_string()))?;
+    let settings = Arc::new(settings);
+    let pair = DtlsCertificate {
+        certificate: certificate.der().to_vec(),
+        private_key: certificate.private_key_der().to_vec(),
+    };
+    let mut engine = match config.versions {
+        DtlsVersions::Auto => Dtls::new_auto(settings, pair, now),
+        DtlsVersions::Only12 => Dtls::new_12(settings, pair, now),
+        DtlsVersions::Only13 => Dtls::new_13(settings, pair, now),
+    };
+    engine.set_active(role == DtlsRole::Client);
+    Ok(engine)
+}

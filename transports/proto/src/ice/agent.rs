@@ -1,0 +1,549 @@
+//! The agent: pace, authentication, consent and bounds around the packaged engine.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::checks::Checks;
+use super::engine::{Engine, Output};
+use super::stun::{Binding, Class};
+use super::{Error, Event, State, Stats, Timer};
+use crate::candidate::{Candidate, Credentials, Protocol};
+use crate::config::IceConfig;
+use crate::engine::{Deadline, Transmit};
+use crate::id::{IceRole, Path};
+
+/// Remote candidates of one generation, told or learnt from checks. More are refused.
+pub const MAX_REMOTE_CANDIDATES: usize = 64;
+
+/// Local addresses of one agent. More are refused.
+pub const MAX_LOCAL_CANDIDATES: usize = 32;
+
+/// Packets the agent wants to send. Filled by rounds of checks; the oldest is dropped when full,
+/// as the network might do: checks are repeated.
+pub const MAX_QUEUED_PACKETS: usize = 1024;
+
+/// Checks kept until the remote description is known. Filled by the peer; more are dropped,
+/// since the peer repeats them.
+pub const MAX_EARLY_CHECKS: usize = 16;
+
+/// An answer may trigger a round of checks this soon after the last one.
+const MIN_ROUND_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long early checks wait for the candidates that come with the remote description.
+const EARLY_CHECK_WAIT: Duration = Duration::from_millis(1);
+
+/// An ICE agent for one component, which is all that data channels and `rtcp-mux` need.
+pub struct Agent {
+    config: IceConfig,
+    engine: Option<Engine>,
+    state: State,
+    role: IceRole,
+    local: Credentials,
+    remote: Option<Credentials>,
+    hosts: Vec<Candidate>,
+    remotes: Vec<Candidate>,
+    known_remotes: Vec<SocketAddr>,
+    local_done: bool,
+    remote_done: bool,
+    selected: Option<Path>,
+    /// The path of the generation before, during a restart.
+    previous: Option<Path>,
+    consent_at: Option<Instant>,
+    checks: Checks,
+    early: VecDeque<(Path, Bytes)>,
+    early_due: Option<Instant>,
+    next_round: Option<Instant>,
+    last_round: Option<Instant>,
+    pause: Duration,
+    packets: VecDeque<(Path, Bytes)>,
+    events: VecDeque<Event>,
+    stats: Stats,
+}
+
+impl Agent {
+    /// An agent that has not started. `role` may be corrected by [`Agent::start`].
+    pub fn new(
+        config: IceConfig,
+        local: Credentials,
+        role: IceRole,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let engine = Engine::new(&config, &local, role, now)?;
+        let pause = config.check_interval_min;
+        Ok(Self {
+            config,
+            engine: Some(engine),
+            state: State::New,
+            role,
+            local,
+            remote: None,
+            hosts: Vec::new(),
+            remotes: Vec::new(),
+            known_remotes: Vec::new(),
+            local_done: false,
+            remote_done: false,
+            selected: None,
+            previous: None,
+            consent_at: None,
+            checks: Checks::default(),
+            early: VecDeque::new(),
+            early_due: None,
+            next_round: None,
+            last_round: None,
+            pause,
+            packets: VecDeque::new(),
+            events: VecDeque::new(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// Adds a socket of ours. Addresses added first are preferred (RFC 8445 §5.1.2.1).
+    pub fn add_host(&mut self, addr: SocketAddr, now: Instant) -> Result<(), Error> {
+        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
+        if self
+            .hosts
+            .iter()
+            .any(|host| host.socket_addr() == Some(addr))
+        {
+            return Ok(());
+        }
+        if self.hosts.len() >= MAX_LOCAL_CANDIDATES {
+            return Err(Error::TooMany("local candidates"));
+        }
+        let rank = u16::try_from(self.hosts.len()).unwrap_or(u16::MAX);
+        let candidate = Candidate::host(addr, u16::MAX - rank);
+        engine.add_local(&candidate)?;
+        self.hosts.push(candidate.clone());
+        self.events.push_back(Event::LocalCandidate(
+            candidate.with_ufrag(&self.local.ufrag),
+        ));
+        self.hasten(now);
+        Ok(())
+    }
+
+    /// There will be no more local candidates in this generation.
+    pub fn end_of_local_candidates(&mut self) {
+        self.local_done = true;
+        self.complete();
+    }
+
+    /// Both descriptions are known: starts checking.
+    pub fn start(&mut self, remote: Credentials, role: IceRole, now: Instant) -> Result<(), Error> {
+        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
+        engine.start(&remote, role, now)?;
+        self.role = role;
+        self.remote = Some(remote);
+        self.pause = self.config.check_interval_min;
+        if !self.early.is_empty() {
+            self.early_due = Some(now + EARLY_CHECK_WAIT);
+        }
+        for candidate in std::mem::take(&mut self.remotes) {
+            self.add_to_engine(&candidate)?;
+        }
+        self.next_round = Some(now);
+        self.collect(now);
+        Ok(())
+    }
+
+    /// Adds a candidate the peer told us about, before or after [`Agent::start`]. TCP candidates
+    /// are passed over in silence, as RFC 8445 §5.3 asks for what an agent does not support.
+    pub fn add_remote_candidate(
+        &mut self,
+        candidate: &Candidate,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if self.engine.is_none() {
+            return Err(Error::Closed);
+        }
+        let addr = candidate.socket_addr().ok_or(Error::Unresolved)?;
+        if candidate.protocol == Protocol::Tcp || addr.port() == 0 || addr.ip().is_unspecified() {
+            return Ok(());
+        }
+        if self.known_remotes.contains(&addr) {
+            return Ok(()); // told twice, or learnt from a check before
+        }
+        if self.known_remotes.len() >= MAX_REMOTE_CANDIDATES {
+            return Err(Error::TooMany("remote candidates"));
+        }
+        self.known_remotes.push(addr);
+        if self.remote.is_none() {
+            self.remotes.push(candidate.clone());
+            return Ok(());
+        }
+        self.add_to_engine(candidate)?;
+        self.early_due = self.early_due.map(|due| due.min(now));
+        self.hasten(now);
+        Ok(())
+    }
+
+    fn add_to_engine(&mut self, candidate: &Candidate) -> Result<(), Error> {
+        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
+        engine.add_remote(candidate)
+    }
+
+    /// The peer has no more candidates in this generation (RFC 8838 §14).
+    pub fn end_of_remote_candidates(&mut self) {
+        self.remote_done = true;
+        self.complete();
+    }
+
+    /// Begins a new generation with new credentials (RFC 8445 §9). The selected path stays usable
+    /// until the new generation has selected one. [`Agent::start`] must follow.
+    pub fn restart(&mut self, local: Credentials, now: Instant) -> Result<(), Error> {
+        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
+        engine.restart(&local, now)?;
+        if engine.local_count() == 0 {
+            for host in &self.hosts {
+                engine.add_local(host)?;
+            }
+        }
+        self.local = local;
+        self.remote = None;
+        self.remotes.clear();
+        self.known_remotes.clear();
+        self.previous = self.selected.take().or(self.previous);
+        self.consent_at = None;
+        self.checks.clear();
+        self.early.clear();
+        self.early_due = None;
+        self.next_round = None;
+        self.remote_done = false;
+        self.pause = self.config.check_interval_min;
+        for host in &self.hosts {
+            let candidate = host.clone().with_ufrag(&self.local.ufrag);
+            self.events.push_back(Event::LocalCandidate(candidate));
+        }
+        self.collect(now);
+        Ok(())
+    }
+
+    /// Takes a STUN packet. An error says why it was dropped; the agent goes on.
+    pub fn handle_packet(&mut self, path: Path, packet: &[u8], now: Instant) -> Result<(), Error> {
+        let result = self.take_packet(path, packet, now);
+        if result.is_err() {
+            self.stats.dropped += 1;
+        }
+        if let Err(Error::Fault(_)) = result {
+            self.fail();
+        }
+        result
+    }
+
+    fn take_packet(&mut self, path: Path, packet: &[u8], now: Instant) -> Result<(), Error> {
+        let binding = Binding::parse(packet).ok_or(Error::NotStun)?;
+        if self.engine.is_none() {
+            return Err(Error::Closed);
+        }
+        if !self
+            .hosts
+            .iter()
+            .any(|host| host.socket_addr() == Some(path.local))
+        {
+            return Err(Error::UnknownLocal);
+        }
+        match binding.class {
+            Class::Request => self.take_request(path, packet, &binding, now),
+            Class::Success => self.take_answer(path, packet, &binding, now),
+            Class::Error | Class::Indication => Ok(()),
+        }
+    }
+
+    fn take_request(
+        &mut self,
+        path: Path,
+        packet: &[u8],
+        binding: &Binding<'_>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let (to, from) = binding
+            .username
+            .and_then(|u| u.split_once(':'))
+            .ok_or(Error::Unauthenticated)?;
+        if to != self.local.ufrag || !binding.verify(&self.local.pwd) {
+            return Err(Error::Unauthenticated);
+        }
+        let Some(remote) = &self.remote else {
+            if self.early.len() >= MAX_EARLY_CHECKS {
+                return Err(Error::TooMany("early checks"));
+            }
+            self.early.push_back((path, Bytes::copy_from_slice(packet)));
+            return Ok(());
+        };
+        if from != remote.ufrag {
+            return Err(Error::Unauthenticated);
+        }
+        self.stats.requests_received += 1;
+        self.give_to_engine(path, packet, now)?;
+        if self.role == IceRole::Controlling && self.selected.is_none() {
+            self.hasten(now);
+        }
+        Ok(())
+    }
+
+    fn take_answer(
+        &mut self,
+        path: Path,
+        packet: &[u8],
+        binding: &Binding<'_>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let known = self
+            .remote
+            .as_ref()
+            .is_some_and(|remote| binding.verify(&remote.pwd));
+        if !known {
+            return Err(Error::Unauthenticated);
+        }
+        let answer = self
+            .checks
+            .answered(binding.transaction, path, now)
+            .ok_or(Error::Unauthenticated)?;
+        self.stats.responses_received += 1;
+        if answer.first {
+            let round_trip = answer.round_trip;
+            self.events
+                .push_back(Event::PathAnswered { path, round_trip });
+        }
+        if self.selected == Some(path) {
+            self.consent_at = Some(now);
+            self.stats.round_trip = Some(answer.round_trip);
+        }
+        self.give_to_engine(path, packet, now)?;
+        if answer.first && self.role == IceRole::Controlling && self.selected.is_none() {
+            self.next_round = Some(now); // nominate without waiting for the next round
+        }
+        if self.selected == Some(path) {
+            self.consent_at = Some(now);
+            self.stats.round_trip = Some(answer.round_trip);
+        }
+        Ok(())
+    }
+
+    fn give_to_engine(&mut self, path: Path, packet: &[u8], now: Instant) -> Result<(), Error> {
+        if !self.known_remotes.contains(&path.remote) {
+            if self.known_remotes.len() >= MAX_REMOTE_CANDIDATES {
+                return Err(Error::TooMany("remote candidates"));
+            }
+            self.known_remotes.push(path.remote);
+        }
+        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
+        let result = engine.handle_packet(path, packet, now);
+        self.collect(now);
+        result
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.early_due.is_some_and(|due| due <= now) {
+            self.early_due = None;
+            for (path, packet) in std::mem::take(&mut self.early) {
+                if let Err(error) = self.handle_packet(path, &packet, now) {
+                    tracing::debug!(%error, "early check dropped");
+                }
+            }
+        }
+        if self.consent_expired(now) {
+            tracing::debug!("consent expired");
+            self.set_state(State::Failed);
+            self.next_round = None;
+            return;
+        }
+        if self.next_round.is_none_or(|at| at > now) {
+            return;
+        }
+        self.last_round = Some(now);
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        match engine.handle_timeout(now) {
+            Ok(()) => {}
+            Err(Error::Fault(_)) => return self.fail(),
+            Err(error) => tracing::debug!(%error, "round of checks"),
+        }
+        self.collect(now);
+        self.schedule(now);
+    }
+
+    fn consent_expired(&self, now: Instant) -> bool {
+        let expired = |at| now.saturating_duration_since(at) >= self.config.failed_after;
+        self.state != State::Failed && self.consent_at.is_some_and(expired)
+    }
+
+    fn schedule(&mut self, now: Instant) {
+        self.next_round = match self.state {
+            State::Checking => {
+                let pause = self.pause;
+                self.pause = (pause * 3 / 2).min(self.config.check_interval_max);
+                Some(now + pause)
+            }
+            State::Connected | State::Completed | State::Disconnected => {
+                Some(now + self.config.consent_interval.min(Duration::from_secs(1)))
+            }
+            State::New | State::Failed | State::Closed => None,
+        };
+    }
+
+    /// Brings the next round forward, but never closer than [`MIN_ROUND_PAUSE`] to the last one.
+    fn hasten(&mut self, now: Instant) {
+        if self.state != State::Checking {
+            return;
+        }
+        let soonest = self
+            .last_round
+            .map_or(now, |last| now.max(last + MIN_ROUND_PAUSE));
+        self.next_round = Some(self.next_round.map_or(soonest, |at| at.min(soonest)));
+    }
+
+    fn collect(&mut self, now: Instant) {
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        let mut outputs = Vec::new();
+        while let Some((path, packet)) = engine.poll_packet() {
+            if let Some(binding) = Binding::parse(&packet)
+                && binding.class == Class::Request
+            {
+                self.stats.requests_sent += 1;
+                self.checks.sent(binding.transaction, path, now);
+            }
+            if self.packets.len() >= MAX_QUEUED_PACKETS {
+                self.packets.pop_front();
+            }
+            self.packets.push_back((path, packet));
+        }
+        while let Some(output) = engine.poll_output() {
+            outputs.push(output);
+        }
+        for output in outputs {
+            match output {
+                Output::State(state) => self.set_state(state),
+                Output::Selected(path) => self.select(path, now),
+                Output::Role(role) => {
+                    self.role = role;
+                    self.events.push_back(Event::RoleChange(role));
+                }
+            }
+        }
+    }
+
+    fn select(&mut self, path: Path, now: Instant) {
+        if self.selected == Some(path) {
+            return;
+        }
+        self.selected = Some(path);
+        self.previous = None;
+        self.consent_at = Some(now);
+        self.next_round = Some(now + self.config.consent_interval.min(Duration::from_secs(1)));
+        self.events.push_back(Event::SelectedPath(path));
+        self.complete();
+    }
+
+    fn complete(&mut self) {
+        if self.state == State::Connected && self.local_done && self.remote_done {
+            self.set_state(State::Completed);
+        }
+    }
+
+    fn set_state(&mut self, state: State) {
+        let settled = self.state == State::Completed && state == State::Connected;
+        if self.state == state || self.state == State::Closed || settled {
+            return;
+        }
+        self.state = state;
+        self.events.push_back(Event::StateChange(state));
+        if state == State::Failed {
+            self.selected = None;
+            self.previous = None;
+            self.consent_at = None;
+        }
+        self.complete();
+    }
+
+    fn fail(&mut self) {
+        self.engine = None;
+        self.next_round = None;
+        self.set_state(State::Failed);
+    }
+
+    /// Stops everything. What was queued is dropped.
+    pub fn close(&mut self) {
+        self.set_state(State::Closed);
+        self.engine = None;
+        self.next_round = None;
+        self.early.clear();
+        self.packets.clear();
+    }
+
+    /// The next packet to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        let (path, packet) = self.packets.pop_front()?;
+        Some(Transmit::single(path, packet))
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Agent::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
+        let reason = if self.selected.is_some() {
+            Timer::Consent
+        } else {
+            Timer::Check
+        };
+        let early = self.early_due.map(|at| Deadline::new(at, Timer::Check));
+        let round = self.next_round.map(|at| Deadline::new(at, reason));
+        Deadline::earlier(early, round)
+    }
+
+    /// Whether data arriving on `path` belongs to this agent: a local address of ours and a remote
+    /// one that passed a check or was told.
+    pub fn accepts(&self, path: Path) -> bool {
+        self.selected == Some(path)
+            || self.previous == Some(path)
+            || self.known_remotes.contains(&path.remote)
+                && self
+                    .hosts
+                    .iter()
+                    .any(|host| host.socket_addr() == Some(path.local))
+    }
+
+    /// Where to send data: the selected path, or during a restart the one before.
+    pub fn selected_path(&self) -> Option<Path> {
+        self.selected.or(self.previous)
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The current role.
+    pub fn role(&self) -> IceRole {
+        self.role
+    }
+
+    /// Our credentials of this generation.
+    pub fn local_credentials(&self) -> &Credentials {
+        &self.local
+    }
+
+    /// The peer's, once started.
+    pub fn remote_credentials(&self) -> Option<&Credentials> {
+        self.remote.as_ref()
+    }
+
+    /// Our own candidates.
+    pub fn local_candidates(&self) -> &[Candidate] {
+        &self.hosts
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+}

@@ -1,0 +1,69 @@
+//! Our own requests that wait for an answer: gives round trips, consent, and the paths that work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::stun::TransactionId;
+use crate::id::Path;
+
+/// Requests remembered. Filled by our own checks; the oldest is forgotten when full.
+const MAX_PENDING: usize = 1024;
+
+/// How long an answer may take: what the engine allows.
+const EXPIRY: Duration = Duration::from_secs(4);
+
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    pending: BTreeMap<TransactionId, (Path, Instant)>,
+    answered: BTreeSet<Path>,
+}
+
+/// An answer to one of our requests.
+pub(super) struct Answer {
+    pub(super) round_trip: Duration,
+    pub(super) first: bool,
+}
+
+impl Checks {
+    pub(super) fn sent(&mut self, id: TransactionId, path: Path, now: Instant) {
+        if self.pending.len() >= MAX_PENDING {
+            self.pending
+                .retain(|_, (_, at)| now.saturating_duration_since(*at) < EXPIRY);
+        }
+        if self.pending.len() >= MAX_PENDING {
+            let oldest = self
+                .pending
+                .iter()
+                .min_by_key(|(_, (_, at))| *at)
+                .map(|(id, _)| *id);
+            if let Some(id) = oldest {
+                self.pending.remove(&id);
+            }
+        }
+        self.pending.insert(id, (path, now));
+    }
+
+    /// Whether `id` answers a request of ours sent on `path` (RFC 8445 §7.2.5.2.1).
+    pub(super) fn answered(
+        &mut self,
+        id: TransactionId,
+        path: Path,
+        now: Instant,
+    ) -> Option<Answer> {
+        let (sent_on, at) = *self.pending.get(&id)?;
+        if sent_on != path {
+            return None;
+        }
+        self.pending.remove(&id);
+        let first = self.answered.insert(path);
+        Some(Answer {
+            round_trip: now.saturating_duration_since(at),
+            first,
+        })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.pending.clear();
+        self.answered.clear();
+    }
+}

@@ -1,0 +1,318 @@
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+
+use super::*;
+use crate::candidate::Credentials;
+use crate::config::IceConfig;
+use crate::engine::Transmit;
+use crate::id::{IceRole, Path};
+
+struct Pair {
+    a: Agent,
+    b: Agent,
+    now: Instant,
+    wire: Vec<(bool, Instant, Transmit)>,
+    cut: bool,
+    events: [Vec<Event>; 2],
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("address")
+}
+
+fn credentials(seed: u64) -> Credentials {
+    Credentials::generate(&mut rand_chacha::ChaCha20Rng::seed_from_u64(seed))
+}
+
+const LATENCY: Duration = Duration::from_micros(300);
+
+impl Pair {
+    fn new(role_a: IceRole, role_b: IceRole) -> Self {
+        let now = Instant::now();
+        let new = |seed, role| {
+            Agent::new(IceConfig::default(), credentials(seed), role, now).expect("agent")
+        };
+        let (mut a, mut b) = (new(1, role_a), new(2, role_b));
+        a.add_host(addr("10.0.0.1:1000"), now).expect("host");
+        a.add_host(addr("[2001:db8::1]:1000"), now).expect("host");
+        b.add_host(addr("10.0.0.2:2000"), now).expect("host");
+        b.add_host(addr("[2001:db8::2]:2000"), now).expect("host");
+        Self {
+            a,
+            b,
+            now,
+            wire: Vec::new(),
+            cut: false,
+            events: Default::default(),
+        }
+    }
+
+    fn start(&mut self, role_a: IceRole, role_b: IceRole) {
+        let (a, b) = (
+            self.a.local_credentials().clone(),
+            self.b.local_credentials().clone(),
+        );
+        self.a.start(b, role_a, self.now).expect("start");
+        self.b.start(a, role_b, self.now).expect("start");
+    }
+
+    fn trickle(&mut self) {
+        self.drain();
+        for (from, event) in self.take_events() {
+            let Event::LocalCandidate(candidate) = event else {
+                continue;
+            };
+            let to = if from == 0 { &mut self.b } else { &mut self.a };
+            to.add_remote_candidate(&candidate, self.now)
+                .expect("candidate");
+        }
+    }
+
+    fn take_events(&mut self) -> Vec<(usize, Event)> {
+        let mut all = Vec::new();
+        for (index, events) in self.events.iter_mut().enumerate() {
+            all.extend(events.drain(..).map(|event| (index, event)));
+        }
+        all
+    }
+
+    fn drain(&mut self) {
+        for (index, agent) in [&mut self.a, &mut self.b].into_iter().enumerate() {
+            while let Some(event) = agent.poll_event() {
+                self.events[index].push(event);
+            }
+            while let Some(transmit) = agent.poll_transmit() {
+                if !self.cut {
+                    self.wire.push((index == 0, self.now + LATENCY, transmit));
+                }
+            }
+        }
+    }
+
+    /// Runs until `done` or until `limit` has passed; returns whether it was done.
+    fn run(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            self.drain();
+            if done(self) {
+                return true;
+            }
+            let timers = [&self.a, &self.b].map(|agent| agent.poll_timeout().map(|d| d.at));
+            let wire = self.wire.iter().map(|(_, at, _)| *at).min();
+            let Some(at) = timers.into_iter().flatten().chain(wire).min() else {
+                return false;
+            };
+            if at > end {
+                self.now = end;
+                return false;
+            }
+            self.now = self.now.max(at);
+            self.deliver();
+            self.a.handle_timeout(self.now);
+            self.b.handle_timeout(self.now);
+        }
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        let (due, later) = std::mem::take(&mut self.wire)
+            .into_iter()
+            .partition(|w| w.1 <= now);
+        self.wire = later;
+        for (from_a, _, transmit) in due {
+            let to = if from_a { &mut self.b } else { &mut self.a };
+            let path: Path = transmit.path.reversed();
+            // Dropping is the agent's right; the tests look at the outcome.
+            drop(to.handle_packet(path, &transmit.contents, now));
+        }
+    }
+
+    fn connected(&self) -> bool {
+        [&self.a, &self.b]
+            .iter()
+            .all(|agent| agent.state() == State::Connected)
+    }
+}
+
+use IceRole::{Controlled, Controlling};
+
+#[test]
+fn connects_within_a_few_milliseconds_and_agrees_on_the_path() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    let begun = pair.now;
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    assert!(
+        pair.now - begun < Duration::from_millis(20),
+        "took {:?}",
+        pair.now - begun
+    );
+    let path = pair.a.selected_path().expect("selected");
+    assert_eq!(pair.b.selected_path(), Some(path.reversed()));
+    assert!(pair.a.accepts(path));
+    pair.a.end_of_local_candidates();
+    pair.a.end_of_remote_candidates();
+    assert_eq!(pair.a.state(), State::Completed);
+}
+
+#[test]
+fn candidates_may_come_before_and_after_the_start() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.trickle();
+    pair.start(Controlling, Controlled);
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+}
+
+#[test]
+fn a_role_conflict_is_repaired() {
+    for role in [Controlling, Controlled] {
+        let mut pair = Pair::new(role, role);
+        pair.start(role, role);
+        pair.trickle();
+        assert!(
+            pair.run(Duration::from_secs(5), Pair::connected),
+            "{role:?}"
+        );
+        assert_ne!(pair.a.role(), pair.b.role());
+    }
+}
+
+#[test]
+fn a_peer_that_only_checks_is_found_as_peer_reflexive() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.drain();
+    let told: Vec<_> = pair.events[0].clone();
+    pair.start(Controlling, Controlled);
+    for event in told {
+        let Event::LocalCandidate(candidate) = event else {
+            continue;
+        };
+        pair.b
+            .add_remote_candidate(&candidate, pair.now)
+            .expect("candidate");
+    }
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+}
+
+#[test]
+fn early_checks_are_answered_when_the_description_arrives() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.trickle();
+    let a = pair.a.local_credentials().clone();
+    pair.b.start(a, Controlled, pair.now).expect("start");
+    assert!(!pair.run(Duration::from_millis(15), Pair::connected));
+    let b = pair.b.local_credentials().clone();
+    pair.a.start(b, Controlling, pair.now).expect("start");
+    let begun = pair.now;
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    assert!(
+        pair.now - begun < Duration::from_millis(20),
+        "took {:?}",
+        pair.now - begun
+    );
+}
+
+#[test]
+fn silence_disconnects_and_then_consent_expires() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    assert!(
+        !pair.run(Duration::from_secs(60), |pair| !pair.connected()),
+        "consent is kept alive"
+    );
+    pair.cut = true;
+    let cut_at = pair.now;
+    let disconnected = |pair: &Pair| pair.a.state() == State::Disconnected;
+    assert!(pair.run(Duration::from_secs(20), disconnected));
+    assert!(pair.run(Duration::from_secs(60), |pair| pair.a.state()
+        == State::Failed));
+    assert!(
+        pair.now - cut_at <= Duration::from_secs(32),
+        "took {:?}",
+        pair.now - cut_at
+    );
+    assert_eq!(pair.a.selected_path(), None);
+}
+
+#[test]
+fn a_restart_finds_a_path_again_and_keeps_the_old_one_meanwhile() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    let old = pair.a.selected_path();
+    pair.take_events();
+    pair.a.restart(credentials(11), pair.now).expect("restart");
+    pair.b.restart(credentials(12), pair.now).expect("restart");
+    assert_eq!(pair.a.selected_path(), old);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+}
+
+#[test]
+fn a_failed_agent_can_be_restarted() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    pair.cut = true;
+    let failed = |pair: &Pair| pair.a.state() == State::Failed && pair.b.state() == State::Failed;
+    assert!(pair.run(Duration::from_secs(90), failed));
+    pair.cut = false;
+    pair.take_events();
+    pair.a.restart(credentials(11), pair.now).expect("restart");
+    pair.b.restart(credentials(12), pair.now).expect("restart");
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+}
+
+#[test]
+fn strangers_are_dropped_and_candidates_bounded() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    pair.a.handle_timeout(pair.now);
+    pair.drain();
+    let check = pair
+        .wire
+        .iter()
+        .find(|(from_a, ..)| *from_a)
+        .expect("a check")
+        .2
+        .clone();
+    let mut forged = check.contents.to_vec();
+    forged[30] ^= 1;
+    let path = check.path.reversed();
+    let error = pair.b.handle_packet(path, &forged, pair.now);
+    assert_eq!(error, Err(Error::Unauthenticated));
+    assert_eq!(
+        pair.b.handle_packet(path, b"not stun", pair.now),
+        Err(Error::NotStun)
+    );
+    // The same authentic check from ever more addresses.
+    let mut refused = 0;
+    for port in 3000..3200 {
+        let from = Path::new(path.local, SocketAddr::new(path.remote.ip(), port));
+        let result = pair.b.handle_packet(from, &check.contents, pair.now);
+        refused += usize::from(result == Err(Error::TooMany("remote candidates")));
+    }
+    assert!(refused >= 200 - MAX_REMOTE_CANDIDATES);
+}
+
+#[test]
+fn names_have_to_be_resolved_first() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    let mdns = "candidate:1 1 udp 1 x.local 5 typ host"
+        .parse()
+        .expect("candidate");
+    assert_eq!(
+        pair.a.add_remote_candidate(&mdns, pair.now),
+        Err(Error::Unresolved)
+    );
+}
