@@ -1,0 +1,221 @@
+// A Chromium peer: starts Chromium headless with a fresh profile, opens an
+// ordinary page (page.html) from a loopback server, and carries JSON lines
+// between stdin/stdout and that page.
+//
+// Chromium is spoken to over its debugging pipe (file descriptors 3 and 4,
+// messages ended by a zero byte), so nothing beyond Node itself is needed.
+//
+//   CHROMIUM   the browser to start (default /usr/bin/chromium)
+//   PEER_MDNS  if set, host candidates stay mDNS names, as in a page that was
+//              never granted the camera
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const BROWSER = process.env.CHROMIUM || '/usr/bin/chromium';
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--disable-dev-shm-usage',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--no-first-run',
+  '--no-default-browser-check',
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+  '--remote-debugging-pipe',
+];
+
+/** Serves the page and its script, and nothing else, on a loopback port. */
+function servePage() {
+  const files = {
+    '/page.html': ['text/html; charset=utf-8', readFileSync(join(HERE, 'page.html'))],
+    '/page.js': ['text/javascript; charset=utf-8', readFileSync(join(HERE, 'page.js'))],
+  };
+  const server = createServer((request, response) => {
+    const file = files[new URL(request.url, 'http://localhost').pathname];
+    if (!file) {
+      response.writeHead(404).end();
+      return;
+    }
+    response.writeHead(200, { 'content-type': file[0] }).end(file[1]);
+  });
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => resolve(server));
+  });
+}
+
+/** The DevTools protocol over a pair of pipes. */
+class Devtools {
+  #out;
+  #nextId = 1;
+  #waiting = new Map();
+  #listeners = [];
+  #partial = [];
+
+  constructor(input, output) {
+    this.#out = output;
+    input.on('data', (bytes) => this.#feed(bytes));
+    output.on('error', () => {}); // the browser's exit is handled where it is watched
+  }
+
+  onEvent(listener) {
+    this.#listeners.push(listener);
+  }
+
+  send(method, params = {}, sessionId = undefined) {
+    const id = this.#nextId++;
+    this.#out.write(JSON.stringify({ id, method, params, sessionId }) + '\0');
+    return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject, method }));
+  }
+
+  #feed(bytes) {
+    let start = 0;
+    for (let end; (end = bytes.indexOf(0, start)) >= 0; start = end + 1) {
+      this.#partial.push(bytes.subarray(start, end));
+      const text = Buffer.concat(this.#partial).toString('utf8');
+      this.#partial = [];
+      this.#dispatch(JSON.parse(text));
+    }
+    if (start < bytes.length) this.#partial.push(bytes.subarray(start));
+  }
+
+  #dispatch(message) {
+    if (message.id === undefined) {
+      for (const listener of this.#listeners) listener(message);
+      return;
+    }
+    const call = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    if (!call) return;
+    if (message.error) call.reject(new Error(`${call.method}: ${message.error.message}`));
+    else call.resolve(message.result);
+  }
+}
+
+/** Ends everything that was started; set as soon as there is something to end. */
+let end = (code) => process.exit(code);
+
+async function main() {
+  const profile = mkdtempSync(join(tmpdir(), 'peerloom-chromium-'));
+  const server = await servePage();
+  const origin = `http://127.0.0.1:${server.address().port}`;
+  const browser = spawn(BROWSER, [...FLAGS, `--user-data-dir=${profile}`, 'about:blank'], {
+    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
+    detached: true, // its own process group, so that every child goes with it
+    env: { ...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile },
+  });
+  browser.stderr.on('data', (bytes) => {
+    if (process.env.PEER_VERBOSE) process.stderr.write(bytes);
+  });
+
+  let ending = false;
+  end = (code) => {
+    if (ending) return;
+    ending = true;
+    try {
+      process.kill(-browser.pid, 'SIGKILL');
+    } catch {
+      // it had gone already
+    }
+    server.closeAllConnections();
+    server.close();
+    try {
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    } catch {
+      // a dying browser may still write to its profile; the folder is temporary anyway
+    }
+    process.exit(code);
+  };
+  browser.once('error', (error) => {
+    process.stderr.write(`cannot start ${BROWSER}: ${error.message}\n`);
+    end(1);
+  });
+  browser.once('exit', (code, signal) => {
+    if (!ending) process.stderr.write(`${BROWSER} ended on its own (${signal ?? code})\n`);
+    end(1);
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => end(1));
+
+  // Lines are kept from the first moment on; the page may still be loading.
+  const lines = createInterface({ input: process.stdin });
+  const queued = [];
+  let deliver = (line) => queued.push(line);
+  lines.on('line', (line) => deliver(line));
+  lines.once('close', () => deliver('{"cmd":"exit"}'));
+
+  const devtools = new Devtools(browser.stdio[4], browser.stdio[3]);
+  const { product } = await devtools.send('Browser.getVersion');
+  const { targetId } = await devtools.send('Target.createTarget', { url: 'about:blank' });
+  const { sessionId } = await devtools.send('Target.attachToTarget', { targetId, flatten: true });
+  const page = (method, params) => devtools.send(method, params, sessionId);
+
+  const loaded = new Promise((resolve) => {
+    devtools.onEvent((message) => {
+      if (message.sessionId !== sessionId) return;
+      if (message.method === 'Runtime.bindingCalled' && message.params.name === 'peerEmit') {
+        process.stdout.write(message.params.payload + '\n');
+      } else if (message.method === 'Runtime.exceptionThrown') {
+        const { exceptionDetails } = message.params;
+        const text = exceptionDetails.exception?.description ?? exceptionDetails.text;
+        process.stdout.write(JSON.stringify({ ev: 'log', msg: text }) + '\n');
+      } else if (message.method === 'Inspector.targetCrashed') {
+        process.stderr.write('the page crashed\n');
+        end(1);
+      } else if (message.method === 'Page.loadEventFired') {
+        resolve();
+      }
+    });
+  });
+  await page('Page.enable');
+  await page('Runtime.enable');
+  await page('Runtime.addBinding', { name: 'peerEmit' });
+  await page('Page.navigate', { url: `${origin}/page.html` });
+  await loaded;
+  const call = async (expression) => {
+    const { result, exceptionDetails } = await page('Runtime.evaluate', {
+      expression,
+      awaitPromise: true,
+      returnByValue: true,
+    });
+    if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+    return result.value;
+  };
+  if (!process.env.PEER_MDNS) await call('peer.revealAddresses()');
+  await call(`peer.start(${JSON.stringify(product)})`);
+
+  deliver = (line) => {
+    if (line.trim() === '') return;
+    let command;
+    try {
+      command = JSON.parse(line);
+    } catch {
+      process.stderr.write(`not JSON: ${line.slice(0, 200)}\n`);
+      return;
+    }
+    if (command.cmd === 'exit') {
+      end(0);
+      return;
+    }
+    page('Runtime.evaluate', { expression: `peer.line(${JSON.stringify(command)})` }).catch((error) => {
+      process.stderr.write(`${error.message}\n`);
+      end(1);
+    });
+  };
+  for (const line of queued.splice(0)) deliver(line);
+}
+
+main().catch((error) => {
+  process.stderr.write(`${error.stack}\n`);
+  end(1);
+});

@@ -1,0 +1,116 @@
+//! One peer as a child process: JSON lines in and out.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::peers::Kind;
+use crate::session::{Input, Side};
+
+/// Lines of a peer's stderr that are kept for the report of a failure.
+const STDERR_LINES: usize = 40;
+/// How long a peer may take to end after it was told to.
+const EXIT_LIMIT: Duration = Duration::from_secs(5);
+const EXIT_POLL: Duration = Duration::from_millis(10);
+
+pub(crate) struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stderr: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl Process {
+    /// Starts a peer; its lines go to `inputs`, marked with `side`.
+    pub(crate) fn start(
+        kind: Kind,
+        side: Side,
+        inputs: SyncSender<(Side, Input)>,
+    ) -> std::io::Result<Self> {
+        let mut child = kind
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || read_lines(stdout, side, &inputs));
+        }
+        let stderr = Arc::new(Mutex::new(VecDeque::new()));
+        if let Some(pipe) = child.stderr.take() {
+            let kept = Arc::clone(&stderr);
+            thread::spawn(move || keep_last(pipe, &kept));
+        }
+        let stdin = child.stdin.take();
+        Ok(Self {
+            child,
+            stdin,
+            stderr,
+        })
+    }
+
+    /// Writes one line. A peer that has gone shows in its output's end.
+    pub(crate) fn send(&mut self, line: &Value) -> std::io::Result<()> {
+        match &mut self.stdin {
+            Some(stdin) => writeln!(stdin, "{line}").and_then(|()| stdin.flush()),
+            None => Ok(()),
+        }
+    }
+
+    /// The last lines of its stderr.
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        self.stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+}
+
+impl Drop for Process {
+    /// Asks the peer to end by closing its stdin; one that does not is killed.
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let end = Instant::now() + EXIT_LIMIT;
+        while Instant::now() < end {
+            match self.child.try_wait() {
+                Ok(None) => thread::sleep(EXIT_POLL),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+        if self.child.kill().is_ok() {
+            drop(self.child.wait());
+        }
+    }
+}
+
+fn read_lines(stdout: impl Read, side: Side, inputs: &SyncSender<(Side, Input)>) {
+    for line in BufReader::new(stdout).lines() {
+        let Ok(text) = line else { break };
+        let input = match serde_json::from_str(&text) {
+            Ok(value) => Input::Line(value),
+            Err(_) => Input::Noise(text),
+        };
+        if inputs.send((side, input)).is_err() {
+            return;
+        }
+    }
+    // The session may be over already; then nobody is left to be told.
+    drop(inputs.send((side, Input::End)));
+}
+
+fn keep_last(pipe: impl Read, kept: &Mutex<VecDeque<String>>) {
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == STDERR_LINES {
+            kept.pop_front();
+        }
+        kept.push_back(line);
+    }
+}
