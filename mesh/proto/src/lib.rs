@@ -6,8 +6,11 @@
 //! [`Input`]s, carry out its [`Output`]s, call it again at its deadline.
 
 pub mod envelope;
+pub mod glare;
 pub mod id;
 pub mod limit;
+pub mod links;
+pub mod liveness;
 pub mod node;
 pub mod obituary;
 pub mod presence;
