@@ -14,6 +14,7 @@
 //! | [`sdp`] | session descriptions as text |
 //! | [`ice`] | connectivity checks, nomination, consent, restart |
 //! | [`dtls`] | handshake, fingerprint check, records in batches |
+//! | [`sctp`] | streams, retransmission, windows, resets |
 //!
 //! # Invariants
 //!
@@ -30,4 +31,5 @@ pub mod error;
 pub mod ice;
 pub mod id;
 pub mod jsep;
+pub mod sctp;
 pub mod sdp;

@@ -25,9 +25,15 @@ impl Common<'_> {
     pub(super) fn description(&self, media: Vec<Media>, bundled: Option<String>) -> Sdp {
         let mut attributes = Vec::new();
         if let Some(mid) = bundled {
-            attributes.push(Attribute::Group { semantics: "BUNDLE".to_owned(), mids: vec![mid] });
+            attributes.push(Attribute::Group {
+                semantics: "BUNDLE".to_owned(),
+                mids: vec![mid],
+            });
         }
-        attributes.push(Attribute::IceOptions(vec!["trickle".to_owned(), "ice2".to_owned()]));
+        attributes.push(Attribute::IceOptions(vec![
+            "trickle".to_owned(),
+            "ice2".to_owned(),
+        ]));
         if let Some(capabilities) = &self.config.peerloom {
             attributes.push(Attribute::Peerloom(capabilities.clone()));
         }
@@ -79,7 +85,11 @@ impl Common<'_> {
         if offered.legacy_port().is_some() {
             formats = vec![port.to_string()];
             let app = DATA_CHANNEL_FORMAT.to_owned();
-            attributes.push(Attribute::SctpMap { port, app, streams: Some(LEGACY_STREAMS) });
+            attributes.push(Attribute::SctpMap {
+                port,
+                app,
+                streams: Some(LEGACY_STREAMS),
+            });
         } else {
             attributes.push(Attribute::SctpPort(port));
         }
@@ -98,7 +108,13 @@ impl Common<'_> {
     fn push_transport(&self, to: &mut Vec<Attribute>, credentials: &Credentials, setup: Setup) {
         to.push(Attribute::IceUfrag(credentials.ufrag.clone()));
         to.push(Attribute::IcePwd(credentials.pwd.clone()));
-        to.extend(self.config.fingerprints.iter().cloned().map(Attribute::Fingerprint));
+        to.extend(
+            self.config
+                .fingerprints
+                .iter()
+                .cloned()
+                .map(Attribute::Fingerprint),
+        );
         to.push(Attribute::Setup(setup));
     }
 }
@@ -119,12 +135,19 @@ pub(super) fn refused(section: &Media) -> Media {
 }
 
 fn mid_of(section: &Media) -> Vec<Attribute> {
-    section.mid().map(|mid| Attribute::Mid(mid.to_owned())).into_iter().collect()
+    section
+        .mid()
+        .map(|mid| Attribute::Mid(mid.to_owned()))
+        .into_iter()
+        .collect()
 }
 
 /// A mid that no section uses.
 pub(super) fn unused_mid(sdps: &[&Sdp]) -> String {
-    let used = |mid: &str| sdps.iter().any(|sdp| sdp.media.iter().any(|m| m.mid() == Some(mid)));
+    let used = |mid: &str| {
+        sdps.iter()
+            .any(|sdp| sdp.media.iter().any(|m| m.mid() == Some(mid)))
+    };
     let mut number = 0_u32;
     while used(&number.to_string()) {
         number += 1;
@@ -138,7 +161,9 @@ pub(super) fn add_candidates(section: &mut Media, candidates: &[Candidate], comp
     for candidate in candidates {
         let line = candidate.to_string();
         let value = line.strip_prefix("candidate:").unwrap_or(&line);
-        section.attributes.push(Attribute::Candidate(value.to_owned()));
+        section
+            .attributes
+            .push(Attribute::Candidate(value.to_owned()));
     }
     if complete {
         section.attributes.push(Attribute::EndOfCandidates);
@@ -159,11 +184,16 @@ fn default_candidate(candidates: &[Candidate]) -> Option<(u16, String)> {
         CandidateKind::Host => 2,
         CandidateKind::PeerReflexive => 3,
     };
-    let usable = candidates.iter().filter(|c| c.protocol == Protocol::Udp && c.port != 0);
+    let usable = candidates
+        .iter()
+        .filter(|c| c.protocol == Protocol::Udp && c.port != 0);
     let known = usable.filter_map(|c| match &c.address {
         Address::Ip(ip) => Some((rank(c), ip.is_ipv6(), u32::MAX - c.priority, c.port, *ip)),
         Address::Name(_) => None,
     });
     let (_, is_ipv6, _, port, ip) = known.min()?;
-    Some((port, format!("IN {} {ip}", if is_ipv6 { "IP6" } else { "IP4" })))
+    Some((
+        port,
+        format!("IN {} {ip}", if is_ipv6 { "IP6" } else { "IP4" }),
+    ))
 }

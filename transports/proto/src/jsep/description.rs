@@ -60,7 +60,10 @@ pub struct SessionDescription {
 impl SessionDescription {
     /// A description of that type with that text.
     pub fn new(kind: SdpType, sdp: impl Into<String>) -> Self {
-        Self { kind, sdp: sdp.into() }
+        Self {
+            kind,
+            sdp: sdp.into(),
+        }
     }
 
     /// An offer.

@@ -124,21 +124,36 @@ impl Error {
 }
 
 pub(super) fn invalid_state(cause: impl Into<String>, hint: &'static str) -> Error {
-    Error::InvalidState { cause: cause.into(), hint }
+    Error::InvalidState {
+        cause: cause.into(),
+        hint,
+    }
 }
 
 pub(super) fn invalid_modification(cause: impl Into<String>, hint: &'static str) -> Error {
-    Error::InvalidModification { cause: cause.into(), hint }
+    Error::InvalidModification {
+        cause: cause.into(),
+        hint,
+    }
 }
 
 pub(super) fn operation(cause: impl Into<String>, hint: &'static str) -> Error {
-    Error::Operation { cause: cause.into(), hint }
+    Error::Operation {
+        cause: cause.into(),
+        hint,
+    }
 }
 
 pub(super) fn invalid_access(cause: impl Into<String>, hint: &'static str) -> Error {
-    Error::InvalidAccess { cause: cause.into(), hint }
+    Error::InvalidAccess {
+        cause: cause.into(),
+        hint,
+    }
 }
 
 pub(super) fn type_error(cause: impl Into<String>, hint: &'static str) -> Error {
-    Error::Type { cause: cause.into(), hint }
+    Error::Type {
+        cause: cause.into(),
+        hint,
+    }
 }

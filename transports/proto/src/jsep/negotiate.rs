@@ -65,16 +65,24 @@ impl Session {
             return Ok(());
         }
         let cause = format!("cannot set {what} in {}", self.state);
-        Err(invalid_state(cause, "finish the negotiation that is under way, or roll it back"))
+        Err(invalid_state(
+            cause,
+            "finish the negotiation that is under way, or roll it back",
+        ))
     }
 
     /// RFC 9429 5.7 and webrtc-pc 4.4.1.5, which leaves out provisional answers.
     fn rollback(&mut self) -> Result<(), Error> {
-        let pending =
-            matches!(self.state, SignalingState::HaveLocalOffer | SignalingState::HaveRemoteOffer);
+        let pending = matches!(
+            self.state,
+            SignalingState::HaveLocalOffer | SignalingState::HaveRemoteOffer
+        );
         if !pending {
             let cause = format!("cannot roll back in {}", self.state);
-            return Err(invalid_state(cause, "only an offer without answer can be taken back"));
+            return Err(invalid_state(
+                cause,
+                "only an offer without answer can be taken back",
+            ));
         }
         self.discard_offers();
         self.settle();
@@ -91,7 +99,9 @@ impl Session {
 
     fn discard_generation(&mut self) {
         if let Some(generation) = self.pending_generation.take() {
-            self.emit(Effect::DiscardGeneration { ufrag: generation.credentials.ufrag });
+            self.emit(Effect::DiscardGeneration {
+                ufrag: generation.credentials.ufrag,
+            });
         }
     }
 
@@ -113,7 +123,11 @@ impl Session {
     fn created(&mut self, kind: SdpType, text: &str) -> Result<Prepared, Error> {
         let is_offer = kind == SdpType::Offer;
         if text.is_empty() {
-            let last = if is_offer { &self.last_offer } else { &self.last_answer };
+            let last = if is_offer {
+                &self.last_offer
+            } else {
+                &self.last_answer
+            };
             if last.as_ref().is_none_or(|last| last.stale) {
                 match kind {
                     SdpType::Offer => self.create_offer(OfferOptions::default())?,
@@ -121,7 +135,11 @@ impl Session {
                 };
             }
         }
-        let last = if is_offer { &self.last_offer } else { &self.last_answer };
+        let last = if is_offer {
+            &self.last_offer
+        } else {
+            &self.last_answer
+        };
         match last {
             Some(last) if text.is_empty() || last.text == text => Ok(last.clone()),
             _ => Err(invalid_modification(
@@ -132,7 +150,9 @@ impl Session {
     }
 
     fn apply_local(&mut self, kind: SdpType, prepared: Prepared) {
-        let Prepared { sdp, credentials, .. } = prepared;
+        let Prepared {
+            sdp, credentials, ..
+        } = prepared;
         self.adopt_generation(&sdp, credentials);
         self.pending_local = Some(Description { kind, sdp });
         match kind {
@@ -147,22 +167,33 @@ impl Session {
 
     /// Takes over the ICE generation of a local description, and drops the one it replaces.
     fn adopt_generation(&mut self, sdp: &Sdp, credentials: Option<crate::candidate::Credentials>) {
-        let is = |g: &Option<Generation>| g.as_ref().map(|g| &g.credentials) == credentials.as_ref();
+        let is =
+            |g: &Option<Generation>| g.as_ref().map(|g| &g.credentials) == credentials.as_ref();
         if is(&self.pending_generation) {
             return;
         }
         let current = is(&self.current_generation);
         self.discard_generation();
-        let Some(credentials) = credentials.filter(|_| !current) else { return };
+        let Some(credentials) = credentials.filter(|_| !current) else {
+            return;
+        };
         let index = transport::active_data(sdp).unwrap_or_default();
         self.emit(Effect::Gather(GatherIce {
-            mid: sdp.media.get(index).and_then(|media| media.mid()).map(str::to_owned),
+            mid: sdp
+                .media
+                .get(index)
+                .and_then(|media| media.mid())
+                .map(str::to_owned),
             mline_index: u16::try_from(index).unwrap_or(u16::MAX),
             credentials: credentials.clone(),
             restart: self.current_generation.is_some(),
         }));
         let (candidates, complete) = (Vec::new(), false);
-        self.pending_generation = Some(Generation { credentials, candidates, complete });
+        self.pending_generation = Some(Generation {
+            credentials,
+            candidates,
+            complete,
+        });
     }
 
     fn set_remote_offer(&mut self, text: &str) -> Result<(), Error> {
@@ -172,7 +203,10 @@ impl Session {
         validate::check_offer(&sdp, before, self.running.as_ref())?;
         self.last_answer = None;
         self.report_identity(&sdp);
-        self.pending_remote = Some(Description { kind: SdpType::Offer, sdp });
+        self.pending_remote = Some(Description {
+            kind: SdpType::Offer,
+            sdp,
+        });
         self.change_state(SignalingState::HaveRemoteOffer);
         Ok(())
     }
@@ -199,7 +233,11 @@ impl Session {
             let assertion = assertion.to_owned();
             let fingerprints = sdp.fingerprints();
             let session_id = sdp.origin.session_id;
-            self.emit(Effect::RemoteIdentity(RemoteIdentity { assertion, fingerprints, session_id }));
+            self.emit(Effect::RemoteIdentity(RemoteIdentity {
+                assertion,
+                fingerprints,
+                session_id,
+            }));
         }
     }
 
@@ -212,7 +250,10 @@ impl Session {
         }
         self.last_offer = None;
         self.last_answer = None;
-        let in_use = self.current_generation.as_ref().map(|g| g.credentials.ufrag.as_str());
+        let in_use = self
+            .current_generation
+            .as_ref()
+            .map(|g| g.credentials.ufrag.as_str());
         if !in_use.is_some_and(|ufrag| self.replace.contains(ufrag)) {
             self.replace.clear();
         }
@@ -242,7 +283,11 @@ impl Session {
                 None => Effect::StartIce(agreed.ice.clone()),
             });
         }
-        tracing::debug!(mline = index, restart = before.is_some(), "data section agreed");
+        tracing::debug!(
+            mline = index,
+            restart = before.is_some(),
+            "data section agreed"
+        );
         self.pass_on_candidates();
         match before {
             None => {
@@ -266,26 +311,51 @@ impl Session {
         }
         // Checked when the description was set.
         let params = transport::params(remote, index).ok()?;
-        let generation = self.pending_generation.as_ref().or(self.current_generation.as_ref())?;
+        let generation = self
+            .pending_generation
+            .as_ref()
+            .or(self.current_generation.as_ref())?;
         let answered = if offered_here {
             // RFC 4145 4: an answer that does not say is active.
-            if params.setup == Some(Setup::Passive) { DtlsRole::Client } else { DtlsRole::Server }
+            if params.setup == Some(Setup::Passive) {
+                DtlsRole::Client
+            } else {
+                DtlsRole::Server
+            }
         } else {
             let ours = crate::sdp::setup(&local.media.get(index)?.attributes);
-            if ours == Some(Setup::Passive) { DtlsRole::Server } else { DtlsRole::Client }
+            if ours == Some(Setup::Passive) {
+                DtlsRole::Server
+            } else {
+                DtlsRole::Client
+            }
         };
         let local_credentials = generation.credentials.clone();
-        let (mid, sdp) = (local.media.get(index)?.mid().map(str::to_owned), remote.clone());
+        let (mid, sdp) = (
+            local.media.get(index)?.mid().map(str::to_owned),
+            remote.clone(),
+        );
         let first_offer_here = *self.initial_offerer.get_or_insert(offered_here);
-        let Params { credentials, fingerprints, lite, trickle, sctp_port, max_message_size, .. } =
-            params;
+        let Params {
+            credentials,
+            fingerprints,
+            lite,
+            trickle,
+            sctp_port,
+            max_message_size,
+            ..
+        } = params;
         let role = match &self.running {
             Some(running) => running.ice.role,
             None if lite || first_offer_here => IceRole::Controlling,
             None => IceRole::Controlled,
         };
         let same = |before: &&Negotiated| before.ice.remote == credentials;
-        let complete = self.running.as_ref().filter(same).is_some_and(|b| b.remote_candidates_complete);
+        let complete = self
+            .running
+            .as_ref()
+            .filter(same)
+            .is_some_and(|b| b.remote_candidates_complete);
         let agreed = Negotiated {
             ice: StartIce {
                 role,
@@ -294,7 +364,10 @@ impl Session {
                 remote_lite: lite,
                 remote_trickle: trickle,
             },
-            dtls: StartDtls { role: answered, fingerprints },
+            dtls: StartDtls {
+                role: answered,
+                fingerprints,
+            },
             sctp: StartSctp {
                 local_port: self.config.sctp_port,
                 remote_port: sctp_port,
@@ -323,7 +396,9 @@ impl Session {
         if offered_here && offered {
             self.data = DataState::Refused;
             if let Some(generation) = self.current_generation.take() {
-                self.emit(Effect::DiscardGeneration { ufrag: generation.credentials.ufrag });
+                self.emit(Effect::DiscardGeneration {
+                    ufrag: generation.credentials.ufrag,
+                });
             }
             self.emit(Effect::StopData(DataStop::Refused));
         }
@@ -341,7 +416,10 @@ impl SignalingState {
 
     /// A local offer gives way; a provisional answer does not (webrtc-pc 4.4.1.5).
     fn takes_remote_offer(self) -> bool {
-        matches!(self, Self::Stable | Self::HaveLocalOffer | Self::HaveRemoteOffer)
+        matches!(
+            self,
+            Self::Stable | Self::HaveLocalOffer | Self::HaveRemoteOffer
+        )
     }
 
     fn takes_remote_answer(self) -> bool {

@@ -217,22 +217,28 @@ impl Session {
 
     /// W3C `localDescription`: pending, else current, with the candidates gathered so far.
     pub fn local_description(&self) -> Option<SessionDescription> {
-        self.pending_local_description().or_else(|| self.current_local_description())
+        self.pending_local_description()
+            .or_else(|| self.current_local_description())
     }
 
     /// W3C `currentLocalDescription`.
     pub fn current_local_description(&self) -> Option<SessionDescription> {
-        self.current_local.as_ref().map(|description| self.render_local(description))
+        self.current_local
+            .as_ref()
+            .map(|description| self.render_local(description))
     }
 
     /// W3C `pendingLocalDescription`.
     pub fn pending_local_description(&self) -> Option<SessionDescription> {
-        self.pending_local.as_ref().map(|description| self.render_local(description))
+        self.pending_local
+            .as_ref()
+            .map(|description| self.render_local(description))
     }
 
     /// W3C `remoteDescription`: pending, else current, with the candidates added so far.
     pub fn remote_description(&self) -> Option<SessionDescription> {
-        self.pending_remote_description().or_else(|| self.current_remote_description())
+        self.pending_remote_description()
+            .or_else(|| self.current_remote_description())
     }
 
     /// W3C `currentRemoteDescription`.
@@ -249,7 +255,11 @@ impl Session {
     pub fn can_trickle(&self) -> Option<bool> {
         let sdp = self.remote_sdp()?;
         let section = transport::active_data(sdp).and_then(|index| sdp.media.get(index));
-        let none = || sdp.media.first().is_some_and(|media| sdp.has_ice_option("trickle", media));
+        let none = || {
+            sdp.media
+                .first()
+                .is_some_and(|media| sdp.has_ice_option("trickle", media))
+        };
         Some(section.map_or_else(none, |section| sdp.has_ice_option("trickle", section)))
     }
 
@@ -271,7 +281,8 @@ impl Session {
 
     /// The identity assertion to put into descriptions created from now on (RFC 8827 5).
     pub fn set_identity(&mut self, assertion: Option<String>) -> Result<(), Error> {
-        let fits = |a: &String| a.len() <= MAX_IDENTITY_LEN && a.bytes().all(|b| b.is_ascii_graphic());
+        let fits =
+            |a: &String| a.len() <= MAX_IDENTITY_LEN && a.bytes().all(|b| b.is_ascii_graphic());
         if assertion.as_ref().is_some_and(|a| a.is_empty() || !fits(a)) {
             return Err(Error::Syntax {
                 cause: "the identity assertion does not fit a line of SDP".to_owned(),
@@ -289,7 +300,10 @@ impl Session {
         match self.data {
             DataState::Ended => {
                 let hint = "make a new peer connection";
-                return Err(invalid_state("the data section was ended by the peer", hint));
+                return Err(invalid_state(
+                    "the data section was ended by the peer",
+                    hint,
+                ));
             }
             DataState::Wanted => return Ok(()),
             DataState::Unwanted | DataState::Refused => self.data = DataState::Wanted,
@@ -305,7 +319,10 @@ impl Session {
             return;
         }
         let generations = [&self.current_generation, &self.pending_generation];
-        let ufrags = generations.into_iter().flatten().map(|g| g.credentials.ufrag.clone());
+        let ufrags = generations
+            .into_iter()
+            .flatten()
+            .map(|g| g.credentials.ufrag.clone());
         self.replace = ufrags.collect();
         self.mark_stale();
         self.update_negotiation_needed();
@@ -314,9 +331,15 @@ impl Session {
     /// W3C `createOffer` (RFC 9429 5.2).
     pub fn create_offer(&mut self, options: OfferOptions) -> Result<SessionDescription, Error> {
         self.check_open()?;
-        if !matches!(self.state, SignalingState::Stable | SignalingState::HaveLocalOffer) {
+        if !matches!(
+            self.state,
+            SignalingState::Stable | SignalingState::HaveLocalOffer
+        ) {
             let cause = format!("create_offer in {}", self.state);
-            return Err(invalid_state(cause, "answer the peer's offer or roll it back first"));
+            return Err(invalid_state(
+                cause,
+                "answer the peer's offer or roll it back first",
+            ));
         }
         self.check_certificate()?;
         let credentials = self.offer_credentials(options.ice_restart);
@@ -354,7 +377,10 @@ impl Session {
 
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if self.state == SignalingState::Closed {
-            return Err(invalid_state("the peer connection is closed", "make a new one"));
+            return Err(invalid_state(
+                "the peer connection is closed",
+                "make a new one",
+            ));
         }
         Ok(())
     }
@@ -368,11 +394,17 @@ impl Session {
     }
 
     pub(super) fn local_sdp(&self) -> Option<&Sdp> {
-        self.pending_local.as_ref().or(self.current_local.as_ref()).map(|d| &d.sdp)
+        self.pending_local
+            .as_ref()
+            .or(self.current_local.as_ref())
+            .map(|d| &d.sdp)
     }
 
     pub(super) fn remote_sdp(&self) -> Option<&Sdp> {
-        self.pending_remote.as_ref().or(self.current_remote.as_ref()).map(|d| &d.sdp)
+        self.pending_remote
+            .as_ref()
+            .or(self.current_remote.as_ref())
+            .map(|d| &d.sdp)
     }
 
     pub(super) fn emit(&mut self, effect: Effect) {
@@ -380,7 +412,10 @@ impl Session {
     }
 
     pub(super) fn mark_stale(&mut self) {
-        for prepared in [&mut self.last_offer, &mut self.last_answer].into_iter().flatten() {
+        for prepared in [&mut self.last_offer, &mut self.last_answer]
+            .into_iter()
+            .flatten()
+        {
             prepared.stale = true;
         }
     }
@@ -399,7 +434,9 @@ impl Session {
 
     fn is_negotiation_needed(&self) -> bool {
         let has_data = || {
-            self.current_local.as_ref().is_some_and(|d| transport::active_data(&d.sdp).is_some())
+            self.current_local
+                .as_ref()
+                .is_some_and(|d| transport::active_data(&d.sdp).is_some())
         };
         !self.replace.is_empty() || self.data == DataState::Wanted && !has_data()
     }
@@ -411,7 +448,10 @@ impl Session {
 
     /// The credentials for an offer: those in use, or new ones for a restart.
     fn offer_credentials(&mut self, restart: bool) -> Credentials {
-        let base = self.pending_generation.as_ref().or(self.current_generation.as_ref());
+        let base = self
+            .pending_generation
+            .as_ref()
+            .or(self.current_generation.as_ref());
         match base {
             Some(base) if !restart && !self.replace.contains(&base.credentials.ufrag) => {
                 base.credentials.clone()
@@ -474,14 +514,21 @@ impl Session {
     }
 
     /// Credentials and DTLS role for an answer.
-    fn answer_transport(&mut self, offer: &Sdp, index: usize) -> Result<(Credentials, Setup), Error> {
+    fn answer_transport(
+        &mut self,
+        offer: &Sdp,
+        index: usize,
+    ) -> Result<(Credentials, Setup), Error> {
         let theirs = transport::params(offer, index)?;
         let role = match (&self.running, theirs.setup) {
             (Some(running), _) => running.dtls.role,
             (None, Some(Setup::Active)) => DtlsRole::Server,
             (None, _) => DtlsRole::Client, // RFC 8842 5.3: active saves a round trip
         };
-        let restarts = self.running.as_ref().is_none_or(|r| r.ice.remote != theirs.credentials);
+        let restarts = self
+            .running
+            .as_ref()
+            .is_none_or(|r| r.ice.remote != theirs.credentials);
         let base = match (&self.pending_generation, &self.current_generation) {
             (Some(pending), _) => Some(pending),
             (None, current) => current.as_ref().filter(|_| !restarts),
@@ -505,11 +552,19 @@ impl Session {
     /// What was built, as text: with the candidates its generation has already.
     fn prepare(&self, sdp: Sdp, credentials: Option<Credentials>) -> Prepared {
         let text = self.with_candidates(&sdp).to_string();
-        Prepared { text, sdp, credentials, stale: false }
+        Prepared {
+            text,
+            sdp,
+            credentials,
+            stale: false,
+        }
     }
 
     fn render_local(&self, description: &Description) -> SessionDescription {
-        SessionDescription::new(description.kind, self.with_candidates(&description.sdp).to_string())
+        SessionDescription::new(
+            description.kind,
+            self.with_candidates(&description.sdp).to_string(),
+        )
     }
 
     fn with_candidates(&self, sdp: &Sdp) -> Sdp {
@@ -517,7 +572,10 @@ impl Session {
         let generations = [&self.pending_generation, &self.current_generation];
         for generation in generations.into_iter().flatten() {
             let ours = Attribute::IceUfrag(generation.credentials.ufrag.clone());
-            let section = sdp.media.iter_mut().find(|media| media.attributes.contains(&ours));
+            let section = sdp
+                .media
+                .iter_mut()
+                .find(|media| media.attributes.contains(&ours));
             if let Some(section) = section {
                 create::add_candidates(section, &generation.candidates, generation.complete);
                 break;

@@ -27,7 +27,9 @@ pub(super) struct Params {
 
 /// The first data section that is part of the session.
 pub(super) fn active_data(sdp: &Sdp) -> Option<usize> {
-    sdp.media.iter().position(|media| media.is_data() && sdp.is_active(media))
+    sdp.media
+        .iter()
+        .position(|media| media.is_data() && sdp.is_active(media))
 }
 
 /// Reads the transport of the section at `index`. What the section does not say holds from
@@ -37,7 +39,10 @@ pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
     const HINT: &str = "the peer's description has to carry it for its data section";
     let section = &sdp.media[index];
     let missing = |what: &str| {
-        invalid_access(format!("the data section (m-line {index}) has no {what}"), HINT)
+        invalid_access(
+            format!("the data section (m-line {index}) has no {what}"),
+            HINT,
+        )
     };
     let ufrag = lookup(sdp, section, sdp::ice_ufrag).ok_or_else(|| missing("a=ice-ufrag"))?;
     let pwd = lookup(sdp, section, sdp::ice_pwd).ok_or_else(|| missing("a=ice-pwd"))?;
@@ -46,8 +51,13 @@ pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
     let fingerprints = lookup(sdp, section, |attributes| {
         Some(sdp::fingerprints(attributes)).filter(|found| !found.is_empty())
     });
-    let max_message_size = section.max_message_size().unwrap_or(DEFAULT_MAX_MESSAGE_SIZE);
-    let port = section.sctp_port().or_else(|| section.legacy_port()).unwrap_or(DEFAULT_SCTP_PORT);
+    let max_message_size = section
+        .max_message_size()
+        .unwrap_or(DEFAULT_MAX_MESSAGE_SIZE);
+    let port = section
+        .sctp_port()
+        .or_else(|| section.legacy_port())
+        .unwrap_or(DEFAULT_SCTP_PORT);
     if port == 0 {
         return Err(invalid_access("a=sctp-port is 0", HINT));
     }
@@ -79,7 +89,9 @@ fn tagged<'a>(sdp: &'a Sdp, section: &Media) -> Option<&'a Media> {
     let mid = section.mid()?;
     let bundle = sdp.bundles().find(|mids| mids.iter().any(|m| m == mid))?;
     let first = bundle.first()?;
-    sdp.media.iter().find(|media| media.mid() == Some(first.as_str()))
+    sdp.media
+        .iter()
+        .find(|media| media.mid() == Some(first.as_str()))
 }
 
 /// The username fragment that holds for the section.
@@ -90,15 +102,23 @@ pub(super) fn ufrag<'a>(sdp: &'a Sdp, section: &'a Media) -> Option<&'a str> {
 /// The candidates of the generation `ufrag`: those of the data section, and of sections that
 /// share its transport. Lines that are not understood are left out (RFC 8839 5.1).
 pub(super) fn candidates(sdp: &Sdp, generation: &str) -> Vec<Candidate> {
-    let sharing = sdp.media.iter().filter(|media| ufrag(sdp, media) == Some(generation));
+    let sharing = sdp
+        .media
+        .iter()
+        .filter(|media| ufrag(sdp, media) == Some(generation));
     let lines = sharing.flat_map(Media::candidates);
     let parsed = lines.filter_map(|line| line.parse::<Candidate>().ok());
-    parsed.filter(|c| c.extension("ufrag").is_none_or(|of| of == generation)).collect()
+    parsed
+        .filter(|c| c.extension("ufrag").is_none_or(|of| of == generation))
+        .collect()
 }
 
 /// Whether the generation `ufrag` has no more candidates.
 pub(super) fn is_complete(sdp: &Sdp, generation: &str) -> bool {
     let ends = |all: &[Attribute]| all.iter().any(|a| matches!(a, Attribute::EndOfCandidates));
-    let mut sharing = sdp.media.iter().filter(|media| ufrag(sdp, media) == Some(generation));
+    let mut sharing = sdp
+        .media
+        .iter()
+        .filter(|media| ufrag(sdp, media) == Some(generation));
     ends(&sdp.attributes) || sharing.any(|media| ends(&media.attributes))
 }

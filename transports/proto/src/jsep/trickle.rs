@@ -47,7 +47,10 @@ impl Session {
 
     fn generation_mut(&mut self, ufrag: &str) -> Option<&mut Generation> {
         let generations = [&mut self.pending_generation, &mut self.current_generation];
-        generations.into_iter().flatten().find(|g| g.credentials.ufrag == ufrag)
+        generations
+            .into_iter()
+            .flatten()
+            .find(|g| g.credentials.ufrag == ufrag)
     }
 
     fn trickled(&self, ufrag: &str, candidate: String) -> IceCandidateInit {
@@ -73,7 +76,10 @@ impl Session {
         let ends = init.candidate.trim().is_empty();
         if !ends && init.sdp_mid.is_none() && init.sdp_mline_index.is_none() {
             let hint = "pass sdpMid on as the peer sent it";
-            return Err(type_error("a candidate with neither sdpMid nor sdpMLineIndex", hint));
+            return Err(type_error(
+                "a candidate with neither sdpMid nor sdpMLineIndex",
+                hint,
+            ));
         }
         if self.remote_sdp().is_none() {
             let hint = "keep candidates until the peer's description is set";
@@ -87,7 +93,10 @@ impl Session {
                 return Err(operation(error.to_string(), "pass candidates on unaltered"));
             }
         };
-        let told = init.username_fragment.as_deref().filter(|ufrag| !ufrag.is_empty());
+        let told = init
+            .username_fragment
+            .as_deref()
+            .filter(|ufrag| !ufrag.is_empty());
         let ufrag = told.or_else(|| parsed.as_ref().and_then(|c| c.extension("ufrag")));
         let attribute = match &parsed {
             Some(candidate) => {
@@ -108,13 +117,18 @@ impl Session {
         ufrag: Option<&str>,
         attribute: &Attribute,
     ) -> Result<(), Error> {
-        let latest = [&self.pending_remote, &self.current_remote].into_iter().flatten().next();
+        let latest = [&self.pending_remote, &self.current_remote]
+            .into_iter()
+            .flatten()
+            .next();
         if let Some(latest) = latest {
             sections(latest, init)?;
         }
         let (mut found, mut stop) = (false, false);
         for description in [&mut self.pending_remote, &mut self.current_remote] {
-            let Some(description) = description.as_mut().filter(|_| !stop) else { continue };
+            let Some(description) = description.as_mut().filter(|_| !stop) else {
+                continue;
+            };
             for index in sections(description, init).unwrap_or_default() {
                 let section = &description.sdp.media[index];
                 let theirs = transport::ufrag(&description.sdp, section);
@@ -127,9 +141,14 @@ impl Session {
                 }
                 if section.candidates().count() >= MAX_REMOTE_CANDIDATES {
                     let cause = format!("more than {MAX_REMOTE_CANDIDATES} candidates");
-                    return Err(operation(cause, "the peer has to choose among its addresses"));
+                    return Err(operation(
+                        cause,
+                        "the peer has to choose among its addresses",
+                    ));
                 }
-                description.sdp.media[index].attributes.push(attribute.clone());
+                description.sdp.media[index]
+                    .attributes
+                    .push(attribute.clone());
             }
             stop = ufrag.is_none(); // without one, the latest description is meant
         }
@@ -137,7 +156,10 @@ impl Session {
             return Ok(());
         }
         let cause = "the candidate's usernameFragment is of no generation that is described";
-        Err(operation(cause, "it is late or early: drop it, or keep it for the next description"))
+        Err(operation(
+            cause,
+            "it is late or early: drop it, or keep it for the next description",
+        ))
     }
 
     /// Hands on what has not been handed on, once ICE runs with the peer's generation.
@@ -145,7 +167,9 @@ impl Session {
         let Some(running) = &self.running else { return };
         let ufrag = running.ice.remote.ufrag.clone();
         let was_complete = running.remote_candidates_complete;
-        let holders = [&self.pending_remote, &self.current_remote].into_iter().flatten();
+        let holders = [&self.pending_remote, &self.current_remote]
+            .into_iter()
+            .flatten();
         let holding = holders.map(|d| &d.sdp).filter(|sdp| {
             let section = transport::active_data(sdp).and_then(|index| sdp.media.get(index));
             section.and_then(|section| transport::ufrag(sdp, section)) == Some(ufrag.as_str())
@@ -175,7 +199,9 @@ fn sections(description: &Description, init: &IceCandidateInit) -> Result<Vec<us
     const HINT: &str = "it belongs to another peer connection, or to an offer that was rolled back";
     let media = &description.sdp.media;
     if let Some(mid) = &init.sdp_mid {
-        let index = media.iter().position(|section| section.mid() == Some(mid.as_str()));
+        let index = media
+            .iter()
+            .position(|section| section.mid() == Some(mid.as_str()));
         let unknown = || operation(format!("no section has the mid {mid:?}"), HINT);
         return index.map(|index| vec![index]).ok_or_else(unknown);
     }

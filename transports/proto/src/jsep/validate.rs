@@ -17,7 +17,10 @@ fn check_any(sdp: &Sdp) -> Result<(), Error> {
     let mut mids = BTreeSet::new();
     for mid in sdp.media.iter().filter_map(|media| media.mid()) {
         if !mids.insert(mid) {
-            return Err(invalid_access(format!("a=mid:{mid} names two sections"), MALFORMED));
+            return Err(invalid_access(
+                format!("a=mid:{mid} names two sections"),
+                MALFORMED,
+            ));
         }
     }
     for mid in sdp.bundles().flatten() {
@@ -39,10 +42,15 @@ pub(super) fn check_offer(
     if let Some(before) = before {
         check_order(offer, before)?;
     }
-    let Some(index) = transport::active_data(offer) else { return Ok(()) };
+    let Some(index) = transport::active_data(offer) else {
+        return Ok(());
+    };
     let params = transport::params(offer, index)?;
     if params.setup == Some(Setup::HoldConn) {
-        return Err(invalid_access("a=setup:holdconn has no meaning in WebRTC", MALFORMED));
+        return Err(invalid_access(
+            "a=setup:holdconn has no meaning in WebRTC",
+            MALFORMED,
+        ));
     }
     match running {
         Some(running) => check_same_association(&params, running),
@@ -53,8 +61,15 @@ pub(super) fn check_offer(
 /// Sections stay where they are; only one that has ended may be put to a new use.
 fn check_order(offer: &Sdp, before: &Sdp) -> Result<(), Error> {
     if offer.media.len() < before.media.len() {
-        let cause = format!("{} sections after {}", offer.media.len(), before.media.len());
-        return Err(invalid_access(cause, "sections are ended with port 0, never taken out"));
+        let cause = format!(
+            "{} sections after {}",
+            offer.media.len(),
+            before.media.len()
+        );
+        return Err(invalid_access(
+            cause,
+            "sections are ended with port 0, never taken out",
+        ));
     }
     for (index, (new, old)) in offer.media.iter().zip(&before.media).enumerate() {
         let same = new.kind == old.kind && (new.mid() == old.mid() || old.mid().is_none());
@@ -69,16 +84,28 @@ fn check_order(offer: &Sdp, before: &Sdp) -> Result<(), Error> {
 /// The DTLS and SCTP associations that run go on, since only ICE can be restarted here.
 fn check_same_association(params: &Params, running: &Negotiated) -> Result<(), Error> {
     let same_keys = params.fingerprints.len() == running.dtls.fingerprints.len()
-        && params.fingerprints.iter().all(|f| running.dtls.fingerprints.contains(f));
+        && params
+            .fingerprints
+            .iter()
+            .all(|f| running.dtls.fingerprints.contains(f));
     if !same_keys {
-        return Err(invalid_access("the peer's fingerprints changed", NEW_CONNECTION));
+        return Err(invalid_access(
+            "the peer's fingerprints changed",
+            NEW_CONNECTION,
+        ));
     }
     let contrary = Setup::for_role(running.dtls.role);
     if params.setup == Some(contrary) {
-        return Err(invalid_access("the peer wants the other DTLS role", NEW_CONNECTION));
+        return Err(invalid_access(
+            "the peer wants the other DTLS role",
+            NEW_CONNECTION,
+        ));
     }
     if params.sctp_port != running.sctp.remote_port {
-        return Err(invalid_access("the peer's SCTP port changed", NEW_CONNECTION));
+        return Err(invalid_access(
+            "the peer's SCTP port changed",
+            NEW_CONNECTION,
+        ));
     }
     Ok(())
 }
@@ -92,13 +119,17 @@ pub(super) fn check_answer(
 ) -> Result<(), Error> {
     check_any(answer)?;
     check_mirrors(answer, offer)?;
-    let Some(index) = transport::active_data(answer) else { return Ok(()) };
+    let Some(index) = transport::active_data(answer) else {
+        return Ok(());
+    };
     let params = transport::params(answer, index)?;
     if !matches!(params.setup, Some(Setup::Active | Setup::Passive) | None) {
         let cause = "the answer has to choose a=setup:active or passive";
         return Err(invalid_access(cause, MALFORMED));
     }
-    let Some(running) = running else { return Ok(()) };
+    let Some(running) = running else {
+        return Ok(());
+    };
     check_same_association(&params, running)?;
     let changed = params.credentials != running.ice.remote;
     match (restarts, changed) {
@@ -118,7 +149,11 @@ pub(super) fn check_answer(
 fn check_mirrors(answer: &Sdp, offer: &Sdp) -> Result<(), Error> {
     const HINT: &str = "an answer has the sections of its offer in the same order";
     if answer.media.len() != offer.media.len() {
-        let cause = format!("{} sections in answer to {}", answer.media.len(), offer.media.len());
+        let cause = format!(
+            "{} sections in answer to {}",
+            answer.media.len(),
+            offer.media.len()
+        );
         return Err(invalid_access(cause, HINT));
     }
     for (index, (theirs, ours)) in answer.media.iter().zip(&offer.media).enumerate() {

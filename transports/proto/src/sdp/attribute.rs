@@ -93,14 +93,18 @@ impl Setup {
 
     fn parse(word: &str) -> Option<Self> {
         let all = [Self::Active, Self::Passive, Self::ActPass, Self::HoldConn];
-        all.into_iter().find(|setup| word.eq_ignore_ascii_case(setup.name()))
+        all.into_iter()
+            .find(|setup| word.eq_ignore_ascii_case(setup.name()))
     }
 }
 
 impl Attribute {
     /// An attribute that is not interpreted, without a value.
     pub(crate) fn flag(name: &str) -> Self {
-        Self::Other { name: name.to_owned(), value: None }
+        Self::Other {
+            name: name.to_owned(),
+            value: None,
+        }
     }
 
     /// Reads what follows `a=`. The error names the attribute that is malformed.
@@ -116,7 +120,10 @@ impl Attribute {
             Some(value) => with_value(name, value)?,
             None => without_value(name),
         };
-        let other = || Self::Other { name: name.to_owned(), value: value.map(str::to_owned) };
+        let other = || Self::Other {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        };
         Ok(known.unwrap_or_else(other))
     }
 }
@@ -158,7 +165,10 @@ fn with_value(name: &str, value: &str) -> Result<Option<Attribute>, &'static str
 
 fn group(value: &str) -> Option<Attribute> {
     let mut words = words(value).into_iter();
-    Some(Attribute::Group { semantics: words.next()?, mids: words.collect() })
+    Some(Attribute::Group {
+        semantics: words.next()?,
+        mids: words.collect(),
+    })
 }
 
 fn sctpmap(value: &str) -> Option<Attribute> {
@@ -178,7 +188,8 @@ fn words(value: &str) -> Vec<String> {
 
 fn token(value: &str, max: usize) -> Option<String> {
     let value = value.trim();
-    let fine = !value.is_empty() && value.len() <= max && value.bytes().all(|b| b.is_ascii_graphic());
+    let fine =
+        !value.is_empty() && value.len() <= max && value.bytes().all(|b| b.is_ascii_graphic());
     fine.then(|| value.to_owned())
 }
 
@@ -209,13 +220,18 @@ impl fmt::Display for Attribute {
             Self::SctpPort(port) => write!(f, "sctp-port:{port}"),
             Self::SctpMap { port, app, streams } => {
                 write!(f, "sctpmap:{port} {app}")?;
-                streams.iter().try_for_each(|streams| write!(f, " {streams}"))
+                streams
+                    .iter()
+                    .try_for_each(|streams| write!(f, " {streams}"))
             }
             Self::MaxMessageSize(size) => write!(f, "max-message-size:{size}"),
             Self::Identity(assertion) => write!(f, "identity:{assertion}"),
             Self::BundleOnly => f.write_str("bundle-only"),
             Self::Peerloom(capabilities) => write!(f, "{}:{capabilities}", capabilities::NAME),
-            Self::Other { name, value: Some(value) } => write!(f, "{name}:{value}"),
+            Self::Other {
+                name,
+                value: Some(value),
+            } => write!(f, "{name}:{value}"),
             Self::Other { name, value: None } => f.write_str(name),
         }
     }

@@ -28,7 +28,10 @@ impl Capabilities {
 
     /// A peer with no more than the attribute itself.
     pub fn none() -> Self {
-        Self { version: VERSION, names: BTreeSet::new() }
+        Self {
+            version: VERSION,
+            names: BTreeSet::new(),
+        }
     }
 
     /// Adds a capability. Names that do not fit the grammar (32 characters of `a-z`, `0-9`
@@ -63,13 +66,19 @@ impl Capabilities {
         if !version.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
-        let none = Self { version: version.parse().ok()?, names: BTreeSet::new() };
+        let none = Self {
+            version: version.parse().ok()?,
+            names: BTreeSet::new(),
+        };
         Some(words.fold(none, Self::with))
     }
 
     /// As [`Capabilities::none`], but of another version: what a compact form said.
     pub(super) fn of_version(version: u16) -> Self {
-        Self { version, names: BTreeSet::new() }
+        Self {
+            version,
+            names: BTreeSet::new(),
+        }
     }
 }
 
@@ -102,7 +111,10 @@ mod tests {
         assert_eq!(ours.to_string(), "1 chunk quic");
         assert_eq!(Capabilities::parse("1 quic chunk"), Some(ours));
         let later = Capabilities::parse("7 chunk NOT-ok also:not").expect("a later version");
-        assert_eq!((later.version(), later.iter().collect::<Vec<_>>()), (7, vec!["chunk"]));
+        assert_eq!(
+            (later.version(), later.iter().collect::<Vec<_>>()),
+            (7, vec!["chunk"])
+        );
         assert_eq!(Capabilities::parse(""), None);
         assert_eq!(Capabilities::parse("+1"), None);
         assert_eq!(Capabilities::parse("99999999"), None);
@@ -111,6 +123,9 @@ mod tests {
     #[test]
     fn is_bounded() {
         let many = (0..100).fold("1".to_owned(), |s, n| format!("{s} c{n}"));
-        assert_eq!(Capabilities::parse(&many).expect("bounded").iter().count(), MAX_CAPABILITIES);
+        assert_eq!(
+            Capabilities::parse(&many).expect("bounded").iter().count(),
+            MAX_CAPABILITIES
+        );
     }
 }

@@ -72,7 +72,10 @@ pub struct Line {
 impl Line {
     /// A line of that kind.
     pub fn new(kind: char, value: impl Into<String>) -> Self {
-        Self { kind, value: value.into() }
+        Self {
+            kind,
+            value: value.into(),
+        }
     }
 }
 
@@ -135,7 +138,9 @@ impl Sdp {
 
     /// Whether the peer only answers connectivity checks.
     pub fn ice_lite(&self) -> bool {
-        self.attributes.iter().any(|a| matches!(a, Attribute::IceLite))
+        self.attributes
+            .iter()
+            .any(|a| matches!(a, Attribute::IceLite))
     }
 
     /// Whether an ICE option such as `trickle` (RFC 8840 4.1) is announced, at session level
@@ -150,7 +155,9 @@ impl Sdp {
     pub fn is_active(&self, section: &Media) -> bool {
         section.port != 0
             || section.bundle_only()
-                && section.mid().is_some_and(|mid| self.bundles().any(|b| b.iter().any(|m| m == mid)))
+                && section
+                    .mid()
+                    .is_some_and(|mid| self.bundles().any(|b| b.iter().any(|m| m == mid)))
     }
 }
 
@@ -192,7 +199,9 @@ impl Media {
 
     /// `a=bundle-only` (RFC 9143 6).
     pub fn bundle_only(&self) -> bool {
-        self.attributes.iter().any(|a| matches!(a, Attribute::BundleOnly))
+        self.attributes
+            .iter()
+            .any(|a| matches!(a, Attribute::BundleOnly))
     }
 
     /// `a=sctp-port` (RFC 8841 5).
@@ -253,7 +262,10 @@ pub(crate) fn fingerprints(attributes: &[Attribute]) -> Vec<Fingerprint> {
     found.collect()
 }
 
-fn find<'a, T>(attributes: &'a [Attribute], pick: impl FnMut(&'a Attribute) -> Option<T>) -> Option<T> {
+fn find<'a, T>(
+    attributes: &'a [Attribute],
+    pick: impl FnMut(&'a Attribute) -> Option<T>,
+) -> Option<T> {
     attributes.iter().find_map(pick)
 }
 
@@ -269,8 +281,17 @@ impl Setup {
 
 impl fmt::Display for Sdp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { username, session_id, version, address } = &self.origin;
-        write!(f, "v=0\r\no={username} {session_id} {version} {address}\r\ns={}\r\n", self.name)?;
+        let Origin {
+            username,
+            session_id,
+            version,
+            address,
+        } = &self.origin;
+        write!(
+            f,
+            "v=0\r\no={username} {session_id} {version} {address}\r\ns={}\r\n",
+            self.name
+        )?;
         write_lines(f, &self.lines, &self.attributes)?;
         self.media.iter().try_for_each(|media| media.fmt(f))
     }
@@ -283,15 +304,23 @@ impl fmt::Display for Media {
             write!(f, "/{count}")?;
         }
         write!(f, " {}", self.protocol)?;
-        self.formats.iter().try_for_each(|format| write!(f, " {format}"))?;
+        self.formats
+            .iter()
+            .try_for_each(|format| write!(f, " {format}"))?;
         f.write_str("\r\n")?;
         write_lines(f, &self.lines, &self.attributes)
     }
 }
 
-fn write_lines(f: &mut fmt::Formatter<'_>, lines: &[Line], attributes: &[Attribute]) -> fmt::Result {
+fn write_lines(
+    f: &mut fmt::Formatter<'_>,
+    lines: &[Line],
+    attributes: &[Attribute],
+) -> fmt::Result {
     for Line { kind, value } in lines {
         write!(f, "{kind}={value}\r\n")?;
     }
-    attributes.iter().try_for_each(|attribute| write!(f, "a={attribute}\r\n"))
+    attributes
+        .iter()
+        .try_for_each(|attribute| write!(f, "a={attribute}\r\n"))
 }

@@ -44,7 +44,10 @@ impl Sdp {
     /// Reads a description. Lines may end with CRLF or LF.
     pub fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > MAX_SDP_LEN {
-            return Err(Error { line: 1, kind: ErrorKind::TooLarge("description") });
+            return Err(Error {
+                line: 1,
+                kind: ErrorKind::TooLarge("description"),
+            });
         }
         let mut lines = Lines::new(text);
         lines.required('v', |value| (value == "0").then_some(()).ok_or("version"))?;
@@ -62,7 +65,13 @@ impl Sdp {
             }
             media.push(lines.media()?);
         }
-        Ok(Self { origin, name, lines: session, attributes, media })
+        Ok(Self {
+            origin,
+            name,
+            lines: session,
+            attributes,
+            media,
+        })
     }
 
     /// Reads a description from bytes.
@@ -72,7 +81,10 @@ impl Sdp {
             Err(error) => {
                 let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
                 let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-                Err(Error { line, kind: ErrorKind::NotUtf8 })
+                Err(Error {
+                    line,
+                    kind: ErrorKind::NotUtf8,
+                })
             }
         }
     }
@@ -111,11 +123,17 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
-        Self { rest: text, number: 1 }
+        Self {
+            rest: text,
+            number: 1,
+        }
     }
 
     fn error(&self, kind: ErrorKind) -> Error {
-        Error { line: self.number, kind }
+        Error {
+            line: self.number,
+            kind,
+        }
     }
 
     /// The letter and value of the next line, without taking it.
@@ -212,7 +230,12 @@ fn parse_origin(value: &str) -> Option<Origin> {
     let session_id = number(words.next()?)?;
     let version = number(words.next()?)?;
     let address = words.next()?.to_owned();
-    (address.split(' ').count() == 3).then_some(Origin { username, session_id, version, address })
+    (address.split(' ').count() == 3).then_some(Origin {
+        username,
+        session_id,
+        version,
+        address,
+    })
 }
 
 fn parse_media(value: &str) -> Option<Media> {
@@ -229,5 +252,13 @@ fn parse_media(value: &str) -> Option<Media> {
         return None;
     }
     let (lines, attributes) = (Vec::new(), Vec::new());
-    Some(Media { kind, port, port_count, protocol, formats, lines, attributes })
+    Some(Media {
+        kind,
+        port,
+        port_count,
+        protocol,
+        formats,
+        lines,
+        attributes,
+    })
 }

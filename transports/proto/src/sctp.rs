@@ -1,0 +1,149 @@
+//! SCTP over DTLS (RFC 8261) with stream reset (RFC 6525) and partial reliability (RFC 3758),
+//! around the packaged `rtc-sctp` engine.
+//!
+//! What this layer adds to that engine:
+//!
+//! * **a faster clock**: the engine's shortest retransmission timeout is one second and its
+//!   acknowledgement delay 200 ms, as constants. It is given a clock that runs `clock_rate` times
+//!   as fast, which scales these constants and leaves alone what it measures;
+//! * **window updates**: the engine acknowledges only when packets arrive, so that a sender whose
+//!   window was closed would wait for its timer after the application has read. A repeated
+//!   DATA chunk that we put before the engine ourselves makes it acknowledge;
+//! * **acknowledgements every few packets while something is missing**, for fast retransmission;
+//! * **pacing**: a full window does not leave in one burst;
+//! * **a gate** before and behind the engine (`gate.rs`): what an honest peer never sends and the
+//!   engine does not bound is dropped, repeated stream resets are answered without being
+//!   performed again, acknowledgements are cut to the size of a packet;
+//! * bounds on streams, unread chunks and queues. Unread messages stay in the engine and close the
+//!   window; nothing is dropped after it was acknowledged.
+//!
+//! Order: [`Association::new`] when DTLS is connected. After each input drain
+//! [`Association::poll_event`], **read** what is readable, then drain
+//! [`Association::poll_transmit`] into DTLS, then arm [`Association::poll_timeout`].
+
+mod association;
+mod clock;
+mod engine;
+mod gate;
+mod packet;
+#[cfg(test)]
+mod tests;
+
+use crate::error::EngineFault;
+use crate::id::StreamId;
+
+pub use association::{Association, MAX_UNREAD_CHUNKS, Stats};
+pub use gate::{MAX_OPEN_RESETS, MAX_TSN_JUMP};
+
+/// Largest SCTP packet in either direction: 1280 bytes of IPv6 less headers of IPv6, UDP, TURN and
+/// DTLS, which is also the engine's.
+pub const MAX_PACKET: usize = 1191;
+
+/// Payload protocol identifiers of WebRTC (RFC 8831 §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ppid {
+    /// 50: DCEP.
+    Dcep,
+    /// 51: text.
+    Text,
+    /// 53: binary.
+    Binary,
+    /// 56: empty text, one zero byte on the wire.
+    TextEmpty,
+    /// 57: empty binary, one zero byte on the wire.
+    BinaryEmpty,
+    /// Anything else; its number is not known.
+    Other,
+}
+
+/// How hard to try (RFC 3758, RFC 7496).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reliability {
+    /// Until it arrives.
+    #[default]
+    Reliable,
+    /// Retransmit at most so often.
+    MaxRetransmits(u16),
+    /// Give up after so many milliseconds.
+    MaxLifetime(u16),
+}
+
+/// A message as it leaves or arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it is.
+    pub ppid: Ppid,
+    /// Its bytes, never empty on the wire.
+    pub data: bytes::Bytes,
+}
+
+/// Why [`Association::poll_timeout`] wants a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// A retransmission or a delayed acknowledgement.
+    Protocol,
+    /// Packets wait for the pacer: poll for transmits again.
+    Pace,
+}
+
+/// What the association reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The handshake is complete; streams can be used.
+    Connected,
+    /// The stream has messages to [`Association::read`]; reported once until it is read empty.
+    Readable(StreamId),
+    /// So many bytes written to the stream were acknowledged or given up.
+    Released {
+        /// Which stream.
+        stream: StreamId,
+        /// How many bytes.
+        bytes: usize,
+    },
+    /// The stream was reset in both directions: its id is free.
+    Reset(StreamId),
+    /// The association has ended.
+    Closed(CloseReason),
+}
+
+/// Why an association ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer aborted or shut down.
+    #[error("the peer closed the SCTP association")]
+    Peer,
+    /// The handshake had no answer.
+    #[error("the SCTP handshake was not answered")]
+    Handshake,
+    /// The peer broke the protocol.
+    #[error("the peer violated the SCTP protocol")]
+    Protocol,
+    /// [`Association::abort`].
+    #[error("closed")]
+    Local,
+    /// The packaged engine panicked.
+    #[error(transparent)]
+    Fault(EngineFault),
+}
+
+/// Why a call had no effect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not connected, or closed.
+    #[error("the SCTP association is not connected")]
+    NotConnected,
+    /// The stream id is beyond what was negotiated (RFC 8831 §6.2).
+    #[error("stream {0} is beyond the number of streams of this association")]
+    Stream(StreamId),
+    /// The stream is being reset.
+    #[error("stream {0} is closing")]
+    Closing(StreamId),
+    /// Empty, or longer than the engine's limit.
+    #[error("a message of {0} bytes cannot be sent in one piece")]
+    Length(usize),
+    /// The packaged engine panicked.
+    #[error(transparent)]
+    Fault(#[from] EngineFault),
+}

@@ -1,0 +1,561 @@
+//! The association: the gate, window updates, pacing and accounts around the packaged engine.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::clock::Clock;
+use super::engine::{Engine, Output, engine_reliability};
+use super::gate::{Gate, Verdict};
+use super::{CloseReason, Error, Event, Message, Reliability, Timer};
+use crate::config::SctpConfig;
+use crate::engine::Deadline;
+use crate::error::EngineFault;
+use crate::id::{DtlsRole, StreamId};
+
+/// Chunks that may lie unread in the engine, beside the window in bytes. Filled by the peer; what
+/// would come on top is dropped before it is acknowledged, and sent again by the peer.
+pub const MAX_UNREAD_CHUNKS: usize = 16 * 1024;
+
+/// While something is missing, an acknowledgement leaves after so many packets.
+const PACKETS_PER_ACK: u32 = 4;
+
+/// A stream reset without an answer is sent again after this long: the engine's shortest timeout
+/// at the default clock rate.
+const RESET_RETRY: Duration = Duration::from_millis(250);
+
+/// Timers of the engine that may run out before its retransmission timer does.
+const TIMERS_TO_SKIP: usize = 3;
+
+/// Bytes that may leave at once, below the receive buffer of a default socket.
+const BURST: u64 = 512 * 1024;
+
+/// Counters of an association.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets handed to DTLS.
+    pub packets_sent: u64,
+    /// Packets taken from DTLS.
+    pub packets_received: u64,
+    /// Packets the gate dropped.
+    pub packets_dropped: u64,
+    /// Messages read.
+    pub messages_received: u64,
+    /// Messages written.
+    pub messages_sent: u64,
+    /// Bytes of messages read.
+    pub bytes_received: u64,
+    /// Bytes of messages written.
+    pub bytes_sent: u64,
+}
+
+/// One SCTP association over one DTLS connection.
+pub struct Association {
+    config: SctpConfig,
+    engine: Option<Engine>,
+    clock: Clock,
+    gate: Gate,
+    connected: bool,
+    closed: Option<CloseReason>,
+    events: VecDeque<Event>,
+    /// Streams reported readable and not yet read empty.
+    readable: BTreeSet<StreamId>,
+    /// Bytes written and neither acknowledged nor given up, per stream.
+    buffered: BTreeMap<StreamId, usize>,
+    buffered_total: usize,
+    /// Bytes written that the engine has not sent for the first time; an upper bound.
+    unsent: usize,
+    unread_chunks: usize,
+    read_since_sack: usize,
+    since_ack: u32,
+    outgoing: VecDeque<Bytes>,
+    reset_retry: Option<Instant>,
+    pacer: Pacer,
+    stats: Stats,
+}
+
+impl Association {
+    /// An association over a DTLS connection that is up. The DTLS client sends the INIT; the
+    /// server waits for it (RFC 8831 §6.1 leaves it open, and both would be answered).
+    pub fn new(config: SctpConfig, role: DtlsRole, now: Instant) -> Result<Self, Error> {
+        let clock = Clock::new(now, config.clock_rate);
+        let engine = Engine::new(&config, role, clock.to_engine(now))?;
+        Ok(Self {
+            gate: Gate::new(config.streams),
+            pacer: Pacer::new(config.pace, now),
+            engine: Some(engine),
+            clock,
+            config,
+            connected: false,
+            closed: None,
+            events: VecDeque::new(),
+            readable: BTreeSet::new(),
+            buffered: BTreeMap::new(),
+            buffered_total: 0,
+            unsent: 0,
+            unread_chunks: 0,
+            read_since_sack: 0,
+            since_ack: 0,
+            outgoing: VecDeque::new(),
+            reset_retry: None,
+            stats: Stats::default(),
+        })
+    }
+
+    /// Takes an SCTP packet that DTLS has decrypted.
+    pub fn handle_packet(&mut self, packet: Bytes, now: Instant) {
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        self.stats.packets_received += 1;
+        let full = self.unread_chunks >= MAX_UNREAD_CHUNKS && !self.readable.is_empty();
+        match self.gate.incoming(&packet, self.connected, full) {
+            Verdict::Pass => {}
+            Verdict::Reply(answer) => return self.outgoing.push_back(answer),
+            Verdict::Drop(why) => {
+                tracing::debug!(why, "SCTP packet dropped");
+                self.stats.packets_dropped += 1;
+                return;
+            }
+        }
+        let result = engine.handle_packet(packet, self.clock.to_engine(now));
+        self.after_call(result);
+        if self.gate.take_window_opened() {
+            self.retransmit_now(now);
+        }
+        self.acknowledge_gaps(now);
+    }
+
+    /// The peer's window was closed and has opened: what was sent to probe it is lost, and the
+    /// timer that would send it again has backed off. Makes it run out.
+    fn retransmit_now(&mut self, now: Instant) {
+        for _ in 0..TIMERS_TO_SKIP {
+            let Some(engine) = self.engine.as_mut() else {
+                return;
+            };
+            let Some(at) = engine.poll_timeout() else {
+                return;
+            };
+            self.clock.skip_to(at, now);
+            let result = engine.handle_timeout(self.clock.to_engine(now));
+            self.after_call(result);
+            let before = self.outgoing.len();
+            self.flush(now);
+            if self.outgoing.len() > before {
+                return;
+            }
+        }
+    }
+
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.reset_retry.is_some_and(|at| at <= now) {
+            self.outgoing.extend(self.gate.unanswered_resets());
+            self.reset_retry = self.gate.resets_open().then(|| now + RESET_RETRY);
+        }
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        let result = engine.handle_timeout(self.clock.to_engine(now));
+        self.after_call(result);
+    }
+
+    /// Writes a message. It is taken whole; keep [`Association::buffered_total`] below
+    /// `SctpConfig::send_buffer` by asking first.
+    pub fn write(
+        &mut self,
+        stream: StreamId,
+        ordered: bool,
+        reliability: Reliability,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let len = message.data.len();
+        if len == 0 || len > self.max_message_size() {
+            return Err(Error::Length(len));
+        }
+        self.check_stream(stream)?;
+        let reliability = engine_reliability(reliability, |ms| self.clock.millis_to_engine(ms));
+        let now = self.clock.to_engine(now);
+        let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
+        let result = engine.write(stream, ordered, reliability, message, now);
+        self.after_write(result)?;
+        *self.buffered.entry(stream).or_default() += len;
+        self.buffered_total += len;
+        self.unsent += len;
+        self.stats.messages_sent += 1;
+        self.stats.bytes_sent += u64::try_from(len).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Readies a stream whose other end may write first. `ordered` as the channel was negotiated:
+    /// it decides how gaps are skipped (RFC 3758 §3.6).
+    pub fn prepare(&mut self, stream: StreamId, ordered: bool) -> Result<(), Error> {
+        self.check_stream(stream)?;
+        let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
+        let result = engine.prepare(stream, ordered);
+        self.after_write(result)
+    }
+
+    /// Resets our side of a stream after what was written to it; the peer answers by resetting its
+    /// side (RFC 8831 §6.7), which [`Event::Reset`] reports.
+    pub fn reset(&mut self, stream: StreamId, now: Instant) -> Result<(), Error> {
+        self.check_stream(stream)?;
+        let now = self.clock.to_engine(now);
+        let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
+        let result = engine.reset(stream, now);
+        self.after_write(result)
+    }
+
+    fn check_stream(&self, stream: StreamId) -> Result<(), Error> {
+        match (self.connected, stream.0 < self.config.streams) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Error::Stream(stream)),
+            (false, _) => Err(Error::NotConnected),
+        }
+    }
+
+    fn after_write(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+        if let Err(Error::Fault(fault)) = result {
+            self.after_call(Err(fault));
+        }
+        result
+    }
+
+    /// The next message of a stream that was reported readable, or `None` when it is read empty.
+    pub fn read(&mut self, stream: StreamId) -> Option<Message> {
+        if !self.readable.contains(&stream) {
+            return None;
+        }
+        let max = self.max_message_size();
+        match self.engine.as_mut()?.read(stream, max) {
+            Ok(Some((message, chunks))) => {
+                self.unread_chunks = self.unread_chunks.saturating_sub(chunks);
+                self.read_since_sack += message.data.len();
+                self.stats.messages_received += 1;
+                self.stats.bytes_received += u64::try_from(message.data.len()).unwrap_or_default();
+                // Reading may have let a reset go on that waited for it.
+                self.collect();
+                Some(message)
+            }
+            Ok(None) => {
+                self.readable.remove(&stream);
+                None
+            }
+            Err(fault) => {
+                self.after_call(Err(fault));
+                None
+            }
+        }
+    }
+
+    /// Ends the association with an ABORT (RFC 9260 §9.1), which is still to be sent.
+    pub fn abort(&mut self, now: Instant) {
+        if let Some(engine) = self.engine.as_mut()
+            && engine.abort().is_ok()
+        {
+            self.outgoing.clear();
+            self.flush(now);
+        }
+        self.events.clear();
+        self.close(CloseReason::Local);
+        self.events.clear();
+    }
+
+    fn after_call(&mut self, result: Result<(), EngineFault>) {
+        match result {
+            Ok(()) => self.collect(),
+            Err(fault) => self.close(CloseReason::Fault(fault)),
+        }
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
+            match output {
+                Output::Connected => {
+                    self.connected = true;
+                    self.events.push_back(Event::Connected);
+                }
+                Output::Chunk => self.unread_chunks += 1,
+                Output::Readable(stream) => self.became_readable(stream),
+                Output::Released(stream, bytes) => self.released(stream, bytes),
+                Output::StreamGone(stream) => self.stream_gone(stream),
+                Output::HandshakeFailed => return self.close(CloseReason::Handshake),
+            }
+        }
+        let ended = self.engine.as_ref().filter(|engine| engine.is_closed());
+        if let Some(reason) = ended.map(Engine::close_reason) {
+            self.close(reason);
+        }
+    }
+
+    fn became_readable(&mut self, stream: StreamId) {
+        if self.readable.insert(stream) {
+            self.events.push_back(Event::Readable(stream));
+        }
+    }
+
+    fn released(&mut self, stream: StreamId, bytes: usize) {
+        if let Some(buffered) = self.buffered.get_mut(&stream) {
+            let bytes = bytes.min(*buffered);
+            *buffered -= bytes;
+            self.account(bytes);
+        }
+        match self.events.back_mut() {
+            Some(Event::Released {
+                stream: last,
+                bytes: sum,
+            }) if *last == stream => *sum += bytes,
+            _ => self.events.push_back(Event::Released { stream, bytes }),
+        }
+    }
+
+    fn stream_gone(&mut self, stream: StreamId) {
+        self.readable.remove(&stream);
+        let left = self.buffered.remove(&stream).unwrap_or_default();
+        self.account(left);
+        self.events.push_back(Event::Reset(stream));
+    }
+
+    fn account(&mut self, bytes: usize) {
+        self.buffered_total = self.buffered_total.saturating_sub(bytes);
+        self.unsent = self.unsent.min(self.buffered_total);
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.engine = None;
+        self.connected = false;
+        self.reset_retry = None;
+        self.readable.clear();
+        self.buffered.clear();
+        self.buffered_total = 0;
+        self.unsent = 0;
+        if self.closed.is_none() {
+            self.closed = Some(reason);
+            // The streams go with it; one event says so.
+            self.events
+                .retain(|event| !matches!(event, Event::Reset(_)));
+            self.events.push_back(Event::Closed(reason));
+        }
+    }
+
+    /// While something is missing the peer needs to hear of every few packets that arrive
+    /// (RFC 9260 §7.2.4); the engine would make one report for the whole batch.
+    fn acknowledge_gaps(&mut self, now: Instant) {
+        self.since_ack += 1;
+        let gaps = self.gate.last_sack().is_some_and(|sack| sack.gaps > 0);
+        if gaps && self.since_ack >= PACKETS_PER_ACK {
+            self.flush(now);
+        }
+    }
+
+    /// Moves what the engine lets go into our queue.
+    fn flush(&mut self, now: Instant) {
+        let engine_now = self.clock.to_engine(now);
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        match engine.poll_packets(engine_now) {
+            Ok(packets) => {
+                for packet in packets {
+                    let (packet, sent) = self.gate.outgoing(packet);
+                    self.unsent = self.unsent.saturating_sub(sent.new_bytes);
+                    if sent.sack {
+                        self.since_ack = 0;
+                        self.read_since_sack = 0;
+                    }
+                    self.outgoing.push_back(packet);
+                }
+                if self.reset_retry.is_none() && self.gate.resets_open() {
+                    self.reset_retry = Some(now + RESET_RETRY);
+                }
+                self.collect();
+            }
+            Err(fault) => self.after_call(Err(fault)),
+        }
+    }
+
+    /// Tells the peer of a window that reading has opened again.
+    fn update_window(&mut self, now: Instant) {
+        let window = self.config.receive_window;
+        let closing = self
+            .gate
+            .last_sack()
+            .is_some_and(|sack| sack.window < window / 2);
+        let read = u32::try_from(self.read_since_sack).unwrap_or(u32::MAX);
+        if !closing || read < window / 8 {
+            return;
+        }
+        self.read_since_sack = 0;
+        if let Some(packet) = self.gate.provocation()
+            && let Some(engine) = self.engine.as_mut()
+        {
+            let result = engine.handle_packet(packet, self.clock.to_engine(now));
+            self.after_call(result);
+        }
+    }
+
+    /// Lets the engine send what it can. [`Association::unsent`] is exact afterwards.
+    pub fn advance(&mut self, now: Instant) {
+        self.update_window(now);
+        self.flush(now);
+    }
+
+    /// The next packet for DTLS, at most [`super::MAX_PACKET`] bytes. `None` also when the pacer
+    /// holds packets back; [`Association::poll_timeout`] then says [`Timer::Pace`].
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        if self.outgoing.is_empty() {
+            self.advance(now);
+        }
+        let len = self.outgoing.front()?.len();
+        if !self.pacer.allow(len, now) {
+            return None;
+        }
+        self.stats.packets_sent += 1;
+        self.outgoing.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Association::handle_timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
+        let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
+        let protocol = engine.map(|at| Deadline::new(self.clock.from_engine(at), Timer::Protocol));
+        let pace = self
+            .outgoing
+            .front()
+            .map(|packet| Deadline::new(self.pacer.ready_at(packet.len()), Timer::Pace));
+        let reset = self
+            .reset_retry
+            .map(|at| Deadline::new(at, Timer::Protocol));
+        Deadline::earlier(pace, Deadline::earlier(reset, protocol))
+    }
+
+    /// Whether streams can be used.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Why it ended, if it did.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.closed
+    }
+
+    /// Bytes written to a stream that were neither acknowledged nor given up.
+    pub fn buffered(&self, stream: StreamId) -> usize {
+        self.buffered.get(&stream).copied().unwrap_or_default()
+    }
+
+    /// The same over all streams.
+    pub fn buffered_total(&self) -> usize {
+        self.buffered_total
+    }
+
+    /// Bytes written that wait for the window, at most.
+    pub fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// Whether a stream reset of ours still waits for the peer's answer.
+    pub fn resets_open(&self) -> bool {
+        self.gate.resets_open()
+    }
+
+    /// Longest message that can be written or read in one piece.
+    pub fn max_message_size(&self) -> usize {
+        usize::try_from(self.config.max_message_size).unwrap_or(usize::MAX)
+    }
+
+    /// The number of streams in each direction.
+    pub fn streams(&self) -> u16 {
+        self.config.streams
+    }
+
+    /// Bytes that may be written and unacknowledged at once.
+    pub fn send_buffer(&self) -> usize {
+        self.config.send_buffer
+    }
+
+    /// Packets of ours waiting for the pacer.
+    pub fn queued_packets(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Chunks of the peer's lying unread.
+    pub fn unread_chunks(&self) -> usize {
+        self.unread_chunks
+    }
+
+    /// Smoothed round trip.
+    pub fn round_trip(&self) -> Duration {
+        let measured = self
+            .engine
+            .as_ref()
+            .map_or(Duration::ZERO, Engine::round_trip);
+        self.clock.span_from_engine(measured)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+}
+
+impl fmt::Debug for Association {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Association")
+            .field("connected", &self.connected)
+            .field("closed", &self.closed)
+            .field("buffered", &self.buffered_total)
+            .field("outgoing", &self.outgoing.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token bucket, so that a window that has opened wide does not leave as one burst into a
+/// socket buffer.
+#[derive(Debug)]
+struct Pacer {
+    rate: u64,
+    tokens: u64,
+    at: Instant,
+}
+
+impl Pacer {
+    fn new(rate: u64, now: Instant) -> Self {
+        Self {
+            rate: rate.max(1),
+            tokens: BURST,
+            at: now,
+        }
+    }
+
+    fn allow(&mut self, len: usize, now: Instant) -> bool {
+        let len = u64::try_from(len).unwrap_or(u64::MAX);
+        if self.tokens < len {
+            let nanos = now.saturating_duration_since(self.at).as_nanos();
+            let earned = nanos.saturating_mul(u128::from(self.rate)) / 1_000_000_000;
+            let earned = u64::try_from(earned).unwrap_or(u64::MAX);
+            self.tokens = self.tokens.saturating_add(earned).min(BURST);
+            self.at = now;
+        }
+        if self.tokens < len {
+            return false;
+        }
+        self.tokens -= len;
+        true
+    }
+
+    fn ready_at(&self, len: usize) -> Instant {
+        let missing = u64::try_from(len)
+            .unwrap_or(u64::MAX)
+            .saturating_sub(self.tokens);
+        let nanos = u128::from(missing) * 1_000_000_000 / u128::from(self.rate);
+        self.at + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX) + 1)
+    }
+}

@@ -1,0 +1,425 @@
+//! What passes between the engine and the peer.
+//!
+//! The engine trusts its peer in places where it must not: it counts through a FORWARD TSN of
+//! any width one by one, keeps every stream reset that lies in the future, performs a repeated reset
+//! again on whatever uses the stream by then, takes an ERROR chunk for the end, and creates streams
+//! without limit. The gate looks at each packet on its way in and out, remembers the little that
+//! is needed to tell, and drops what an honest peer does not send.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::packet::{self, Chunk, Reconfig, Sack};
+
+/// How far ahead of what we have acknowledged a TSN may lie: 65,536 chunks are a window of 4 MiB
+/// in pieces of 64 bytes. The engine's work for a jump, and the number of chunks that can wait
+/// behind a gap, are bounded by it; what lies further ahead is dropped and sent again.
+pub const MAX_TSN_JUMP: u32 = 1 << 16;
+
+/// Stream resets in either direction that have not been settled. Filled by either side; more of the
+/// peer's are dropped until some are, and it repeats them.
+pub const MAX_OPEN_RESETS: usize = 256;
+
+/// Resets of the peer remembered after they were performed, so that a repetition is recognised.
+const MAX_PAST_RESETS: usize = 1024;
+
+/// What to do with a packet from the peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Pass,
+    Drop(&'static str),
+    /// Not for the engine; this is the answer.
+    Reply(Bytes),
+}
+
+/// What a packet of ours contained.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// User data that was sent for the first time.
+    pub(super) new_bytes: usize,
+    pub(super) sack: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    streams: u16,
+    /// The tag the peer writes into its packets, and their ports.
+    local_tag: Option<(u32, [u8; 4])>,
+    /// The tag and ports of ours.
+    remote_tag: Option<(u32, [u8; 4])>,
+    /// The last TSN of the peer that we have acknowledged.
+    cumulative: Option<u32>,
+    highest_received: Option<u32>,
+    highest_sent: Option<u32>,
+    last_sack: Option<Sack>,
+    /// The last acknowledgement of the peer's.
+    peer_sack: Option<Sack>,
+    window_opened: bool,
+    /// The peer's initiate tag and our answer, as the server, for its repetitions.
+    init: Option<(u32, Option<Bytes>)>,
+    /// Resets of ours without an answer, with their packets.
+    ours: BTreeMap<u32, Bytes>,
+    theirs: BTreeSet<u32>,
+    /// Resets of the peer that we have settled, oldest first, and how.
+    past: VecDeque<u32>,
+    past_results: BTreeMap<u32, u32>,
+}
+
+impl Gate {
+    pub(super) fn new(streams: u16) -> Self {
+        Self {
+            streams,
+            ..Self::default()
+        }
+    }
+
+    /// Judges a packet from the peer. `full` says that too many chunks are unread.
+    pub(super) fn incoming(&mut self, packet: &[u8], established: bool, full: bool) -> Verdict {
+        let mut any = false;
+        for chunk in packet::chunks(packet) {
+            any = true;
+            let verdict = match chunk.kind {
+                packet::DATA => self.incoming_data(chunk, full),
+                packet::INIT => self.incoming_init(chunk, established),
+                packet::INIT_ACK => self.note_first_tsn(chunk),
+                packet::SACK => self.incoming_sack(chunk),
+                packet::FORWARD_TSN => self.incoming_forward_tsn(chunk),
+                packet::RE_CONFIG => self.incoming_reconfig(chunk),
+                packet::ERROR => Verdict::Drop("error report"),
+                _ => Verdict::Pass,
+            };
+            if verdict != Verdict::Pass {
+                return verdict;
+            }
+        }
+        if !any {
+            return Verdict::Drop("malformed");
+        }
+        self.note_local_tag(packet);
+        Verdict::Pass
+    }
+
+    fn note_local_tag(&mut self, packet: &[u8]) {
+        let tag = packet::verification_tag(packet).filter(|tag| *tag != 0);
+        let ports = packet
+            .get(..4)
+            .and_then(|ports| <[u8; 4]>::try_from(ports).ok());
+        if self.local_tag.is_none()
+            && let Some(known) = tag.zip(ports)
+        {
+            self.local_tag = Some(known);
+        }
+    }
+
+    fn incoming_data(&mut self, chunk: Chunk<'_>, full: bool) -> Verdict {
+        let Some((tsn, stream, len)) = packet::data(chunk) else {
+            return Verdict::Drop("malformed DATA");
+        };
+        if stream >= self.streams || len == 0 {
+            return Verdict::Drop("DATA on a stream that does not exist, or empty");
+        }
+        if self
+            .cumulative
+            .is_none_or(|known| ahead(known, tsn) > MAX_TSN_JUMP)
+        {
+            return Verdict::Drop("DATA too far ahead");
+        }
+        let fills_gap = self
+            .highest_received
+            .is_some_and(|high| !is_after(tsn, high));
+        if full && !fills_gap {
+            return Verdict::Drop("too many unread chunks");
+        }
+        if !fills_gap {
+            self.highest_received = Some(tsn);
+        }
+        Verdict::Pass
+    }
+
+    fn incoming_init(&mut self, chunk: Chunk<'_>, established: bool) -> Verdict {
+        let Some((tag, _)) = packet::init(chunk) else {
+            return Verdict::Drop("malformed INIT");
+        };
+        if established {
+            return Verdict::Drop("INIT while connected");
+        }
+        match &self.init {
+            Some((known, Some(answer))) if *known == tag => Verdict::Reply(answer.clone()),
+            Some((known, None)) if *known == tag => Verdict::Drop("repeated INIT"),
+            Some(_) | None => {
+                self.init = Some((tag, None));
+                self.note_first_tsn(chunk)
+            }
+        }
+    }
+
+    fn note_first_tsn(&mut self, chunk: Chunk<'_>) -> Verdict {
+        let Some((_, first)) = packet::init(chunk) else {
+            return Verdict::Drop("malformed INIT");
+        };
+        if self.last_sack.is_none() {
+            self.cumulative = Some(first.wrapping_sub(1));
+            self.highest_received = self.cumulative;
+        }
+        Verdict::Pass
+    }
+
+    fn incoming_sack(&mut self, chunk: Chunk<'_>) -> Verdict {
+        let Some(sack) = packet::sack(chunk) else {
+            return Verdict::Drop("malformed SACK");
+        };
+        let smallest = u32::try_from(super::MAX_PACKET).unwrap_or(u32::MAX);
+        self.window_opened |= sack.window >= smallest
+            && self
+                .peer_sack
+                .is_some_and(|last| last.window < smallest && last.cumulative == sack.cumulative);
+        self.peer_sack = Some(sack);
+        Verdict::Pass
+    }
+
+    /// Whether the peer's window has opened since the last call, with nothing acknowledged.
+    pub(super) fn take_window_opened(&mut self) -> bool {
+        std::mem::take(&mut self.window_opened)
+    }
+
+    fn incoming_forward_tsn(&mut self, chunk: Chunk<'_>) -> Verdict {
+        let jump = packet::forward_tsn(chunk).zip(self.cumulative);
+        match jump.map(|(to, known)| ahead(known, to)) {
+            Some(0..=MAX_TSN_JUMP) => Verdict::Pass,
+            Some(_) | None => Verdict::Drop("FORWARD TSN too far ahead"),
+        }
+    }
+
+    fn incoming_reconfig(&mut self, chunk: Chunk<'_>) -> Verdict {
+        for part in packet::reconfig(chunk) {
+            match part {
+                Reconfig::Reset { request } => {
+                    if let Some(answer) = self.answer_again(request) {
+                        return answer;
+                    }
+                    let open = self.ours.len() + self.theirs.len();
+                    if open >= MAX_OPEN_RESETS && !self.theirs.contains(&request) {
+                        return Verdict::Drop("too many stream resets");
+                    }
+                }
+                // The engine would take it for the end of the request and never repeat it.
+                Reconfig::Response {
+                    result: packet::IN_PROGRESS,
+                    ..
+                } => {
+                    return Verdict::Drop("reset in progress");
+                }
+                Reconfig::Response { request, .. } => {
+                    self.ours.remove(&request);
+                }
+                Reconfig::Other => return Verdict::Drop("unknown RE-CONFIG parameter"),
+            }
+        }
+        Verdict::Pass
+    }
+
+    /// The answer to a reset that was performed before; performing it again would hit whatever uses
+    /// the stream by now.
+    fn answer_again(&self, request: u32) -> Option<Verdict> {
+        let result = *self.past_results.get(&request)?;
+        let (tag, ports) = self.remote_tag?;
+        let value = packet::reset_response(request, result);
+        Some(Verdict::Reply(packet::build(
+            ports,
+            tag,
+            packet::RE_CONFIG,
+            0,
+            &value,
+        )))
+    }
+
+    /// Notes what a packet of ours says, and cuts an acknowledgement that is too long.
+    pub(super) fn outgoing(&mut self, packet: Bytes) -> (Bytes, Sent) {
+        let mut sent = Sent::default();
+        let tag = packet::verification_tag(&packet).filter(|tag| *tag != 0);
+        let ports = packet
+            .get(..4)
+            .and_then(|ports| <[u8; 4]>::try_from(ports).ok());
+        self.remote_tag = tag.zip(ports).or(self.remote_tag);
+        for chunk in packet::chunks(&packet) {
+            match chunk.kind {
+                packet::DATA => sent.new_bytes += self.outgoing_data(chunk),
+                packet::SACK => {
+                    self.last_sack = packet::sack(chunk);
+                    self.cumulative = self.last_sack.map(|s| s.cumulative).or(self.cumulative);
+                    sent.sack = true;
+                }
+                packet::INIT_ACK => {
+                    if let Some((_, answer)) = &mut self.init {
+                        *answer = Some(packet.clone());
+                    }
+                }
+                packet::RE_CONFIG => self.outgoing_reconfig(chunk, &packet),
+                _ => {}
+            }
+        }
+        if packet.len() > super::MAX_PACKET
+            && let Some(short) = packet::shorten_sack(&packet, super::MAX_PACKET)
+        {
+            return (short, sent);
+        }
+        (packet, sent)
+    }
+
+    fn outgoing_data(&mut self, chunk: Chunk<'_>) -> usize {
+        let Some((tsn, _, len)) = packet::data(chunk) else {
+            return 0;
+        };
+        if self.highest_sent.is_some_and(|high| !is_after(tsn, high)) {
+            return 0;
+        }
+        self.highest_sent = Some(tsn);
+        len
+    }
+
+    fn outgoing_reconfig(&mut self, chunk: Chunk<'_>, packet: &Bytes) {
+        for part in packet::reconfig(chunk) {
+            match part {
+                Reconfig::Reset { request } => {
+                    self.ours.insert(request, packet.clone());
+                }
+                Reconfig::Response {
+                    request,
+                    result: packet::IN_PROGRESS,
+                } => {
+                    self.theirs.insert(request);
+                }
+                Reconfig::Response { request, result } => {
+                    self.theirs.remove(&request);
+                    self.remember(request, result);
+                }
+                Reconfig::Other => {}
+            }
+        }
+    }
+
+    fn remember(&mut self, request: u32, result: u32) {
+        if self.past_results.insert(request, result).is_some() {
+            return;
+        }
+        self.past.push_back(request);
+        if self.past.len() > MAX_PAST_RESETS
+            && let Some(oldest) = self.past.pop_front()
+        {
+            self.past_results.remove(&oldest);
+        }
+    }
+
+    /// Whether a reset of ours waits for its answer.
+    pub(super) fn resets_open(&self) -> bool {
+        !self.ours.is_empty()
+    }
+
+    /// The packets of resets that wait for an answer, to be sent again: the engine forgets to,
+    /// for those it makes in answer to one of the peer's.
+    pub(super) fn unanswered_resets(&self) -> impl Iterator<Item = Bytes> + '_ {
+        self.ours.values().cloned()
+    }
+
+    pub(super) fn last_sack(&self) -> Option<Sack> {
+        self.last_sack
+    }
+
+    /// A packet as if from the peer that repeats something acknowledged and asks for an
+    /// acknowledgement (RFC 7053): the engine answers it at once, with its current window.
+    pub(super) fn provocation(&self) -> Option<Bytes> {
+        const UNORDERED_WHOLE_NOW: u8 = 0x08 | 0x04 | 0x02 | 0x01;
+        let (tag, ports) = self.local_tag?;
+        let sack = self.last_sack?;
+        let mut value = sack.cumulative.to_be_bytes().to_vec();
+        value.extend([0; 8]);
+        value.push(0);
+        Some(packet::build(
+            ports,
+            tag,
+            packet::DATA,
+            UNORDERED_WHOLE_NOW,
+            &value,
+        ))
+    }
+}
+
+/// How far `tsn` lies after `known`, or 0 if it does not.
+fn ahead(known: u32, tsn: u32) -> u32 {
+    let distance = tsn.wrapping_sub(known);
+    if distance < 1 << 31 { distance } else { 0 }
+}
+
+fn is_after(tsn: u32, other: u32) -> bool {
+    ahead(other, tsn) > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate() -> Gate {
+        let mut gate = Gate::new(16);
+        let mut init = 5_u32.to_be_bytes().to_vec();
+        init.extend([0; 8]);
+        init.extend(100_u32.to_be_bytes());
+        let packet = packet::build([0; 4], 1, packet::INIT_ACK, 0, &init);
+        assert_eq!(gate.incoming(&packet, false, false), Verdict::Pass);
+        gate
+    }
+
+    fn data(tsn: u32, stream: u16) -> Bytes {
+        let mut value = tsn.to_be_bytes().to_vec();
+        value.extend(stream.to_be_bytes());
+        value.extend([0; 6]);
+        value.push(1);
+        packet::build([0; 4], 1, packet::DATA, 3, &value)
+    }
+
+    #[test]
+    fn streams_and_jumps_are_bounded() {
+        let mut gate = gate();
+        assert_eq!(gate.incoming(&data(100, 15), true, false), Verdict::Pass);
+        assert!(matches!(
+            gate.incoming(&data(101, 16), true, false),
+            Verdict::Drop(_)
+        ));
+        let far = data(100 + MAX_TSN_JUMP, 0);
+        assert!(matches!(gate.incoming(&far, true, false), Verdict::Drop(_)));
+        let jump = |to: u32| packet::build([0; 4], 1, packet::FORWARD_TSN, 0, &to.to_be_bytes());
+        assert_eq!(gate.incoming(&jump(150), true, false), Verdict::Pass);
+        let wide = jump(100_u32.wrapping_add(1 << 30));
+        assert!(matches!(
+            gate.incoming(&wide, true, false),
+            Verdict::Drop(_)
+        ));
+    }
+
+    #[test]
+    fn only_gaps_are_filled_when_too_much_is_unread() {
+        let mut gate = gate();
+        assert_eq!(gate.incoming(&data(105, 0), true, false), Verdict::Pass);
+        assert_eq!(gate.incoming(&data(103, 0), true, true), Verdict::Pass);
+        assert!(matches!(
+            gate.incoming(&data(106, 0), true, true),
+            Verdict::Drop(_)
+        ));
+    }
+
+    #[test]
+    fn a_performed_reset_is_not_performed_again() {
+        let mut gate = gate();
+        let mut request = 13_u16.to_be_bytes().to_vec();
+        request.extend(18_u16.to_be_bytes());
+        request.extend(77_u32.to_be_bytes());
+        request.extend([0; 8]);
+        request.extend(3_u16.to_be_bytes());
+        let reset = packet::build([0; 4], 1, packet::RE_CONFIG, 0, &request);
+        assert_eq!(gate.incoming(&reset, true, false), Verdict::Pass);
+        let value = packet::reset_response(77, packet::PERFORMED);
+        let answer = packet::build([2; 4], 9, packet::RE_CONFIG, 0, &value);
+        gate.outgoing(answer.clone());
+        assert_eq!(gate.incoming(&reset, true, false), Verdict::Reply(answer));
+    }
+}

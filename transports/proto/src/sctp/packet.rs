@@ -1,0 +1,202 @@
+//! SCTP packets as far as the gate has to know them (RFC 9260 §3, RFC 6525 §3, RFC 3758 §3.2).
+
+use bytes::Bytes;
+
+pub(super) const HEADER: usize = 12;
+pub(super) const DATA: u8 = 0;
+pub(super) const INIT: u8 = 1;
+pub(super) const INIT_ACK: u8 = 2;
+pub(super) const SACK: u8 = 3;
+pub(super) const ERROR: u8 = 9;
+pub(super) const RE_CONFIG: u8 = 130;
+pub(super) const FORWARD_TSN: u8 = 192;
+
+const OUTGOING_RESET: u16 = 13;
+const RECONFIG_RESPONSE: u16 = 16;
+
+/// One chunk, header stripped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<'a> {
+    pub(super) kind: u8,
+    pub(super) value: &'a [u8],
+}
+
+/// The chunks of a packet; ends early where the packet is malformed.
+pub(super) fn chunks(packet: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
+    let mut rest = packet.get(HEADER..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let head = rest.get(..4)?;
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let value = rest.get(4..len)?;
+        let kind = head[0];
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some(Chunk { kind, value })
+    })
+}
+
+pub(super) fn verification_tag(packet: &[u8]) -> Option<u32> {
+    be32(packet, 4)
+}
+
+/// A DATA chunk's TSN, stream and length of user data.
+pub(super) fn data(chunk: Chunk<'_>) -> Option<(u32, u16, usize)> {
+    let tsn = be32(chunk.value, 0)?;
+    let stream = be16(chunk.value, 4)?;
+    Some((tsn, stream, chunk.value.len().saturating_sub(12)))
+}
+
+/// The initiate tag and first TSN of INIT or INIT ACK.
+pub(super) fn init(chunk: Chunk<'_>) -> Option<(u32, u32)> {
+    Some((be32(chunk.value, 0)?, be32(chunk.value, 12)?))
+}
+
+/// What a SACK says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sack {
+    pub(super) cumulative: u32,
+    pub(super) window: u32,
+    pub(super) gaps: u16,
+}
+
+pub(super) fn sack(chunk: Chunk<'_>) -> Option<Sack> {
+    Some(Sack {
+        cumulative: be32(chunk.value, 0)?,
+        window: be32(chunk.value, 4)?,
+        gaps: be16(chunk.value, 8)?,
+    })
+}
+
+pub(super) fn forward_tsn(chunk: Chunk<'_>) -> Option<u32> {
+    be32(chunk.value, 0)
+}
+
+/// The parts of a RE-CONFIG chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reconfig {
+    /// The sender resets streams of its own.
+    Reset { request: u32 },
+    /// The answer to one.
+    Response { request: u32, result: u32 },
+    /// Something else.
+    Other,
+}
+
+/// "In progress" of RFC 6525 §4.4: ask again.
+pub(super) const IN_PROGRESS: u32 = 6;
+/// "Success - Performed".
+pub(super) const PERFORMED: u32 = 1;
+
+pub(super) fn reconfig(chunk: Chunk<'_>) -> impl Iterator<Item = Reconfig> + '_ {
+    let mut rest = chunk.value;
+    std::iter::from_fn(move || {
+        let kind = be16(rest, 0)?;
+        let len = usize::from(be16(rest, 2)?);
+        let value = rest.get(4..len)?;
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some(match (kind, be32(value, 0), be32(value, 4)) {
+            (OUTGOING_RESET, Some(request), _) => Reconfig::Reset { request },
+            (RECONFIG_RESPONSE, Some(request), Some(result)) => {
+                Reconfig::Response { request, result }
+            }
+            _ => Reconfig::Other,
+        })
+    })
+}
+
+/// A packet of one chunk.
+pub(super) fn build(ports: [u8; 4], tag: u32, kind: u8, flags: u8, value: &[u8]) -> Bytes {
+    let mut packet = Vec::with_capacity(HEADER + 4 + value.len() + 3);
+    packet.extend(ports);
+    packet.extend(tag.to_be_bytes());
+    packet.extend([0; 4]);
+    packet.extend([kind, flags]);
+    let len = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    packet.extend(len.to_be_bytes());
+    packet.extend(value);
+    packet.resize(packet.len().next_multiple_of(4), 0);
+    seal(&mut packet);
+    packet.into()
+}
+
+/// The value of a RE-CONFIG chunk that answers `request`.
+pub(super) fn reset_response(request: u32, result: u32) -> Vec<u8> {
+    let mut value = Vec::with_capacity(12);
+    value.extend(RECONFIG_RESPONSE.to_be_bytes());
+    value.extend(12_u16.to_be_bytes());
+    value.extend(request.to_be_bytes());
+    value.extend(result.to_be_bytes());
+    value
+}
+
+/// Cuts the gap reports of a packet that is nothing but a SACK so that it fits into `limit`
+/// bytes; RFC 9260 §6.2.1 lets the receiver of data report as many as fit.
+pub(super) fn shorten_sack(packet: &[u8], limit: usize) -> Option<Bytes> {
+    let chunk = chunks(packet).next().filter(|chunk| chunk.kind == SACK)?;
+    let sack = sack(chunk)?;
+    let room = limit.checked_sub(HEADER + 4 + 12)? / 4;
+    let gaps = sack.gaps.min(u16::try_from(room).ok()?);
+    let end = 12 + usize::from(gaps) * 4;
+    let mut value = chunk.value.get(..end)?.to_vec();
+    value[8..10].copy_from_slice(&gaps.to_be_bytes());
+    value[10..12].copy_from_slice(&[0; 2]);
+    let ports = packet.get(..4)?.try_into().ok()?;
+    Some(build(ports, verification_tag(packet)?, SACK, 0, &value))
+}
+
+fn seal(packet: &mut [u8]) {
+    let sum = crc32c(packet);
+    packet[8..HEADER].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// CRC32c (RFC 9260 appendix A). Only for the rare packets we make ourselves.
+pub(super) fn crc32c(data: &[u8]) -> u32 {
+    !data.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_of_the_standard_vector() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn chunks_end_where_the_packet_is_malformed() {
+        let packet = build([0; 4], 7, DATA, 3, &[1; 13]);
+        let all: Vec<_> = chunks(&packet).map(|chunk| chunk.value.len()).collect();
+        assert_eq!(all, [13]);
+        assert_eq!(verification_tag(&packet), Some(7));
+        for cut in 0..packet.len() {
+            assert!(chunks(&packet[..cut]).count() <= 1);
+        }
+        let mut zero_length = packet.to_vec();
+        zero_length[HEADER + 3] = 0;
+        assert_eq!(chunks(&zero_length).count(), 0);
+    }
+
+    #[test]
+    fn a_long_sack_is_cut() {
+        let mut value = vec![0; 12 + 4000];
+        value[8..10].copy_from_slice(&1000_u16.to_be_bytes());
+        let long = build([1; 4], 9, SACK, 0, &value);
+        let short = shorten_sack(&long, 1191).expect("a SACK");
+        assert!(short.len() <= 1191);
+        let chunk = chunks(&short).next().expect("a chunk");
+        let gaps = sack(chunk).expect("a SACK").gaps;
+        assert_eq!(usize::from(gaps) * 4 + 12, chunk.value.len());
+    }
+}

@@ -1,0 +1,331 @@
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::config::SctpConfig;
+use crate::id::DtlsRole;
+
+struct Pair {
+    ends: [Association; 2],
+    now: Instant,
+    wire: Vec<(Instant, usize, Bytes)>,
+    latency: Duration,
+    /// About one in so many packets is lost; 0 for none.
+    lose: usize,
+    count: usize,
+    /// Whether each end reads what arrives.
+    reads: [bool; 2],
+    got: [Vec<(StreamId, Message)>; 2],
+    events: [Vec<Event>; 2],
+}
+
+const S: StreamId = StreamId(0);
+
+fn binary(data: impl Into<Bytes>) -> Message {
+    Message {
+        ppid: Ppid::Binary,
+        data: data.into(),
+    }
+}
+
+impl Pair {
+    fn new() -> Self {
+        let now = Instant::now();
+        let new = |role| Association::new(SctpConfig::default(), role, now).expect("association");
+        Self {
+            ends: [new(DtlsRole::Client), new(DtlsRole::Server)],
+            now,
+            wire: Vec::new(),
+            latency: Duration::from_millis(5),
+            lose: 0,
+            count: 0,
+            reads: [true; 2],
+            got: Default::default(),
+            events: Default::default(),
+        }
+    }
+
+    fn connected() -> Self {
+        let mut pair = Self::new();
+        let up = |pair: &Self| pair.ends.iter().all(Association::is_connected);
+        assert!(pair.run(Duration::from_secs(5), up));
+        pair
+    }
+
+    fn drain(&mut self) {
+        for (index, end) in self.ends.iter_mut().enumerate() {
+            while let Some(event) = end.poll_event() {
+                self.events[index].push(event);
+            }
+            if self.reads[index] {
+                let all: Vec<StreamId> = (0..1024).map(StreamId).collect();
+                for stream in all {
+                    while let Some(message) = end.read(stream) {
+                        self.got[index].push((stream, message));
+                    }
+                }
+            }
+            while let Some(packet) = end.poll_transmit(self.now) {
+                assert!(packet.len() <= MAX_PACKET);
+                self.count += 1;
+                // No fixed rhythm, or the same packet of an exchange would be lost each time.
+                let lost = self.lose != 0 && (self.count * 7919 / 13) % self.lose == 0;
+                if !lost {
+                    self.wire.push((self.now + self.latency, 1 - index, packet));
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            self.drain();
+            if done(self) {
+                return true;
+            }
+            let timers = self
+                .ends
+                .iter()
+                .filter_map(|e| e.poll_timeout().map(|d| d.at));
+            let wire = self.wire.iter().map(|(at, ..)| *at);
+            let Some(at) = timers.chain(wire).min() else {
+                return false;
+            };
+            if at > end {
+                self.now = end;
+                return false;
+            }
+            self.now = self.now.max(at);
+            let now = self.now;
+            let (due, later) = std::mem::take(&mut self.wire)
+                .into_iter()
+                .partition(|w| w.0 <= now);
+            self.wire = later;
+            for (_, to, packet) in due {
+                self.ends[to].handle_packet(packet, now);
+            }
+            for end in &mut self.ends {
+                if end.poll_timeout().is_some_and(|d| d.at <= now) {
+                    end.handle_timeout(now);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, end: usize, stream: StreamId, data: impl Into<Bytes>) {
+        let now = self.now;
+        let message = binary(data);
+        let written = self.ends[end].write(stream, true, Reliability::Reliable, &message, now);
+        written.expect("write");
+    }
+}
+
+#[test]
+fn connects_even_when_every_third_packet_is_lost() {
+    let mut pair = Pair::new();
+    pair.lose = 3;
+    let up = |pair: &Pair| pair.ends.iter().all(Association::is_connected);
+    assert!(pair.run(Duration::from_secs(30), up));
+}
+
+#[test]
+fn a_repeated_init_is_answered_alike() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let init = pair.ends[0].poll_transmit(now).expect("INIT");
+    let answers: Vec<Bytes> = (0..3)
+        .filter_map(|_| {
+            pair.ends[1].handle_packet(init.clone(), now);
+            pair.ends[1].poll_transmit(now)
+        })
+        .collect();
+    assert_eq!(answers.len(), 3);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    pair.ends[0].handle_packet(answers[2].clone(), now);
+    let up = |pair: &Pair| pair.ends.iter().all(Association::is_connected);
+    assert!(pair.run(Duration::from_secs(5), up));
+}
+
+#[test]
+fn messages_arrive_in_order_through_loss_within_the_scaled_timeout() {
+    let mut pair = Pair::connected();
+    pair.lose = 20;
+    let begun = pair.now;
+    for i in 0..300_u32 {
+        let mut data = vec![0; 3000];
+        data[..4].copy_from_slice(&i.to_be_bytes());
+        pair.write(0, S, data);
+    }
+    assert!(pair.run(Duration::from_secs(60), |pair| pair.got[1].len() == 300));
+    for (i, (_, message)) in pair.got[1].iter().enumerate() {
+        assert_eq!(
+            message.data[..4],
+            u32::try_from(i).expect("few").to_be_bytes()
+        );
+        assert_eq!(message.data.len(), 3000);
+    }
+    assert!(
+        pair.now - begun < Duration::from_secs(20),
+        "took {:?}",
+        pair.now - begun
+    );
+    assert!(
+        pair.run(Duration::from_secs(5), |pair| pair.ends[0].buffered_total()
+            == 0)
+    );
+    assert_eq!(pair.ends[0].unsent(), 0);
+}
+
+#[test]
+fn a_slow_reader_closes_the_window_and_opens_it_without_waiting_for_a_timer() {
+    let mut pair = Pair::connected();
+    pair.reads[1] = false;
+    for _ in 0..40 {
+        pair.write(0, S, vec![7; 200_000]);
+    }
+    assert!(!pair.run(Duration::from_secs(20), |_| false));
+    let unsent = pair.ends[0].unsent();
+    assert!(
+        unsent > 3_000_000,
+        "the window of 4 MiB is closed, {unsent} wait"
+    );
+    pair.reads[1] = true;
+    let begun = pair.now;
+    assert!(pair.run(Duration::from_secs(60), |pair| pair.got[1].len() == 40));
+    assert!(
+        pair.now - begun < Duration::from_millis(1500),
+        "took {:?}",
+        pair.now - begun
+    );
+}
+
+#[test]
+fn unread_chunks_are_bounded_and_nothing_is_lost() {
+    let mut pair = Pair::connected();
+    pair.reads[1] = false;
+    for i in 0..40_000_u32 {
+        pair.write(0, S, i.to_be_bytes().to_vec());
+    }
+    assert!(!pair.run(Duration::from_secs(5), |_| false));
+    let unread = pair.ends[1].unread_chunks();
+    assert!(unread <= MAX_UNREAD_CHUNKS + 400, "{unread} unread");
+    pair.reads[1] = true;
+    assert!(pair.run(Duration::from_secs(120), |pair| pair.got[1].len() == 40_000));
+    let in_order = pair.got[1]
+        .iter()
+        .zip(0_u32..)
+        .all(|((_, m), i)| m.data[..] == i.to_be_bytes());
+    assert!(in_order);
+}
+
+#[test]
+fn a_reset_comes_after_the_data_and_frees_the_stream_on_both_sides() {
+    for lose in [0, 4] {
+        let mut pair = Pair::connected();
+        pair.lose = lose;
+        for round in 0..3_u8 {
+            pair.write(0, S, vec![round; 5000]);
+            let now = pair.now;
+            pair.ends[0].reset(S, now).expect("reset");
+            assert!(
+                pair.ends[0]
+                    .write(S, true, Reliability::Reliable, &binary("x"), now)
+                    .is_err()
+            );
+            let reset = |pair: &Pair| {
+                pair.events
+                    .iter()
+                    .all(|events| events.contains(&Event::Reset(S)))
+            };
+            assert!(
+                pair.run(Duration::from_secs(60), reset),
+                "lose {lose} round {round}"
+            );
+            let expected = (S, binary(vec![round; 5000]));
+            assert_eq!(
+                pair.got[1].pop(),
+                Some(expected),
+                "lose {lose} round {round}"
+            );
+            assert!(pair.run(Duration::from_secs(60), |pair| !pair.ends[0].resets_open()));
+            pair.events = Default::default();
+        }
+    }
+}
+
+#[test]
+fn a_message_with_a_lifetime_is_given_up() {
+    let mut pair = Pair::connected();
+    let now = pair.now;
+    pair.lose = 1;
+    let timed = Reliability::MaxLifetime(100);
+    pair.ends[0]
+        .write(S, false, timed, &binary("late"), now)
+        .expect("write");
+    assert!(!pair.run(Duration::from_secs(2), |_| false));
+    pair.lose = 0;
+    pair.write(0, StreamId(1), "next");
+    assert!(pair.run(Duration::from_secs(10), |pair| !pair.got[1].is_empty()));
+    assert_eq!(pair.got[1], [(StreamId(1), binary("next"))]);
+    assert!(
+        pair.run(Duration::from_secs(5), |pair| pair.ends[0].buffered_total()
+            == 0)
+    );
+}
+
+#[test]
+fn a_window_leaves_in_bursts() {
+    let mut pair = Pair::connected();
+    for _ in 0..100 {
+        pair.write(0, S, vec![1; 60_000]);
+    }
+    assert!(pair.run(Duration::from_secs(60), |pair| pair.got[1].len() == 100));
+    // The window is wide open now; another load must not leave at once.
+    for _ in 0..60 {
+        pair.write(0, S, vec![1; 60_000]);
+    }
+    let now = pair.now;
+    let burst: usize = std::iter::from_fn(|| pair.ends[0].poll_transmit(now))
+        .map(|packet| packet.len())
+        .sum();
+    assert!(burst <= 600_000, "{burst} bytes at once");
+    assert_eq!(
+        pair.ends[0].poll_timeout().map(|d| d.reason),
+        Some(Timer::Pace)
+    );
+}
+
+#[test]
+fn abort_is_seen_by_the_peer() {
+    let mut pair = Pair::connected();
+    pair.write(0, S, "hello");
+    assert!(pair.run(Duration::from_secs(5), |pair| !pair.got[1].is_empty()));
+    let now = pair.now;
+    pair.ends[0].abort(now);
+    let closed = |pair: &Pair| pair.events[1].contains(&Event::Closed(CloseReason::Peer));
+    assert!(pair.run(Duration::from_secs(5), closed));
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let mut pair = Pair::connected();
+    let now = pair.now;
+    let reliable = Reliability::Reliable;
+    let long = binary(vec![0; 300_000]);
+    let end = &mut pair.ends[0];
+    assert_eq!(
+        end.write(S, true, reliable, &long, now),
+        Err(Error::Length(300_000))
+    );
+    assert_eq!(
+        end.write(S, true, reliable, &binary(""), now),
+        Err(Error::Length(0))
+    );
+    let beyond = StreamId(1024);
+    assert_eq!(
+        end.write(beyond, true, reliable, &binary("x"), now),
+        Err(Error::Stream(beyond))
+    );
+}
