@@ -9,3 +9,8 @@ use std::time::Instant;
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+/// The wall clock, for certificates and statistics only: it may jump.
+pub fn wall_clock() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

@@ -1,0 +1,107 @@
+//! Why a connection or a channel is no more.
+
+use crate::identity::IdentityError;
+use crate::supervisor::Death;
+
+/// The kind of an actor of one peer connection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ActorKind {
+    /// The connection's own actor, parent of the others.
+    PeerConnection,
+    /// Holds the ICE engine.
+    IceAgent,
+    /// Holds the DTLS engine.
+    DtlsTransport,
+    /// Holds the SCTP and data channel engines.
+    SctpTransport,
+    /// One data channel, by label.
+    DataChannel(String),
+}
+
+impl std::fmt::Display for ActorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ActorKind::PeerConnection => f.write_str("peer connection"),
+            ActorKind::IceAgent => f.write_str("ICE agent"),
+            ActorKind::DtlsTransport => f.write_str("DTLS transport"),
+            ActorKind::SctpTransport => f.write_str("SCTP transport"),
+            ActorKind::DataChannel(label) => write!(f, "data channel {label:?}"),
+        }
+    }
+}
+
+/// Why a connection failed or closed, or a channel with it. [`Cause::code`] is stable,
+/// the text says what happened, [`Cause::hint`] what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// This side closed it.
+    #[error("closed here")]
+    ClosedLocally,
+    /// The peer closed it.
+    #[error("closed by the peer")]
+    ClosedByPeer,
+    /// No pair of addresses worked, or the selected one went silent.
+    #[error("ICE failed: {0}")]
+    Ice(String),
+    /// The peer's certificate is not the one its description promised.
+    #[error("the peer's certificate does not match the fingerprint in its description")]
+    Fingerprint,
+    /// The DTLS handshake or transport failed.
+    #[error("DTLS failed: {0}")]
+    Dtls(String),
+    /// The SCTP association could not be made or was lost.
+    #[error("SCTP failed: {0}")]
+    Sctp(String),
+    /// The peer did not prove who it is.
+    #[error("the peer's identity was refused: {0}")]
+    Identity(#[source] IdentityError),
+    /// The peer offered no data section, or ended it.
+    #[error("the peer ended the data section")]
+    NoData,
+    /// One of the connection's actors died.
+    #[error("the {kind} actor {death}")]
+    ActorDied {
+        /// Which one.
+        kind: ActorKind,
+        /// How.
+        death: Death,
+    },
+    /// The connection's sockets or threads are gone.
+    #[error("the endpoint is gone")]
+    EndpointGone,
+}
+
+impl Cause {
+    /// A stable, machine-readable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Cause::ClosedLocally => "closed_locally",
+            Cause::ClosedByPeer => "closed_by_peer",
+            Cause::Ice(_) => "ice_failed",
+            Cause::Fingerprint => "fingerprint_mismatch",
+            Cause::Dtls(_) => "dtls_failed",
+            Cause::Sctp(_) => "sctp_failed",
+            Cause::Identity(_) => "identity_refused",
+            Cause::NoData => "no_data_section",
+            Cause::ActorDied { .. } => "actor_died",
+            Cause::EndpointGone => "endpoint_gone",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Cause::ClosedLocally | Cause::ClosedByPeer => "make a new peer connection to talk again",
+            Cause::Ice(_) => "check that both ends exchanged all candidates and that UDP is not blocked",
+            Cause::Fingerprint => "somebody altered the description on its way, or sits in between",
+            Cause::Dtls(_) => "check that both ends support DTLS 1.2 or 1.3",
+            Cause::Sctp(_) => "make a new peer connection",
+            Cause::Identity(_) => "ask the peer for a fresh assertion made for this connection",
+            Cause::NoData => "create a data channel before the offer",
+            Cause::ActorDied { .. } => "this is a bug or an injected fault; make a new peer connection",
+            Cause::EndpointGone => "keep the endpoint and its runtime while connections live",
+        }
+    }
+}

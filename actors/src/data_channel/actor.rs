@@ -1,0 +1,165 @@
+//! The actor of one data channel: moves batches between the channel's pipe and the
+//! SCTP transport, and publishes the channel's state.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
+
+use actix::fut::ActorFuture;
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message as ActixMessage, Recipient};
+use tokio::sync::watch;
+
+use super::message::Message;
+use super::pipe::Pipe;
+use crate::cause::Cause;
+use crate::outlet::Outlet;
+use crate::peer_connection::Snapshot;
+use crate::sctp_transport::{ChannelKey, ChannelOutput, ChannelRequest};
+use crate::supervisor::supervised;
+
+/// Messages in the channel actor's mailbox. Filled by the SCTP transport, whose credit
+/// keeps it nearly empty; the transport keeps what does not fit.
+pub(crate) const MAILBOX: usize = 32;
+
+/// Bytes handed to the transport at a time. One batch is under way at most, so this
+/// and the round trip between the two actors bound a channel's speed: 256 KiB per
+/// microseconds on one arbiter.
+const WRITE_BATCH_BYTES: usize = 256 * 1024;
+
+/// From the SCTP transport to a channel.
+#[derive(Debug, ActixMessage)]
+#[rtype(result = "()")]
+pub(crate) enum ChannelInput {
+    /// The stream is there. Messages up to `max_message_size` may be sent.
+    Opened { id: u16, max_message_size: usize },
+    /// Messages that have arrived, within the credit granted.
+    Delivered(Vec<Message>),
+    /// The last batch is in the engine.
+    Accepted { bytes: usize },
+    /// The engine now buffers this many bytes of the channel.
+    Buffered { bytes: usize },
+    /// The peer has begun to close the channel.
+    Closing,
+    /// The stream was reset at both ends, or the association is gone.
+    Closed(Cause),
+}
+
+/// The shell around a channel's pipe.
+pub(crate) struct DataChannelActor {
+    key: ChannelKey,
+    pipe: Arc<Pipe>,
+    transport: Outlet<ChannelRequest>,
+    /// Where the reason is found when the actor ends before the channel was closed.
+    connection: watch::Receiver<Snapshot>,
+    writing: bool,
+    close_sent: bool,
+}
+
+impl DataChannelActor {
+    pub(crate) fn new(
+        key: ChannelKey,
+        pipe: Arc<Pipe>,
+        transport: Recipient<ChannelRequest>,
+        connection: watch::Receiver<Snapshot>,
+    ) -> Self {
+        DataChannelActor {
+            key,
+            pipe,
+            transport: Outlet::keeping(transport),
+            connection,
+            writing: false,
+            close_sent: false,
+        }
+    }
+
+    fn request(&mut self, output: ChannelOutput) {
+        let request = ChannelRequest { key: self.key, output };
+        if let Err(refused) = self.transport.send(request) {
+            tracing::debug!(?refused, "the transport takes nothing more from its channel");
+        }
+    }
+
+    /// Everything handles have asked for since the last turn.
+    fn pump(&mut self) {
+        self.transport.flush();
+        let credit = self.pipe.take_credit();
+        if credit > 0 {
+            self.request(ChannelOutput::Credit(credit));
+        }
+        if !self.writing {
+            let batch = self.pipe.take_outgoing(WRITE_BATCH_BYTES);
+            if !batch.is_empty() {
+                self.writing = true;
+                self.request(ChannelOutput::Write(batch));
+            }
+        }
+        if self.pipe.close_requested() && !self.close_sent && self.pipe.outbox_is_empty() {
+            self.close_sent = true;
+            self.request(ChannelOutput::Close);
+        }
+    }
+}
+
+impl Actor for DataChannelActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Intake);
+    }
+}
+
+impl Drop for DataChannelActor {
+    fn drop(&mut self) {
+        // However the actor ended, nobody waits for this channel for ever.
+        let cause = self.connection.borrow().cause.clone();
+        self.pipe.set_closed(cause.unwrap_or(Cause::EndpointGone));
+    }
+}
+
+impl Handler<ChannelInput> for DataChannelActor {
+    type Result = ();
+
+    fn handle(&mut self, input: ChannelInput, ctx: &mut Self::Context) {
+        match input {
+            ChannelInput::Opened { id, max_message_size } => {
+                self.pipe.set_id(id);
+                self.pipe.set_max_message_size(max_message_size);
+                self.pipe.set_open();
+            }
+            ChannelInput::Delivered(messages) => self.pipe.deliver(messages),
+            ChannelInput::Accepted { bytes } => {
+                self.writing = false;
+                self.pipe.accepted(bytes);
+            }
+            ChannelInput::Buffered { bytes } => self.pipe.buffered(bytes),
+            ChannelInput::Closing => self.pipe.set_closing(),
+            ChannelInput::Closed(cause) => {
+                self.pipe.end(cause);
+                ctx.stop();
+                return;
+            }
+        }
+        self.pump();
+    }
+}
+
+supervised!(DataChannelActor);
+
+/// Wakes the actor when a handle has put something into the pipe.
+struct Intake;
+
+impl ActorFuture<DataChannelActor> for Intake {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut DataChannelActor,
+        _: &mut Context<DataChannelActor>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        if actor.pipe.take_wake(task.waker()) {
+            actor.pump();
+        }
+        Poll::Pending
+    }
+}

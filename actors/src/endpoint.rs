@@ -1,0 +1,133 @@
+//! A node's UDP sockets on the arbiter pool.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use peerloom_transports::udp;
+use tokio::task::AbortHandle;
+
+use crate::runtime::{Runtime, RuntimeError};
+
+/// Settings of an [`Endpoint`].
+#[derive(Debug, Clone, Default)]
+pub struct EndpointConfig {
+    /// What to bind. When empty: all interfaces on ephemeral ports, IPv4 and, where the
+    /// machine has it, IPv6.
+    pub bind: Vec<SocketAddr>,
+}
+
+/// The sockets could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndpointError {
+    /// An address could not be bound.
+    #[error("{0} (is the port in use, or the address not of this machine?)")]
+    Bind(#[from] udp::BindError),
+    /// The actors' threads are gone.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+}
+
+/// One UDP port per address family that carries all peer connections of a node.
+/// Cloning is cheap; the sockets close with the last clone and connection, or by
+/// [`Endpoint::close`].
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    runtime: Runtime,
+    udp: udp::Endpoint,
+    loops: Mutex<Vec<AbortHandle>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop_loops();
+    }
+}
+
+impl Inner {
+    fn stop_loops(&self) {
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        for receive_loop in loops.drain(..) {
+            receive_loop.abort();
+        }
+    }
+}
+
+impl Endpoint {
+    /// Binds the sockets and starts their receive loops on one of the arbiters.
+    pub async fn bind(runtime: &Runtime, config: EndpointConfig) -> Result<Endpoint, EndpointError> {
+        let start = move || -> Result<_, udp::BindError> {
+            let udp = bind_all(&config.bind)?;
+            let loops = udp.sockets().iter().map(|socket| start_loop(socket, &udp)).collect();
+            Ok((udp, loops))
+        };
+        let (udp, loops) = runtime.run_on(runtime.pick(), start).await??;
+        let inner = Inner { runtime: runtime.clone(), udp, loops: Mutex::new(loops) };
+        Ok(Endpoint { inner: Arc::new(inner) })
+    }
+
+    /// The bound addresses; a wildcard stays a wildcard.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.inner.udp.sockets().iter().map(udp::Socket::local_addr).collect()
+    }
+
+    /// The kernel buffers granted to each socket.
+    pub fn buffers(&self) -> Vec<udp::BufferSizes> {
+        self.inner.udp.sockets().iter().map(udp::Socket::buffers).collect()
+    }
+
+    /// Stops receiving. Connections on this endpoint go silent; close them first.
+    pub async fn close(&self) {
+        self.inner.stop_loops();
+    }
+
+    /// From this instant drops everything in and out, without a goodbye; or stops doing
+    /// so.
+    #[cfg(feature = "chaos")]
+    pub fn silence(&self, silent: bool) {
+        self.inner.udp.silence(silent);
+    }
+
+    /// Loses a seeded share of everything sent from now on.
+    #[cfg(feature = "chaos")]
+    pub fn impair(&self, impairment: udp::Impairment) {
+        self.inner.udp.impair(impairment);
+    }
+
+    /// The runtime this endpoint lives on.
+    pub fn runtime(&self) -> &Runtime {
+        &self.inner.runtime
+    }
+
+    pub(crate) fn udp(&self) -> &udp::Endpoint {
+        &self.inner.udp
+    }
+}
+
+fn start_loop(socket: &udp::Socket, udp: &udp::Endpoint) -> AbortHandle {
+    let receive = udp::receive(socket.clone(), udp.routes().clone());
+    let local = socket.local_addr();
+    let task = tokio::task::spawn_local(async move {
+        if let Err(error) = receive.await {
+            tracing::error!(%local, %error, "the receive loop of a socket ended");
+        }
+    });
+    task.abort_handle()
+}
+
+fn bind_all(wanted: &[SocketAddr]) -> Result<udp::Endpoint, udp::BindError> {
+    if !wanted.is_empty() {
+        return udp::Endpoint::bind(wanted);
+    }
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    udp::Endpoint::bind(&[v4, v6]).or_else(|error| {
+        tracing::debug!(%error, "no IPv6 here");
+        udp::Endpoint::bind(&[v4])
+    })
+}

@@ -1,0 +1,208 @@
+//! Identity providers, in the shape of W3C webrtc-identity and RFC 8827.
+//!
+//! A provider vouches for this side's certificate fingerprints with an *assertion*
+//! that travels in `a=identity`, and checks the peer's. It runs on the caller's
+//! tokio runtime, never on an arbiter; no data flows before its verdict.
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use futures::future::BoxFuture;
+use peerloom_transports::proto::certificate::{Certificate, Fingerprint};
+use serde::{Deserialize, Serialize};
+
+/// How long a provider may take. Guess: a provider on the web needs seconds, and
+/// RFC 8827 section 7.4 wants calls to end.
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest assertion put into a description: what is left of a line of SDP after
+/// base64 and the wrapping object.
+pub const MAX_ASSERTION_LEN: usize = 8 * 1024;
+
+/// Makes and checks identity assertions.
+pub trait IdentityProvider: Send + Sync {
+    /// The `idp.domain` that goes beside the assertion (RFC 8827 section 7.4.1).
+    fn domain(&self) -> &str {
+        "peerloom"
+    }
+
+    /// Asserts this side's identity over `request.contents`. The result is opaque to
+    /// the connection and at most [`MAX_ASSERTION_LEN`] bytes long.
+    fn generate_assertion(&self, request: AssertionRequest) -> BoxFuture<'_, Result<String, IdentityError>>;
+
+    /// Checks the peer's assertion. Refusing fails the connection before any data flows.
+    fn validate_assertion(
+        &self,
+        request: ValidationRequest,
+    ) -> BoxFuture<'_, Result<ValidatedIdentity, IdentityError>>;
+}
+
+/// What an assertion has to vouch for.
+#[derive(Debug, Clone)]
+pub struct AssertionRequest {
+    /// The contents of RFC 8827 section 7.4: a JSON object with our fingerprints,
+    /// `{"fingerprint":[{"algorithm":"sha-256","digest":"AB:CD:…"}]}`.
+    pub contents: String,
+    /// Our session id, as in the `o=` line of our descriptions.
+    pub session_id: u64,
+    /// Our certificate, so that its key can prove possession.
+    pub certificate: Certificate,
+}
+
+/// An assertion to check.
+#[derive(Debug, Clone)]
+pub struct ValidationRequest {
+    /// What the peer's provider made.
+    pub assertion: String,
+    /// The peer's `idp.domain`.
+    pub domain: String,
+    /// The peer's session id, as in the `o=` line of its description.
+    pub session_id: u64,
+    /// The fingerprints in the peer's description: the assertion must vouch for all.
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// The outcome of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidatedIdentity {
+    /// Who the peer is.
+    pub identity: String,
+    /// The contents that the assertion vouches for. When this is the JSON object of
+    /// [`AssertionRequest::contents`] its fingerprints are compared with the peer's
+    /// description once more; leave it empty when the provider has compared them.
+    pub contents: String,
+}
+
+/// Why there is no valid identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The provider refused, with its reason.
+    #[error("refused by the identity provider: {0}")]
+    Refused(String),
+    /// The provider could not make an assertion.
+    #[error("the identity provider made no assertion: {0}")]
+    NotMade(String),
+    /// The peer sent none, but one is required.
+    #[error("the peer sent no identity assertion")]
+    Missing,
+    /// `a=identity` is not base64 of the JSON object of RFC 8827 section 5.
+    #[error("the identity attribute is malformed")]
+    Malformed,
+    /// The assertion vouches for other fingerprints than the description's.
+    #[error("the assertion vouches for another certificate")]
+    OtherCertificate,
+    /// Somebody else than expected.
+    #[error("the peer is {found:?}, not {expected:?}")]
+    OtherIdentity {
+        /// Who it is.
+        found: String,
+        /// Who was expected.
+        expected: String,
+    },
+    /// The provider took longer than [`PROVIDER_TIMEOUT`].
+    #[error("the identity provider did not answer in time")]
+    TimedOut,
+    /// The connection ended before the check did.
+    #[error("the connection ended before the identity was checked")]
+    Aborted,
+}
+
+/// The object in `a=identity` (RFC 8827 section 5).
+#[derive(Serialize, Deserialize)]
+struct Attribute {
+    idp: Idp,
+    assertion: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Idp {
+    domain: String,
+    #[serde(default)]
+    protocol: String,
+}
+
+/// The contents object of RFC 8827 section 7.4.
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    fingerprint: Vec<ContentsFingerprint>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ContentsFingerprint {
+    algorithm: String,
+    digest: String,
+}
+
+/// The contents an assertion has to vouch for.
+pub(crate) fn contents(fingerprints: &[Fingerprint]) -> String {
+    let fingerprint = fingerprints.iter().map(contents_fingerprint).collect();
+    // A struct of strings always serialises.
+    serde_json::to_string(&Contents { fingerprint }).unwrap_or_default()
+}
+
+fn contents_fingerprint(fingerprint: &Fingerprint) -> ContentsFingerprint {
+    let text = fingerprint.to_string();
+    let (algorithm, digest) = text.split_once(' ').unwrap_or((&text, ""));
+    ContentsFingerprint { algorithm: algorithm.into(), digest: digest.into() }
+}
+
+/// The value of `a=identity`.
+pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String, IdentityError> {
+    if assertion.is_empty() || assertion.len() > MAX_ASSERTION_LEN {
+        return Err(IdentityError::NotMade(format!("{} bytes long", assertion.len())));
+    }
+    let idp = Idp { domain: domain.to_owned(), protocol: "default".to_owned() };
+    let json = serde_json::to_vec(&Attribute { idp, assertion }).unwrap_or_default();
+    Ok(BASE64.encode(&json))
+}
+
+/// Assertion and domain in a value of `a=identity`.
+pub(crate) fn decode_attribute(value: &str) -> Result<(String, String), IdentityError> {
+    let malformed = |_| IdentityError::Malformed;
+    let json = BASE64.decode(value.trim().as_bytes()).map_err(malformed)?;
+    let attribute: Attribute = serde_json::from_slice(&json).map_err(|_| IdentityError::Malformed)?;
+    Ok((attribute.assertion, attribute.idp.domain))
+}
+
+/// Whether what an assertion vouches for covers every fingerprint of the description.
+pub(crate) fn check_contents(contents: &str, fingerprints: &[Fingerprint]) -> Result<(), IdentityError> {
+    let Ok(contents) = serde_json::from_str::<Contents>(contents) else { return Ok(()) };
+    let vouched: Vec<Fingerprint> = contents
+        .fingerprint
+        .iter()
+        .filter_map(|f| Fingerprint::parse(&format!("{} {}", f.algorithm, f.digest)).ok())
+        .collect();
+    let all = fingerprints.iter().all(|fingerprint| vouched.contains(fingerprint));
+    all.then_some(()).ok_or(IdentityError::OtherCertificate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use peerloom_transports::proto::certificate::HashFunction;
+
+    #[test]
+    fn attributes_round_trip_and_reject_nonsense() {
+        let value = encode_attribute("idp.example", "opaque \"text\"".into()).expect("short enough");
+        let decoded = decode_attribute(&value).expect("own value");
+        assert_eq!(decoded, ("opaque \"text\"".to_owned(), "idp.example".to_owned()));
+        for bad in ["", "!!!", "e30=", "bm8="] {
+            assert_eq!(decode_attribute(bad), Err(IdentityError::Malformed), "{bad}");
+        }
+        assert!(encode_attribute("x", "y".repeat(MAX_ASSERTION_LEN + 1)).is_err());
+    }
+
+    #[test]
+    fn contents_must_cover_every_fingerprint() {
+        let (a, b) = (fingerprint(1), fingerprint(2));
+        let both = contents(&[a.clone(), b.clone()]);
+        assert_eq!(check_contents(&both, &[a.clone()]), Ok(()));
+        assert_eq!(check_contents(&both, &[a.clone(), b.clone()]), Ok(()));
+        assert_eq!(check_contents(&contents(&[a]), &[b]), Err(IdentityError::OtherCertificate));
+    }
+
+    fn fingerprint(byte: u8) -> Fingerprint {
+        Fingerprint::of(HashFunction::Sha256, &[byte])
+    }
+}

@@ -1,0 +1,174 @@
+//! The only way from one actor to another: a sender with a written overflow policy.
+//!
+//! actix's `do_send` ignores mailbox bounds, and every fresh clone of an address
+//! owns one free slot. An [`Outlet`] is one long-lived [`Recipient`], used through
+//! `try_send` only, so that a mailbox's capacity means something.
+
+use std::collections::VecDeque;
+
+use actix::dev::SendError;
+use actix::{Message, Recipient};
+
+/// Messages an outlet keeps for a receiver whose mailbox is full. Filled by the actor
+/// that owns the outlet; beyond it the receiver counts as dead
+/// ([`Refused::Overflow`]).
+pub(crate) const KEPT_MESSAGES: usize = 256;
+
+/// What happens to a message for a full mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// Lost and counted: for datagrams and packets, whose protocols send again.
+    Drop,
+    /// Kept, in order, and offered again on the owner's next turn: for everything that
+    /// must not be lost. Flow control keeps this queue all but empty.
+    Keep,
+}
+
+/// A message could not be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The receiving actor is gone.
+    Closed,
+    /// Its mailbox is full and, by policy, the message is lost.
+    Overflow,
+}
+
+/// A bounded sender to one actor.
+#[derive(Debug)]
+pub(crate) struct Outlet<M>
+where
+    M: Message + Send,
+    M::Result: Send,
+{
+    to: Recipient<M>,
+    policy: Overflow,
+    kept: VecDeque<M>,
+    dropped: u64,
+}
+
+impl<M> Outlet<M>
+where
+    M: Message + Send,
+    M::Result: Send,
+{
+    /// For messages that may be lost.
+    pub(crate) fn dropping(to: Recipient<M>) -> Self {
+        Outlet { to, policy: Overflow::Drop, kept: VecDeque::new(), dropped: 0 }
+    }
+
+    /// For messages that must arrive.
+    pub(crate) fn keeping(to: Recipient<M>) -> Self {
+        Outlet { to, policy: Overflow::Keep, kept: VecDeque::new(), dropped: 0 }
+    }
+
+    /// Hands a message over, or applies the policy.
+    pub(crate) fn send(&mut self, message: M) -> Result<(), Refused> {
+        if !self.flush() {
+            return self.overflow(message);
+        }
+        match self.to.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(SendError::Full(message)) => self.overflow(message),
+            Err(SendError::Closed(_)) => Err(Refused::Closed),
+        }
+    }
+
+    /// Offers kept messages again; `true` when none is left.
+    pub(crate) fn flush(&mut self) -> bool {
+        while let Some(message) = self.kept.pop_front() {
+            match self.to.try_send(message) {
+                Ok(()) => {}
+                Err(SendError::Full(message)) => {
+                    self.kept.push_front(message);
+                    return false;
+                }
+                Err(SendError::Closed(_)) => self.kept.clear(),
+            }
+        }
+        true
+    }
+
+    /// Messages lost so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn overflow(&mut self, message: M) -> Result<(), Refused> {
+        if self.policy == Overflow::Keep && self.kept.len() < KEPT_MESSAGES {
+            self.kept.push_back(message);
+            return Ok(());
+        }
+        self.dropped += 1;
+        Err(Refused::Overflow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix::{Actor, AsyncContext, Context, Handler};
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Number(u32);
+
+    struct Reader {
+        seen: tokio::sync::mpsc::UnboundedSender<u32>,
+    }
+
+    impl Actor for Reader {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Number> for Reader {
+        type Result = ();
+        fn handle(&mut self, number: Number, _: &mut Context<Self>) {
+            self.seen.send(number.0).expect("the test listens");
+        }
+    }
+
+    #[test]
+    fn a_dropping_outlet_is_bounded_by_the_mailbox() {
+        actix::System::new().block_on(async {
+            let (seen, _listen) = tokio::sync::mpsc::unbounded_channel();
+            let addr = start(seen);
+            let mut outlet = Outlet::dropping(addr.recipient());
+            let accepted = (0..100).filter(|n| outlet.send(Number(*n)).is_ok()).count();
+            assert!(accepted <= 6, "{accepted} messages in a mailbox of 4");
+            assert_eq!(outlet.dropped() as usize, 100 - accepted);
+        });
+    }
+
+    #[test]
+    fn a_keeping_outlet_delivers_everything_in_order() {
+        actix::System::new().block_on(async {
+            let (seen, mut listen) = tokio::sync::mpsc::unbounded_channel();
+            let mut outlet = Outlet::keeping(start(seen).recipient());
+            for n in 0..100 {
+                assert_eq!(outlet.send(Number(n)), Ok(()));
+            }
+            for expected in 0..100 {
+                assert_eq!(listen.recv().await, Some(expected));
+                outlet.flush();
+            }
+        });
+    }
+
+    #[test]
+    fn a_keeping_outlet_gives_up_at_its_bound() {
+        actix::System::new().block_on(async {
+            let (seen, _listen) = tokio::sync::mpsc::unbounded_channel();
+            let mut outlet = Outlet::keeping(start(seen).recipient());
+            let accepted = (0..1000).take_while(|n| outlet.send(Number(*n)).is_ok()).count();
+            assert!((KEPT_MESSAGES..KEPT_MESSAGES + 8).contains(&accepted), "{accepted}");
+        });
+    }
+
+    fn start(seen: tokio::sync::mpsc::UnboundedSender<u32>) -> actix::Addr<Reader> {
+        Reader::create(|ctx| {
+            ctx.set_mailbox_capacity(4);
+            let _: actix::Addr<Reader> = ctx.address();
+            Reader { seen }
+        })
+    }
+}

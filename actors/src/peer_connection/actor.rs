@@ -1,0 +1,350 @@
+//! The actor of a peer connection: parent of its transports and channels.
+//!
+//! It decides nothing about protocols. The offer/answer state machine says what has
+//! to happen (`effects.rs`), children report what did, and the actor publishes the
+//! states that follow.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use actix::fut::{ActorFutureExt as _, wrap_future};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
+use peerloom_transports::proto::certificate::Certificate;
+use peerloom_transports::proto::jsep::{Session, SessionConfig, StartSctp};
+use peerloom_transports::proto::{dtls, ice, id::DtlsRole};
+use peerloom_transports::udp;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use super::channels::Channel;
+use super::events::{ConnectionState, Event, IceConnectionState, Identity, Snapshot};
+use super::wiring::Wires;
+use super::{Alive, Public};
+use crate::cause::{ActorKind, Cause};
+use crate::config::Configuration;
+use crate::dtls_transport::DtlsCommand;
+use crate::error::Error;
+use crate::identity::ValidatedIdentity;
+use crate::sctp_transport::{ChannelKey, SctpCommand};
+use crate::supervisor::{Children, Death, Died, PING_INTERVAL, supervised};
+
+/// Messages in a connection's mailbox: commands, which wait in their callers, and
+/// reports of children, which keep what does not fit.
+const MAILBOX: usize = 256;
+
+/// How long the goodbye to the peer may take. Guess: it needs one turn of the DTLS
+/// actor, or a writable socket.
+const CLOSE_GRACE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Everything a connection's actor is made of.
+pub(crate) struct Plan {
+    pub(crate) config: Arc<Configuration>,
+    pub(crate) certificate: Certificate,
+    pub(crate) udp: udp::Endpoint,
+    pub(crate) alive: Weak<Alive>,
+    pub(crate) dropped: oneshot::Receiver<()>,
+}
+
+/// A connection that runs.
+pub(crate) struct Started {
+    pub(crate) actor: Addr<PeerConnectionActor>,
+    pub(crate) public: Public,
+    pub(crate) session_id: u64,
+}
+
+/// A child of a peer connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ChildKey {
+    Ice,
+    Dtls,
+    Sctp,
+    Channel(ChannelKey),
+}
+
+/// How far the transports are.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) ice: Option<ice::State>,
+    pub(super) dtls: Option<dtls::State>,
+    pub(super) dtls_role: Option<DtlsRole>,
+    /// Negotiated, and given to SCTP once DTLS is up and the identity accepted.
+    pub(super) sctp: Option<StartSctp>,
+    pub(super) sctp_started: bool,
+}
+
+/// Where the connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// Over; only `close` means something.
+    Failed,
+    /// Waiting for the goodbye to leave.
+    Closing,
+}
+
+/// The actor of a peer connection. Its messages are private; use a
+/// [`PeerConnection`](crate::PeerConnection).
+pub struct PeerConnectionActor {
+    pub(super) config: Arc<Configuration>,
+    pub(super) certificate: Certificate,
+    pub(super) udp: udp::Endpoint,
+    pub(super) session: Session,
+    pub(super) alive: Weak<Alive>,
+    dropped: Option<oneshot::Receiver<()>>,
+    pub(super) snapshot: watch::Sender<Snapshot>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) children: Children<ChildKey>,
+    pub(super) wires: Option<Wires>,
+    pub(super) channels: BTreeMap<ChannelKey, Channel>,
+    pub(super) next_channel: u64,
+    pub(super) progress: Progress,
+    pub(super) identity_round: u64,
+    /// The peer's identity, once proved: it cannot change any more.
+    pub(super) proved: Option<ValidatedIdentity>,
+    life: Life,
+}
+
+impl std::fmt::Debug for PeerConnectionActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeerConnectionActor").field("life", &self.life).finish_non_exhaustive()
+    }
+}
+
+impl Plan {
+    /// Starts the actor as a child of `start`'s owner.
+    pub(crate) fn start(
+        self,
+        snapshot: watch::Sender<Snapshot>,
+        events: broadcast::Sender<Event>,
+        start: impl FnOnce(Context<PeerConnectionActor>, PeerConnectionActor) -> Addr<PeerConnectionActor>,
+    ) -> Started {
+        let public = Public { snapshot: snapshot.subscribe(), events: events.downgrade() };
+        let session = Session::new(SessionConfig {
+            seed: rand::random(),
+            fingerprints: vec![self.certificate.fingerprint().clone()],
+            max_message_size: u64::from(self.config.channels.local_max_message_size),
+            ..SessionConfig::default()
+        });
+        let session_id = session.session_id();
+        let actor = PeerConnectionActor {
+            config: self.config,
+            certificate: self.certificate,
+            udp: self.udp,
+            session,
+            alive: self.alive,
+            dropped: Some(self.dropped),
+            snapshot,
+            events,
+            children: Children::default(),
+            wires: None,
+            channels: BTreeMap::new(),
+            next_channel: 0,
+            progress: Progress::default(),
+            identity_round: 0,
+            proved: None,
+            life: Life::Running,
+        };
+        let mut context = Context::new();
+        context.set_mailbox_capacity(MAILBOX);
+        Started { actor: start(context, actor), public, session_id }
+    }
+}
+
+impl PeerConnectionActor {
+    /// Refuses calls on a connection that is over.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        match self.life {
+            Life::Running => Ok(()),
+            Life::Failed | Life::Closing => Err(Error::Closed { cause: self.cause() }),
+        }
+    }
+
+    fn cause(&self) -> Cause {
+        self.snapshot.borrow().cause.clone().unwrap_or(Cause::ClosedLocally)
+    }
+
+    /// Tells listeners; nobody has to listen.
+    pub(super) fn emit(&self, event: Event) {
+        drop(self.events.send(event));
+    }
+
+    /// The connection cannot go on: says why, once, and lets its transports go.
+    pub(super) fn fail(&mut self, cause: Cause) {
+        if self.life != Life::Running {
+            return;
+        }
+        self.life = Life::Failed;
+        tracing::info!(%cause, code = cause.code(), "peer connection failed");
+        self.say_goodbye();
+        self.snapshot.send_modify(|snapshot| {
+            snapshot.connection = ConnectionState::Failed;
+            snapshot.cause = Some(cause.clone());
+        });
+        self.close_channels(&cause);
+        self.emit(Event::ConnectionStateChange { state: ConnectionState::Failed, cause: Some(cause) });
+    }
+
+    /// Lets the DTLS actor send its goodbye; everything else ends at once.
+    fn say_goodbye(&mut self) {
+        if let Some(wires) = &mut self.wires {
+            drop(wires.dtls.send(DtlsCommand::Close));
+        }
+        self.children.remove(&ChildKey::Ice);
+        self.children.remove(&ChildKey::Sctp);
+    }
+
+    /// `close` (webrtc-pc section 4.4.1.10): no events but the end of the stream.
+    pub(super) fn close(&mut self, ctx: &mut Context<Self>) {
+        if self.life == Life::Closing {
+            return;
+        }
+        let was_running = self.life == Life::Running;
+        self.life = Life::Closing;
+        self.session.close();
+        while self.session.poll_effect().is_some() {}
+        self.snapshot.send_modify(|snapshot| {
+            snapshot.connection = ConnectionState::Closed;
+            snapshot.ice = IceConnectionState::Closed;
+            snapshot.signaling = self.session.signaling_state();
+            snapshot.cause.get_or_insert(Cause::ClosedLocally);
+        });
+        self.close_channels(&Cause::ClosedLocally);
+        if was_running {
+            self.say_goodbye();
+        }
+        if !was_running || self.progress.dtls != Some(dtls::State::Connected) {
+            ctx.stop();
+            return;
+        }
+        ctx.run_later(CLOSE_GRACE, |_, ctx| ctx.stop());
+    }
+
+    /// A child is dead: reported always, and acted upon as its kind demands.
+    fn bury(&mut self, key: ChildKey, death: Death, ctx: &mut Context<Self>) {
+        if !self.children.remove(&key) {
+            return;
+        }
+        if self.life == Life::Closing && key == ChildKey::Dtls {
+            ctx.stop();
+            return;
+        }
+        let kind = match key {
+            ChildKey::Ice => ActorKind::IceAgent,
+            ChildKey::Dtls => ActorKind::DtlsTransport,
+            ChildKey::Sctp => ActorKind::SctpTransport,
+            ChildKey::Channel(key) => {
+                self.bury_channel(key, death);
+                return;
+            }
+        };
+        if self.life != Life::Running {
+            return;
+        }
+        tracing::error!(%kind, %death, "an actor died");
+        self.emit(Event::ActorDied { kind: kind.clone(), cause: death.clone() });
+        self.fail(Cause::ActorDied { kind, death });
+    }
+
+    /// Publishes the states that follow from the transports' (webrtc-pc sections 4.3.3
+    /// and 4.3.4), and starts SCTP when its time has come.
+    pub(super) fn advance(&mut self) {
+        if self.life != Life::Running {
+            return;
+        }
+        let before = self.snapshot.borrow().clone();
+        let ice = self.progress.ice_connection_state();
+        let connection = self.progress.connection_state(self.may_flow());
+        // Not the end: an ICE restart may bring it back.
+        let cause = (ice == IceConnectionState::Failed).then(|| self.progress.ice_failure());
+        self.snapshot.send_if_modified(|snapshot| {
+            snapshot.ice = ice;
+            snapshot.connection = connection;
+            snapshot.cause = cause.clone();
+            before.ice != ice || before.connection != connection
+        });
+        if before.ice != ice {
+            self.emit(Event::IceConnectionStateChange(ice));
+        }
+        if before.connection != connection {
+            self.emit(Event::ConnectionStateChange { state: connection, cause });
+        }
+        self.start_sctp();
+    }
+
+    /// Whether the peer is who it has to be.
+    pub(super) fn may_flow(&self) -> bool {
+        matches!(self.snapshot.borrow().identity, Identity::Absent | Identity::Valid(_))
+    }
+
+    /// No data flows before DTLS is up and the identity was accepted.
+    fn start_sctp(&mut self) {
+        let ready = self.progress.dtls == Some(dtls::State::Connected) && self.may_flow();
+        if self.progress.sctp_started || !ready {
+            return;
+        }
+        let (Some(start), Some(role)) = (self.progress.sctp.clone(), self.progress.dtls_role) else { return };
+        self.progress.sctp_started = true;
+        self.command_sctp(SctpCommand::Start { start, role });
+    }
+}
+
+impl Progress {
+    fn ice_failure(&self) -> Cause {
+        Cause::Ice(match self.dtls {
+            None => "no pair of addresses worked".into(),
+            Some(_) => "the peer has not answered for too long".into(),
+        })
+    }
+
+    fn ice_connection_state(&self) -> IceConnectionState {
+        match self.ice {
+            None | Some(ice::State::New) => IceConnectionState::New,
+            Some(ice::State::Checking) => IceConnectionState::Checking,
+            Some(ice::State::Connected) => IceConnectionState::Connected,
+            Some(ice::State::Completed) => IceConnectionState::Completed,
+            Some(ice::State::Disconnected) => IceConnectionState::Disconnected,
+            Some(ice::State::Failed) => IceConnectionState::Failed,
+            Some(ice::State::Closed) => IceConnectionState::Closed,
+        }
+    }
+
+    fn connection_state(&self, may_flow: bool) -> ConnectionState {
+        match (self.ice_connection_state(), self.dtls) {
+            (IceConnectionState::Failed, _) | (_, Some(dtls::State::Failed)) => ConnectionState::Failed,
+            (IceConnectionState::Disconnected, _) => ConnectionState::Disconnected,
+            (IceConnectionState::New, None) => ConnectionState::New,
+            (IceConnectionState::Connected | IceConnectionState::Completed, Some(dtls::State::Connected))
+                if may_flow =>
+            {
+                ConnectionState::Connected
+            }
+            _ => ConnectionState::Connecting,
+        }
+    }
+}
+
+impl Actor for PeerConnectionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.wire(ctx);
+        ctx.run_interval(PING_INTERVAL, |actor, ctx| {
+            for key in actor.children.wedged() {
+                actor.bury(key, Death::Wedged, ctx);
+            }
+        });
+        if let Some(dropped) = self.dropped.take() {
+            // Resolves, with an error, when the last handle is dropped.
+            ctx.spawn(wrap_future::<_, Self>(dropped).map(|_, actor, ctx| actor.close(ctx)));
+        }
+    }
+}
+
+impl actix::Handler<Died<ChildKey>> for PeerConnectionActor {
+    type Result = ();
+
+    fn handle(&mut self, died: Died<ChildKey>, ctx: &mut Self::Context) {
+        self.bury(died.key, died.death, ctx);
+    }
+}
+
+supervised!(PeerConnectionActor);

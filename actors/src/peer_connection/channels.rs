@@ -1,0 +1,204 @@
+//! The data channels of a connection.
+
+use std::sync::Arc;
+
+use actix::{AsyncContext, Context, Handler};
+use peerloom_transports::proto::jsep::Effect;
+
+use super::actor::{ChildKey, PeerConnectionActor};
+use super::events::Event;
+use super::messages::{CreateChannel, SctpReport};
+use crate::cause::{ActorKind, Cause};
+use crate::config::argument;
+use crate::data_channel::{self, DataChannel, DataChannelActor, DataChannelInit, Pipe, ReadyState};
+use crate::error::Error;
+use crate::sctp_transport::{ChannelKey, OpenChannel, SctpCommand};
+use crate::supervisor::Death;
+
+/// Longest label and longest protocol: DCEP counts them in 16 bits (RFC 8832 section 5.1).
+const MAX_NAME: usize = 65_535;
+
+/// Highest stream id: 65535 is not used (RFC 8831 section 6.2).
+const MAX_ID: u16 = 65_534;
+
+/// What the connection keeps of a channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) pipe: Arc<Pipe>,
+    #[cfg(feature = "chaos")]
+    pub(super) inject: actix::Recipient<crate::supervisor::Inject>,
+}
+
+impl PeerConnectionActor {
+    fn create_channel(&mut self, create: CreateChannel, ctx: &mut Context<Self>) -> Result<DataChannel, Error> {
+        self.check_open()?;
+        let CreateChannel { label, mut init } = create;
+        check_init(&label, &init)?;
+        if !init.negotiated {
+            init.id = None;
+        }
+        if self.channels.len() >= self.config.channels.max_channels {
+            let hint = "close channels that are no longer needed, or raise channels.max_channels";
+            return Err(Error::Limit { cause: "too many data channels", hint });
+        }
+        let taken = |channel: &Channel| init.id.is_some() && channel.pipe.id() == init.id;
+        if self.channels.values().any(taken) {
+            return Err(argument("OperationError", "a channel with this id exists", "choose another id"));
+        }
+        self.session.request_data()?;
+        while let Some(effect) = self.session.poll_effect() {
+            if effect == Effect::NegotiationNeeded {
+                self.emit(Event::NegotiationNeeded);
+            }
+        }
+        let key = ChannelKey::Local(self.next_channel);
+        self.next_channel += 1;
+        let pipe = self.start_channel(key, label, init, ctx);
+        let handle = pipe.and_then(|pipe| self.handle_to(pipe));
+        handle.ok_or(Error::Closed { cause: Cause::ClosedLocally })
+    }
+
+    fn start_channel(
+        &mut self,
+        key: ChannelKey,
+        label: String,
+        init: DataChannelInit,
+        ctx: &mut Context<Self>,
+    ) -> Option<Arc<Pipe>> {
+        let transport = self.sctp_recipient()?;
+        let pipe = Arc::new(Pipe::new(label.clone(), init.clone(), ReadyState::Connecting));
+        let mut context = Context::new();
+        context.set_mailbox_capacity(data_channel::MAILBOX);
+        let actor = DataChannelActor::new(key, pipe.clone(), transport, self.snapshot.subscribe());
+        let parent = ctx.address().recipient();
+        let addr = self.children.start(ChildKey::Channel(key), context, actor, parent);
+        let channel = Channel {
+            pipe: pipe.clone(),
+            #[cfg(feature = "chaos")]
+            inject: addr.clone().recipient(),
+        };
+        self.channels.insert(key, channel);
+        self.command_sctp(SctpCommand::Open(OpenChannel { key, label, init, channel: addr.recipient() }));
+        Some(pipe)
+    }
+
+    fn handle_to(&self, pipe: Arc<Pipe>) -> Option<DataChannel> {
+        // Gone when the last handle is dropped at this very moment.
+        self.alive.upgrade().map(|alive| DataChannel::new(pipe, alive))
+    }
+
+    /// A channel's actor has ended. When it had not closed in good order, that is a death:
+    /// only this channel closes, here and at the peer.
+    pub(super) fn bury_channel(&mut self, key: ChannelKey, death: Death) {
+        let Some(channel) = self.channels.remove(&key) else { return };
+        if channel.pipe.closed_in_order() && death == Death::Stopped {
+            return;
+        }
+        let kind = ActorKind::DataChannel(channel.pipe.label.clone());
+        tracing::error!(%kind, %death, "an actor died");
+        channel.pipe.set_closed(Cause::ActorDied { kind: kind.clone(), death: death.clone() });
+        self.command_sctp(SctpCommand::Abandon(key));
+        self.emit(Event::ActorDied { kind, cause: death });
+    }
+
+    /// The connection is over: so are its channels.
+    pub(super) fn close_channels(&mut self, cause: &Cause) {
+        for (key, channel) in std::mem::take(&mut self.channels) {
+            channel.pipe.set_closed(cause.clone());
+            self.children.remove(&ChildKey::Channel(key));
+        }
+    }
+
+    fn sctp_report(&mut self, report: SctpReport, ctx: &mut Context<Self>) {
+        match report {
+            SctpReport::Connected => tracing::debug!("SCTP connected"),
+            SctpReport::Lost { by_peer: true, .. } => self.fail(Cause::ClosedByPeer),
+            SctpReport::Lost { reason, by_peer: false } => self.fail(Cause::Sctp(reason)),
+            SctpReport::Incoming { key, label, init } => {
+                let pipe = self.start_channel(key, label, init, ctx);
+                if let Some(channel) = pipe.and_then(|pipe| self.handle_to(pipe)) {
+                    self.emit(Event::DataChannel(channel));
+                }
+            }
+        }
+    }
+}
+
+/// W3C webrtc-pc section 6.1, createDataChannel.
+fn check_init(label: &str, init: &DataChannelInit) -> Result<(), Error> {
+    if label.len() > MAX_NAME || init.protocol.len() > MAX_NAME {
+        return Err(argument("TypeError", "label or protocol is over 65535 bytes", "shorten it"));
+    }
+    if init.max_retransmits.is_some() && init.max_packet_life_time.is_some() {
+        let hint = "set max_retransmits or max_packet_life_time, not both";
+        return Err(argument("TypeError", "two limits on retransmission", hint));
+    }
+    if init.negotiated && init.id.is_none() {
+        return Err(argument("TypeError", "a negotiated channel without an id", "agree on an id"));
+    }
+    if init.id.is_some_and(|id| id > MAX_ID) {
+        return Err(argument("TypeError", "id 65535 is not a stream", "use 0 to 65534"));
+    }
+    Ok(())
+}
+
+impl Handler<CreateChannel> for PeerConnectionActor {
+    type Result = Result<DataChannel, Error>;
+
+    fn handle(&mut self, create: CreateChannel, ctx: &mut Context<Self>) -> Self::Result {
+        self.create_channel(create, ctx)
+    }
+}
+
+impl Handler<SctpReport> for PeerConnectionActor {
+    type Result = ();
+
+    fn handle(&mut self, report: SctpReport, ctx: &mut Context<Self>) {
+        self.sctp_report(report, ctx);
+    }
+}
+
+#[cfg(feature = "chaos")]
+impl Handler<super::messages::InjectInto> for PeerConnectionActor {
+    type Result = bool;
+
+    fn handle(&mut self, inject: super::messages::InjectInto, ctx: &mut Context<Self>) -> bool {
+        use crate::supervisor::Inject;
+        let Some(wires) = &self.wires else { return false };
+        let to: actix::Recipient<Inject> = match &inject.kind {
+            ActorKind::PeerConnection => ctx.address().recipient(),
+            ActorKind::IceAgent => wires.ice_addr.clone().recipient(),
+            ActorKind::DtlsTransport => wires.dtls_addr.clone().recipient(),
+            ActorKind::SctpTransport => wires.sctp_addr.clone().recipient(),
+            ActorKind::DataChannel(label) => {
+                match self.channels.values().find(|channel| channel.pipe.label == *label) {
+                    Some(channel) => channel.inject.clone(),
+                    None => return false,
+                }
+            }
+        };
+        to.try_send(Inject(inject.fault)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_channels_are_type_errors() {
+        let name = |init: DataChannelInit| check_init("x", &init).err().map(|e| e.name());
+        assert_eq!(name(DataChannelInit::default()), None);
+        let both = DataChannelInit {
+            max_retransmits: Some(1),
+            max_packet_life_time: Some(1),
+            ..DataChannelInit::default()
+        };
+        assert_eq!(name(both), Some("TypeError"));
+        let no_id = DataChannelInit { negotiated: true, ..DataChannelInit::default() };
+        assert_eq!(name(no_id), Some("TypeError"));
+        let reserved = DataChannelInit { id: Some(65_535), ..DataChannelInit::default() };
+        assert_eq!(name(reserved), Some("TypeError"));
+        assert!(check_init(&"x".repeat(MAX_NAME + 1), &DataChannelInit::default()).is_err());
+    }
+}

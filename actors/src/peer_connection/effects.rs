@@ -1,0 +1,298 @@
+//! Commands of handles, what the offer/answer state machine makes of them, and the
+//! reports of the transports.
+
+use actix::{Context, Handler};
+use peerloom_transports::proto::jsep::{Effect, IceCandidateInit, RemoteIdentity, SdpType, SessionDescription};
+use peerloom_transports::proto::dtls;
+
+use super::actor::PeerConnectionActor;
+use super::events::{Event, IceGatheringState, Identity};
+use super::messages::{
+    AddCandidate, Close, Create, DtlsReport, IceReport, RestartIce, SetLocal, SetRemote, ToValidate, Verdict,
+};
+use crate::cause::Cause;
+use crate::dtls_transport::DtlsCommand;
+use crate::error::Error;
+use crate::ice_agent::IceCommand;
+use crate::identity::{IdentityError, ValidatedIdentity};
+use crate::sctp_transport::SctpCommand;
+
+impl PeerConnectionActor {
+    /// Carries out what the last call asks for, in order; an assertion to check comes back.
+    fn carry_out(&mut self) -> Option<RemoteIdentity> {
+        let mut identity = None;
+        while let Some(effect) = self.session.poll_effect() {
+            match effect {
+                Effect::RemoteIdentity(found) => identity = Some(found),
+                other => self.carry_out_one(other),
+            }
+        }
+        self.publish_descriptions();
+        identity
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) {
+        match effect {
+            Effect::SignalingStateChange(state) => {
+                self.publish_descriptions();
+                self.emit(Event::SignalingStateChange(state));
+            }
+            Effect::NegotiationNeeded => self.emit(Event::NegotiationNeeded),
+            Effect::Gather(gather) => {
+                self.set_gathering(IceGatheringState::Gathering);
+                let (credentials, restart) = (gather.credentials, gather.restart);
+                self.command_ice(IceCommand::Gather { credentials, restart });
+            }
+            Effect::StartIce(start) => self.command_ice(IceCommand::Start(start)),
+            Effect::RestartIce(start) => self.command_ice(IceCommand::Restart(start)),
+            Effect::AddRemoteCandidate { candidate } => self.command_ice(IceCommand::AddRemote(candidate)),
+            Effect::RemoteCandidatesComplete => self.command_ice(IceCommand::RemoteComplete),
+            Effect::StartDtls(start) => {
+                self.progress.dtls_role = Some(start.role);
+                self.command_dtls(DtlsCommand::Start(start));
+            }
+            Effect::StartSctp(start) => {
+                self.progress.sctp = Some(start);
+                self.advance();
+            }
+            Effect::UpdateSctp(start) => {
+                self.progress.sctp = Some(start.clone());
+                self.command_sctp(SctpCommand::Update(start));
+            }
+            Effect::StopData(_) => self.fail(Cause::NoData),
+            // Candidates of a generation that is gone are refused by the state machine;
+            // assertions are taken out above.
+            Effect::DiscardGeneration { .. } | Effect::RemoteIdentity(_) => {}
+        }
+    }
+
+    fn publish_descriptions(&self) {
+        let session = &self.session;
+        self.snapshot.send_modify(|snapshot| {
+            snapshot.signaling = session.signaling_state();
+            snapshot.current_local = session.current_local_description();
+            snapshot.pending_local = session.pending_local_description();
+            snapshot.current_remote = session.current_remote_description();
+            snapshot.pending_remote = session.pending_remote_description();
+            snapshot.can_trickle = session.can_trickle();
+        });
+    }
+
+    fn set_gathering(&self, state: IceGatheringState) {
+        let changed = self.snapshot.send_if_modified(|snapshot| {
+            std::mem::replace(&mut snapshot.gathering, state) != state
+        });
+        if changed {
+            self.emit(Event::IceGatheringStateChange(state));
+        }
+    }
+
+    fn set_identity(&self, identity: Identity) {
+        self.snapshot.send_modify(|snapshot| snapshot.identity = identity);
+    }
+
+    fn set_remote(&mut self, description: SessionDescription) -> Result<Option<ToValidate>, Error> {
+        self.check_open()?;
+        let rollback = description.kind == SdpType::Rollback;
+        // The gate closes before any effect opens a transport.
+        let before = self.snapshot.borrow().identity.clone();
+        self.set_identity(Identity::Pending);
+        if let Err(error) = self.session.set_remote(description) {
+            self.set_identity(before);
+            self.carry_out();
+            return Err(error.into());
+        }
+        let identity = self.carry_out();
+        match identity.filter(|_| self.config.identity_provider.is_some()) {
+            Some(identity) => {
+                self.identity_round += 1;
+                Ok(Some(ToValidate { round: self.identity_round, identity }))
+            }
+            None => self.accept_without_assertion(before, rollback).map(|()| None),
+        }
+    }
+
+    fn accept_without_assertion(&mut self, before: Identity, rollback: bool) -> Result<(), Error> {
+        let settled = match before {
+            // Proved once, and DTLS still holds the same certificate.
+            Identity::Valid(identity) => Identity::Valid(identity),
+            before if rollback => before,
+            _ if self.config.needs_identity() => return self.refuse(IdentityError::Missing),
+            _ => Identity::Absent,
+        };
+        self.set_identity(settled);
+        self.advance();
+        Ok(())
+    }
+
+    fn verdict(&mut self, outcome: Result<ValidatedIdentity, IdentityError>) -> Result<(), Error> {
+        let identity = match outcome {
+            Ok(identity) => identity,
+            Err(error) => return self.refuse(error),
+        };
+        if let Some(expected) = self.proved.clone().filter(|known| known.identity != identity.identity) {
+            let found = identity.identity;
+            return self.refuse(IdentityError::OtherIdentity { found, expected: expected.identity });
+        }
+        self.set_identity(Identity::Valid(identity.clone()));
+        if self.proved.replace(identity.clone()).is_none() {
+            self.emit(Event::PeerIdentity(identity));
+        }
+        self.advance();
+        Ok(())
+    }
+
+    fn refuse(&mut self, error: IdentityError) -> Result<(), Error> {
+        self.set_identity(Identity::Refused(error.clone()));
+        self.fail(Cause::Identity(error.clone()));
+        Err(Error::Identity(error))
+    }
+
+    fn ice_report(&mut self, report: IceReport) {
+        match report {
+            IceReport::State(state) => {
+                self.progress.ice = Some(state);
+                self.advance();
+            }
+            IceReport::Selected(path) => tracing::debug!(%path, "path selected"),
+            IceReport::Candidate { ufrag, candidate } => {
+                let trickled = self.session.add_local_candidate(&ufrag, candidate);
+                self.trickle(trickled);
+            }
+            IceReport::GatheringComplete { ufrag } => {
+                if self.session.complete_local_candidates(&ufrag).is_some() {
+                    self.publish_descriptions();
+                    self.set_gathering(IceGatheringState::Complete);
+                    self.emit(Event::IceCandidate(None));
+                }
+            }
+        }
+    }
+
+    fn trickle(&self, candidate: Option<IceCandidateInit>) {
+        if let Some(candidate) = candidate {
+            self.publish_descriptions();
+            self.emit(Event::IceCandidate(Some(candidate)));
+        }
+    }
+
+    fn dtls_report(&mut self, report: DtlsReport) {
+        match report {
+            DtlsReport::Connected { version, .. } => {
+                tracing::debug!(?version, "DTLS connected");
+                self.progress.dtls = Some(dtls::State::Connected);
+                self.advance();
+            }
+            DtlsReport::Closed => {
+                self.progress.dtls = Some(dtls::State::Closed);
+                self.fail(Cause::ClosedByPeer);
+            }
+            DtlsReport::Failed(error) => {
+                self.progress.dtls = Some(dtls::State::Failed);
+                self.fail(match error {
+                    dtls::Error::FingerprintMismatch => Cause::Fingerprint,
+                    other => Cause::Dtls(other.to_string()),
+                });
+            }
+        }
+    }
+}
+
+impl Handler<Create> for PeerConnectionActor {
+    type Result = Result<SessionDescription, Error>;
+
+    fn handle(&mut self, create: Create, _: &mut Context<Self>) -> Self::Result {
+        self.check_open()?;
+        match create {
+            Create::Offer { options, identity } => {
+                self.session.set_identity(identity)?;
+                Ok(self.session.create_offer(options)?)
+            }
+            Create::Answer { identity } => {
+                self.session.set_identity(identity)?;
+                Ok(self.session.create_answer()?)
+            }
+        }
+    }
+}
+
+impl Handler<SetLocal> for PeerConnectionActor {
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, set: SetLocal, _: &mut Context<Self>) -> Self::Result {
+        self.check_open()?;
+        if set.identity.is_some() {
+            self.session.set_identity(set.identity)?;
+        }
+        let result = self.session.set_local(set.description);
+        self.carry_out();
+        Ok(result?)
+    }
+}
+
+impl Handler<SetRemote> for PeerConnectionActor {
+    type Result = Result<Option<ToValidate>, Error>;
+
+    fn handle(&mut self, set: SetRemote, _: &mut Context<Self>) -> Self::Result {
+        self.set_remote(set.0)
+    }
+}
+
+impl Handler<Verdict> for PeerConnectionActor {
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, verdict: Verdict, _: &mut Context<Self>) -> Self::Result {
+        self.check_open()?;
+        if verdict.round == self.identity_round {
+            self.verdict(verdict.outcome)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Handler<AddCandidate> for PeerConnectionActor {
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, add: AddCandidate, _: &mut Context<Self>) -> Self::Result {
+        self.check_open()?;
+        let result = self.session.add_ice_candidate(add.0);
+        self.carry_out();
+        Ok(result?)
+    }
+}
+
+impl Handler<RestartIce> for PeerConnectionActor {
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, _: RestartIce, _: &mut Context<Self>) -> Self::Result {
+        self.check_open()?;
+        self.session.restart_ice();
+        self.carry_out();
+        Ok(())
+    }
+}
+
+impl Handler<Close> for PeerConnectionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, ctx: &mut Context<Self>) {
+        self.close(ctx);
+    }
+}
+
+impl Handler<IceReport> for PeerConnectionActor {
+    type Result = ();
+
+    fn handle(&mut self, report: IceReport, _: &mut Context<Self>) {
+        self.ice_report(report);
+    }
+}
+
+impl Handler<DtlsReport> for PeerConnectionActor {
+    type Result = ();
+
+    fn handle(&mut self, report: DtlsReport, _: &mut Context<Self>) {
+        self.dtls_report(report);
+    }
+}

@@ -1,0 +1,185 @@
+//! What a peer connection tells its owner, and the states it publishes.
+
+use peerloom_transports::proto::jsep::{IceCandidateInit, SessionDescription, SignalingState};
+
+use crate::cause::{ActorKind, Cause};
+use crate::data_channel::DataChannel;
+use crate::identity::{IdentityError, ValidatedIdentity};
+use crate::supervisor::Death;
+
+/// Events a slow listener may be behind before it misses the oldest
+/// ([`Event::Missed`]). Filled by the connection's actor.
+pub(crate) const EVENT_BACKLOG: usize = 512;
+
+/// The state of the connection (`RTCPeerConnectionState`, W3C webrtc-pc section 4.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConnectionState {
+    /// Nothing runs yet.
+    New,
+    /// ICE or DTLS is under way.
+    Connecting,
+    /// Data flows.
+    Connected,
+    /// The path has gone silent; it may come back.
+    Disconnected,
+    /// It will not come back by itself.
+    Failed,
+    /// Closed here.
+    Closed,
+}
+
+/// The state of ICE (`RTCIceConnectionState`, W3C webrtc-pc section 4.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IceConnectionState {
+    /// Nothing runs yet.
+    New,
+    /// Looking for a pair of addresses.
+    Checking,
+    /// Found one, others may be better.
+    Connected,
+    /// Found the best one.
+    Completed,
+    /// The pair has gone silent.
+    Disconnected,
+    /// No pair works.
+    Failed,
+    /// Closed here.
+    Closed,
+}
+
+/// The state of candidate gathering (`RTCIceGatheringState`, W3C webrtc-pc section 4.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IceGatheringState {
+    /// Not begun.
+    New,
+    /// Under way.
+    Gathering,
+    /// All candidates are known.
+    Complete,
+}
+
+macro_rules! w3c_names {
+    ($state:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
+        impl $state {
+            /// The W3C name.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+        }
+
+        impl std::fmt::Display for $state {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+w3c_names!(ConnectionState {
+    New => "new",
+    Connecting => "connecting",
+    Connected => "connected",
+    Disconnected => "disconnected",
+    Failed => "failed",
+    Closed => "closed",
+});
+w3c_names!(IceConnectionState {
+    New => "new",
+    Checking => "checking",
+    Connected => "connected",
+    Completed => "completed",
+    Disconnected => "disconnected",
+    Failed => "failed",
+    Closed => "closed",
+});
+w3c_names!(IceGatheringState {
+    New => "new",
+    Gathering => "gathering",
+    Complete => "complete",
+});
+
+/// What happens to a connection, in the order of W3C webrtc-pc.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// An offer should be made (`negotiationneeded`).
+    NegotiationNeeded,
+    /// A candidate for the peer; `None` when there are no more (`icecandidate`).
+    IceCandidate(Option<IceCandidateInit>),
+    /// `signalingstatechange`.
+    SignalingStateChange(SignalingState),
+    /// `connectionstatechange`, and why, when it got worse.
+    ConnectionStateChange {
+        /// The new state.
+        state: ConnectionState,
+        /// Why it failed.
+        cause: Option<Cause>,
+    },
+    /// `iceconnectionstatechange`.
+    IceConnectionStateChange(IceConnectionState),
+    /// `icegatheringstatechange`.
+    IceGatheringStateChange(IceGatheringState),
+    /// The peer has opened a channel (`datachannel`).
+    DataChannel(DataChannel),
+    /// The peer has proved who it is.
+    PeerIdentity(ValidatedIdentity),
+    /// An actor of the connection has died.
+    ActorDied {
+        /// Which one.
+        kind: ActorKind,
+        /// How.
+        cause: Death,
+    },
+    /// This listener was too slow and missed so many events.
+    Missed(u64),
+}
+
+/// Where the peer's identity stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// No remote description yet.
+    Unknown,
+    /// The provider is at work.
+    Pending,
+    /// The peer needs none and has sent none.
+    Absent,
+    /// Proved.
+    Valid(ValidatedIdentity),
+    /// Refused.
+    Refused(IdentityError),
+}
+
+/// Everything a handle can read without asking the actor.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) connection: ConnectionState,
+    pub(crate) ice: IceConnectionState,
+    pub(crate) gathering: IceGatheringState,
+    pub(crate) signaling: SignalingState,
+    pub(crate) current_local: Option<SessionDescription>,
+    pub(crate) pending_local: Option<SessionDescription>,
+    pub(crate) current_remote: Option<SessionDescription>,
+    pub(crate) pending_remote: Option<SessionDescription>,
+    pub(crate) can_trickle: Option<bool>,
+    pub(crate) identity: Identity,
+    /// Why the connection has failed or closed.
+    pub(crate) cause: Option<Cause>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Snapshot {
+            connection: ConnectionState::New,
+            ice: IceConnectionState::New,
+            gathering: IceGatheringState::New,
+            signaling: SignalingState::Stable,
+            current_local: None,
+            pending_local: None,
+            current_remote: None,
+            pending_remote: None,
+            can_trickle: None,
+            identity: Identity::Unknown,
+            cause: None,
+        }
+    }
+}

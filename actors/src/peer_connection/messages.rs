@@ -1,0 +1,118 @@
+//! What a peer connection's actor is told: commands from handles, reports from its
+//! children.
+
+use actix::Message;
+use peerloom_transports::proto::id::Path;
+use peerloom_transports::proto::jsep::{IceCandidateInit, OfferOptions, RemoteIdentity, SessionDescription};
+use peerloom_transports::proto::{dtls, ice};
+
+use super::stats::Stats;
+use crate::data_channel::{DataChannel, DataChannelInit};
+use crate::error::Error;
+use crate::identity::{IdentityError, ValidatedIdentity};
+use crate::sctp_transport::ChannelKey;
+
+/// `createOffer` or `createAnswer`, with the assertion to put into it.
+#[derive(Message)]
+#[rtype(result = "Result<SessionDescription, Error>")]
+pub(crate) enum Create {
+    Offer { options: OfferOptions, identity: Option<String> },
+    Answer { identity: Option<String> },
+}
+
+/// `setLocalDescription`; `identity` is for the implicit form.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(crate) struct SetLocal {
+    pub(crate) description: Option<SessionDescription>,
+    pub(crate) identity: Option<String>,
+}
+
+/// `setRemoteDescription`. When the answer holds an assertion, [`Verdict`] must follow;
+/// no data flows before.
+#[derive(Message)]
+#[rtype(result = "Result<Option<ToValidate>, Error>")]
+pub(crate) struct SetRemote(pub(crate) SessionDescription);
+
+/// An assertion to check, and which remote description it came with.
+#[derive(Debug)]
+pub(crate) struct ToValidate {
+    pub(crate) round: u64,
+    pub(crate) identity: RemoteIdentity,
+}
+
+/// What the identity provider said.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(crate) struct Verdict {
+    pub(crate) round: u64,
+    pub(crate) outcome: Result<ValidatedIdentity, IdentityError>,
+}
+
+/// `addIceCandidate`.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(crate) struct AddCandidate(pub(crate) Option<IceCandidateInit>);
+
+/// `createDataChannel`.
+#[derive(Message)]
+#[rtype(result = "Result<DataChannel, Error>")]
+pub(crate) struct CreateChannel {
+    pub(crate) label: String,
+    pub(crate) init: DataChannelInit,
+}
+
+/// `restartIce`.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(crate) struct RestartIce;
+
+/// `close`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Close;
+
+/// `getStats`.
+#[derive(Message)]
+#[rtype(result = "Result<Stats, Error>")]
+pub(crate) struct GetStats;
+
+/// Puts a fault into the connection's actor or one of its children. `false` when there
+/// is no such child.
+#[cfg(feature = "chaos")]
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub(crate) struct InjectInto {
+    pub(crate) kind: crate::cause::ActorKind,
+    pub(crate) fault: crate::supervisor::Fault,
+}
+
+/// From the ICE agent.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum IceReport {
+    State(ice::State),
+    Selected(Path),
+    Candidate { ufrag: String, candidate: peerloom_transports::proto::candidate::Candidate },
+    GatheringComplete { ufrag: String },
+}
+
+/// From the DTLS transport.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum DtlsReport {
+    Connected { version: dtls::Version, certificate: bytes::Bytes },
+    Closed,
+    Failed(dtls::Error),
+}
+
+/// From the SCTP transport.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) enum SctpReport {
+    Connected,
+    /// The association is over.
+    Lost { reason: String, by_peer: bool },
+    /// The peer has opened a channel; its actor is to be made.
+    Incoming { key: ChannelKey, label: String, init: DataChannelInit },
+}

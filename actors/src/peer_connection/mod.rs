@@ -1,0 +1,376 @@
+//! Peer connections: the handle, and the actor behind it.
+
+mod actor;
+mod channels;
+mod effects;
+mod events;
+pub(crate) mod messages;
+mod stats;
+mod wiring;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use actix::Addr;
+use futures::{Stream, StreamExt as _};
+use peerloom_transports::proto::certificate::Certificate;
+use peerloom_transports::proto::jsep::{
+    IceCandidateInit, OfferOptions, SdpType, SessionDescription, SignalingState,
+};
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+
+pub(crate) use actor::{PeerConnectionActor, Plan, Started};
+pub use events::{ConnectionState, Event, IceConnectionState, IceGatheringState};
+pub(crate) use events::{EVENT_BACKLOG, Identity, Snapshot};
+pub use stats::{
+    CandidatePairStats, CertificateStats, DataChannelStats, Stats, TransportStats,
+};
+
+use crate::cause::Cause;
+use crate::config::Configuration;
+use crate::data_channel::{DataChannel, DataChannelInit};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use peerloom_transports::clock;
+use crate::identity::{self, AssertionRequest, IdentityError, PROVIDER_TIMEOUT, ValidatedIdentity, ValidationRequest};
+use messages::{AddCandidate, Close, Create, CreateChannel, GetStats, RestartIce, SetLocal, SetRemote, ToValidate, Verdict};
+
+/// A peer connection (`RTCPeerConnection`). Clones share the connection. It closes when
+/// the last handle, of it and of its channels, is dropped; [`PeerConnection::close`]
+/// does so at once.
+#[derive(Debug, Clone)]
+pub struct PeerConnection {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    actor: Addr<PeerConnectionActor>,
+    public: Public,
+    certificate: Certificate,
+    config: Arc<Configuration>,
+    session_id: u64,
+    /// The operations chain of webrtc-pc section 4.4.1.2: calls run in order, one at a
+    /// time.
+    chain: Arc<tokio::sync::Mutex<()>>,
+    /// Keeps the actor alive.
+    _alive: Arc<Alive>,
+    /// Keeps the sockets and threads alive.
+    _endpoint: Endpoint,
+}
+
+/// The actor stops when the last of these is dropped.
+#[derive(Debug)]
+pub(crate) struct Alive {
+    _token: oneshot::Sender<()>,
+}
+
+/// What handles see of the actor without asking it.
+#[derive(Debug, Clone)]
+pub(crate) struct Public {
+    snapshot: watch::Receiver<Snapshot>,
+    events: broadcast::WeakSender<Event>,
+}
+
+impl PeerConnection {
+    /// Makes a connection on an endpoint, in any tokio runtime.
+    pub async fn new(endpoint: &Endpoint, config: Configuration) -> Result<PeerConnection, Error> {
+        config.check(clock::wall_clock())?;
+        let certificate = match config.certificates.first() {
+            Some(certificate) => certificate.clone(),
+            None => Certificate::generate(clock::wall_clock()).map_err(|error| {
+                crate::config::argument("OperationError", error.to_string(), "is there entropy?")
+            })?,
+        };
+        let config = Arc::new(config);
+        let (token, dropped) = oneshot::channel();
+        let alive = Arc::new(Alive { _token: token });
+        let plan = actor::Plan {
+            config: config.clone(),
+            certificate: certificate.clone(),
+            udp: endpoint.udp().clone(),
+            alive: Arc::downgrade(&alive),
+            dropped,
+        };
+        let started = endpoint.runtime().start_connection(plan).await?;
+        let handle = Handle {
+            actor: started.actor,
+            public: started.public,
+            certificate,
+            config,
+            session_id: started.session_id,
+            chain: Arc::default(),
+            _alive: alive,
+            _endpoint: endpoint.clone(),
+        };
+        Ok(PeerConnection { handle: Arc::new(handle) })
+    }
+
+    /// `createOffer`.
+    pub async fn create_offer(&self, options: OfferOptions) -> Result<SessionDescription, Error> {
+        let _turn = self.handle.chain.lock().await;
+        let identity = self.handle.assertion().await?;
+        self.ask(Create::Offer { options, identity }).await
+    }
+
+    /// `createAnswer`.
+    pub async fn create_answer(&self) -> Result<SessionDescription, Error> {
+        let _turn = self.handle.chain.lock().await;
+        let identity = self.handle.assertion().await?;
+        self.ask(Create::Answer { identity }).await
+    }
+
+    /// `setLocalDescription`; `None` creates and sets what the state asks for.
+    pub async fn set_local_description(&self, description: Option<SessionDescription>) -> Result<(), Error> {
+        let _turn = self.handle.chain.lock().await;
+        let implicit = description.as_ref().is_none_or(|d| d.sdp.is_empty() && d.kind != SdpType::Rollback);
+        let identity = if implicit { self.handle.assertion().await? } else { None };
+        self.ask(SetLocal { description, identity }).await
+    }
+
+    /// `setRemoteDescription`. With an identity provider it resolves after the peer's
+    /// assertion was checked; a refusal fails the connection before any data flows.
+    pub async fn set_remote_description(&self, description: SessionDescription) -> Result<(), Error> {
+        let turn = self.handle.chain.clone().lock_owned().await;
+        let Some(to_validate) = self.ask(SetRemote(description)).await? else { return Ok(()) };
+        // On the caller's runtime, and to its end even if the caller goes away: the
+        // connection waits for the verdict.
+        let handle = self.handle.clone();
+        let verdict = tokio::spawn(async move {
+            let _turn = turn;
+            handle.validate(to_validate).await
+        });
+        verdict.await.unwrap_or(Err(Error::Identity(IdentityError::Aborted)))
+    }
+
+    /// `addIceCandidate`; `None` says that there are no more.
+    pub async fn add_ice_candidate(&self, candidate: Option<IceCandidateInit>) -> Result<(), Error> {
+        let _turn = self.handle.chain.lock().await;
+        self.ask(AddCandidate(candidate)).await
+    }
+
+    /// `createDataChannel`.
+    pub async fn create_data_channel(&self, label: &str, init: DataChannelInit) -> Result<DataChannel, Error> {
+        self.ask(CreateChannel { label: label.to_owned(), init }).await
+    }
+
+    /// `restartIce`: the next offer has new ICE credentials.
+    pub async fn restart_ice(&self) -> Result<(), Error> {
+        self.ask(RestartIce).await
+    }
+
+    /// `close`: says goodbye to the peer, closes all channels and stops the actors.
+    pub async fn close(&self) {
+        // An actor that is gone is closed.
+        drop(self.handle.actor.send(Close).await);
+    }
+
+    /// `getStats`.
+    pub async fn get_stats(&self) -> Result<Stats, Error> {
+        self.ask(GetStats).await
+    }
+
+    /// `peerIdentity`: resolves when the peer has proved who it is, fails when it was
+    /// refused, has sent no assertion, or the connection is over.
+    pub async fn peer_identity(&self) -> Result<ValidatedIdentity, IdentityError> {
+        let mut snapshot = self.handle.public.snapshot.clone();
+        let settled = snapshot
+            .wait_for(|s| !matches!(s.identity, Identity::Unknown | Identity::Pending) || s.cause.is_some())
+            .await;
+        match settled.as_deref().map(|s| &s.identity) {
+            Ok(Identity::Valid(identity)) => Ok(identity.clone()),
+            Ok(Identity::Refused(error)) => Err(error.clone()),
+            Ok(Identity::Absent) => Err(IdentityError::Missing),
+            Ok(Identity::Unknown | Identity::Pending) | Err(_) => Err(IdentityError::Aborted),
+        }
+    }
+
+    /// Resolves when data can flow, or with the reason why it never will.
+    pub async fn connected(&self) -> Result<(), Cause> {
+        let mut snapshot = self.handle.public.snapshot.clone();
+        let over = |state| matches!(state, ConnectionState::Failed | ConnectionState::Closed);
+        let settled = snapshot
+            .wait_for(|s| s.connection == ConnectionState::Connected || over(s.connection))
+            .await;
+        match settled.as_deref() {
+            Ok(s) if s.connection == ConnectionState::Connected => Ok(()),
+            Ok(s) => Err(s.cause.clone().unwrap_or(Cause::ClosedLocally)),
+            Err(_) => Err(Cause::EndpointGone),
+        }
+    }
+
+    /// `connectionState`.
+    pub fn connection_state(&self) -> ConnectionState {
+        self.read(|s| s.connection)
+    }
+
+    /// Why the connection has failed or closed.
+    pub fn cause(&self) -> Option<Cause> {
+        self.read(|s| s.cause.clone())
+    }
+
+    /// `iceConnectionState`.
+    pub fn ice_connection_state(&self) -> IceConnectionState {
+        self.read(|s| s.ice)
+    }
+
+    /// `iceGatheringState`.
+    pub fn ice_gathering_state(&self) -> IceGatheringState {
+        self.read(|s| s.gathering)
+    }
+
+    /// `signalingState`.
+    pub fn signaling_state(&self) -> SignalingState {
+        self.read(|s| s.signaling)
+    }
+
+    /// `localDescription`: the pending one, else the current one.
+    pub fn local_description(&self) -> Option<SessionDescription> {
+        self.read(|s| s.pending_local.clone().or_else(|| s.current_local.clone()))
+    }
+
+    /// `currentLocalDescription`.
+    pub fn current_local_description(&self) -> Option<SessionDescription> {
+        self.read(|s| s.current_local.clone())
+    }
+
+    /// `pendingLocalDescription`.
+    pub fn pending_local_description(&self) -> Option<SessionDescription> {
+        self.read(|s| s.pending_local.clone())
+    }
+
+    /// `remoteDescription`: the pending one, else the current one.
+    pub fn remote_description(&self) -> Option<SessionDescription> {
+        self.read(|s| s.pending_remote.clone().or_else(|| s.current_remote.clone()))
+    }
+
+    /// `currentRemoteDescription`.
+    pub fn current_remote_description(&self) -> Option<SessionDescription> {
+        self.read(|s| s.current_remote.clone())
+    }
+
+    /// `pendingRemoteDescription`.
+    pub fn pending_remote_description(&self) -> Option<SessionDescription> {
+        self.read(|s| s.pending_remote.clone())
+    }
+
+    /// `canTrickleIceCandidates`.
+    pub fn can_trickle_ice_candidates(&self) -> Option<bool> {
+        self.read(|s| s.can_trickle)
+    }
+
+    /// Our certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.handle.certificate
+    }
+
+    /// Our session id, as in the `o=` line of our descriptions.
+    pub fn session_id(&self) -> u64 {
+        self.handle.session_id
+    }
+
+    /// Everything that happens from now on. Ends when the connection is closed.
+    pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
+        let live = self.handle.public.events.upgrade().map(|events| BroadcastStream::new(events.subscribe()));
+        futures::stream::iter(live).flatten().map(|event| match event {
+            Ok(event) => event,
+            Err(BroadcastStreamRecvError::Lagged(missed)) => Event::Missed(missed),
+        })
+    }
+
+    /// Puts a fault into one of the connection's actors; `false` when there is none of
+    /// that kind.
+    #[cfg(feature = "chaos")]
+    pub async fn inject(&self, kind: crate::ActorKind, fault: crate::Fault) -> Result<bool, Error> {
+        self.ask_plain(messages::InjectInto { kind, fault }).await
+    }
+
+    async fn ask<M, T>(&self, message: M) -> Result<T, Error>
+    where
+        M: actix::Message<Result = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+        PeerConnectionActor: actix::Handler<M>,
+    {
+        self.handle.ask(message).await
+    }
+
+    #[cfg(feature = "chaos")]
+    async fn ask_plain<M, T>(&self, message: M) -> Result<T, Error>
+    where
+        M: actix::Message<Result = T> + Send + 'static,
+        T: Send + 'static,
+        PeerConnectionActor: actix::Handler<M>,
+    {
+        self.handle.actor.send(message).await.map_err(|_| self.handle.gone())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
+        read(&self.handle.public.snapshot.borrow())
+    }
+}
+
+impl Handle {
+    async fn ask<M, T>(&self, message: M) -> Result<T, Error>
+    where
+        M: actix::Message<Result = Result<T, Error>> + Send + 'static,
+        T: Send + 'static,
+        PeerConnectionActor: actix::Handler<M>,
+    {
+        self.actor.send(message).await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// The error of a call after the actor's end.
+    fn gone(&self) -> Error {
+        let cause = self.public.snapshot.borrow().cause.clone();
+        Error::Closed { cause: cause.unwrap_or(Cause::EndpointGone) }
+    }
+
+    /// The value of our `a=identity`, when there is a provider.
+    async fn assertion(&self) -> Result<Option<String>, Error> {
+        let Some(provider) = self.config.identity_provider.clone() else { return Ok(None) };
+        let request = AssertionRequest {
+            contents: identity::contents(std::slice::from_ref(self.certificate.fingerprint())),
+            session_id: self.session_id,
+            certificate: self.certificate.clone(),
+        };
+        let assertion = in_time(provider.generate_assertion(request)).await?;
+        Ok(Some(identity::encode_attribute(provider.domain(), assertion)?))
+    }
+
+    /// Has the peer's assertion checked and tells the actor.
+    async fn validate(&self, to_validate: ToValidate) -> Result<(), Error> {
+        let round = to_validate.round;
+        let outcome = self.judge(to_validate).await;
+        self.ask(Verdict { round, outcome }).await
+    }
+
+    async fn judge(&self, to_validate: ToValidate) -> Result<ValidatedIdentity, IdentityError> {
+        let provider = self.config.identity_provider.clone();
+        let provider = provider.ok_or_else(|| IdentityError::Refused("no provider".into()))?;
+        let peer = to_validate.identity;
+        let (assertion, domain) = identity::decode_attribute(&peer.assertion)?;
+        let fingerprints = peer.fingerprints;
+        let request = ValidationRequest {
+            assertion,
+            domain,
+            session_id: peer.session_id,
+            fingerprints: fingerprints.clone(),
+        };
+        let identity = in_time(provider.validate_assertion(request)).await?;
+        identity::check_contents(&identity.contents, &fingerprints)?;
+        match &self.config.peer_identity {
+            Some(expected) if *expected != identity.identity => Err(IdentityError::OtherIdentity {
+                found: identity.identity,
+                expected: expected.clone(),
+            }),
+            Some(_) | None => Ok(identity),
+        }
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, IdentityError>>) -> Result<T, IdentityError> {
+    let outcome = tokio::time::timeout(PROVIDER_TIMEOUT, work).await;
+    outcome.unwrap_or(Err(IdentityError::TimedOut))
+}

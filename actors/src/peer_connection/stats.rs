@@ -1,0 +1,220 @@
+//! `getStats`, in the words of W3C webrtc-stats.
+
+use std::time::{Duration, SystemTime};
+
+use actix::fut::{ActorFutureExt as _, wrap_future};
+use actix::{Addr, Context, Handler, MailboxError, ResponseActFuture};
+use peerloom_transports::proto::certificate::{Fingerprint, HashFunction};
+use peerloom_transports::proto::dtls;
+use peerloom_transports::proto::id::{DtlsRole, IceRole, Path};
+
+use super::actor::PeerConnectionActor;
+use super::events::{ConnectionState, IceConnectionState, Snapshot};
+use super::messages::GetStats;
+use crate::data_channel::ReadyState;
+use crate::dtls_transport::{DtlsStats, DtlsTransportActor, GetDtlsStats};
+use crate::error::Error;
+use peerloom_transports::clock;
+use crate::ice_agent::{GetIceStats, IceAgentActor, IceStats};
+use crate::sctp_transport::{GetSctpStats, SctpStats, SctpTransportActor};
+
+/// A snapshot of a connection's numbers (`RTCStatsReport`).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Stats {
+    /// When it was taken.
+    pub timestamp: SystemTime,
+    /// The state of the connection.
+    pub connection_state: ConnectionState,
+    /// `transport`: DTLS over ICE.
+    pub transport: TransportStats,
+    /// `candidate-pair`: the selected one.
+    pub candidate_pair: Option<CandidatePairStats>,
+    /// `certificate`: ours and, once connected, the peer's.
+    pub certificates: Vec<CertificateStats>,
+    /// `data-channel`: those that are not closed.
+    pub data_channels: Vec<DataChannelStats>,
+    /// `sctp-transport`: smoothed round trip.
+    pub sctp_round_trip: Option<Duration>,
+}
+
+/// `RTCTransportStats`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TransportStats {
+    /// `iceState`.
+    pub ice_state: IceConnectionState,
+    /// `iceRole`.
+    pub ice_role: Option<IceRole>,
+    /// `dtlsState`; `None` before the handshake began.
+    pub dtls_state: Option<dtls::State>,
+    /// `dtlsRole`.
+    pub dtls_role: Option<DtlsRole>,
+    /// `tlsVersion`.
+    pub dtls_version: Option<dtls::Version>,
+    /// `packetsSent`.
+    pub packets_sent: u64,
+    /// `bytesSent`.
+    pub bytes_sent: u64,
+    /// `packetsReceived`.
+    pub packets_received: u64,
+    /// `bytesReceived`.
+    pub bytes_received: u64,
+    /// Batches dropped inside, because a mailbox or the socket was full.
+    pub batches_dropped: u64,
+    /// Datagrams dropped before the ICE agent, because its mailbox was full.
+    pub datagrams_dropped: u64,
+}
+
+/// `RTCIceCandidatePairStats` of the selected pair.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CandidatePairStats {
+    /// Its addresses.
+    pub path: Path,
+    /// `currentRoundTripTime`.
+    pub current_round_trip_time: Option<Duration>,
+    /// `requestsSent`.
+    pub requests_sent: u64,
+    /// `requestsReceived`.
+    pub requests_received: u64,
+    /// `responsesReceived`.
+    pub responses_received: u64,
+}
+
+/// `RTCCertificateStats`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CertificateStats {
+    /// Whether it is the peer's.
+    pub remote: bool,
+    /// `fingerprint` and `fingerprintAlgorithm`.
+    pub fingerprint: Fingerprint,
+}
+
+/// `RTCDataChannelStats`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DataChannelStats {
+    /// `label`.
+    pub label: String,
+    /// `protocol`.
+    pub protocol: String,
+    /// `dataChannelIdentifier`.
+    pub id: Option<u16>,
+    /// `state`.
+    pub state: ReadyState,
+    /// `messagesSent`.
+    pub messages_sent: u64,
+    /// `bytesSent`.
+    pub bytes_sent: u64,
+    /// `messagesReceived`.
+    pub messages_received: u64,
+    /// `bytesReceived`.
+    pub bytes_received: u64,
+}
+
+/// What the transports answer. One that is dead has nothing to say.
+#[derive(Default)]
+struct Answers {
+    ice: IceStats,
+    dtls: DtlsStats,
+    sctp: SctpStats,
+}
+
+async fn ask(ice: Addr<IceAgentActor>, dtls: Addr<DtlsTransportActor>, sctp: Addr<SctpTransportActor>) -> Answers {
+    fn known<T: Default>(answer: Result<T, MailboxError>) -> T {
+        answer.unwrap_or_default()
+    }
+    Answers {
+        ice: known(ice.send(GetIceStats).await),
+        dtls: known(dtls.send(GetDtlsStats).await),
+        sctp: known(sctp.send(GetSctpStats).await),
+    }
+}
+
+impl PeerConnectionActor {
+    fn stats(&self, answers: Answers) -> Stats {
+        let snapshot = self.snapshot.borrow().clone();
+        Stats {
+            timestamp: clock::wall_clock(),
+            connection_state: snapshot.connection,
+            candidate_pair: pair(&answers.ice),
+            certificates: self.certificates(&answers.dtls),
+            data_channels: self.channels.values().map(|channel| channel.stats()).collect(),
+            sctp_round_trip: answers.sctp.round_trip,
+            transport: transport(&snapshot, &answers),
+        }
+    }
+
+    fn certificates(&self, dtls: &DtlsStats) -> Vec<CertificateStats> {
+        let ours = CertificateStats { remote: false, fingerprint: self.certificate.fingerprint().clone() };
+        let theirs = dtls.peer_certificate.as_ref().map(|der| CertificateStats {
+            remote: true,
+            fingerprint: Fingerprint::of(HashFunction::Sha256, der),
+        });
+        std::iter::once(ours).chain(theirs).collect()
+    }
+}
+
+impl super::channels::Channel {
+    fn stats(&self) -> DataChannelStats {
+        let counters = self.pipe.counters();
+        DataChannelStats {
+            label: self.pipe.label.clone(),
+            protocol: self.pipe.init.protocol.clone(),
+            id: self.pipe.id(),
+            state: self.pipe.ready(),
+            messages_sent: counters.messages_sent,
+            bytes_sent: counters.bytes_sent,
+            messages_received: counters.messages_received,
+            bytes_received: counters.bytes_received,
+        }
+    }
+}
+
+fn pair(ice: &IceStats) -> Option<CandidatePairStats> {
+    Some(CandidatePairStats {
+        path: ice.path?,
+        current_round_trip_time: ice.engine.round_trip,
+        requests_sent: ice.engine.requests_sent,
+        requests_received: ice.engine.requests_received,
+        responses_received: ice.engine.responses_received,
+    })
+}
+
+fn transport(snapshot: &Snapshot, answers: &Answers) -> TransportStats {
+    let dtls = &answers.dtls;
+    TransportStats {
+        ice_state: snapshot.ice,
+        ice_role: answers.ice.role,
+        dtls_state: dtls.state,
+        dtls_role: dtls.role,
+        dtls_version: dtls.version,
+        packets_sent: dtls.packets_sent,
+        bytes_sent: dtls.bytes_sent,
+        packets_received: dtls.packets_received,
+        bytes_received: dtls.bytes_received,
+        batches_dropped: dtls.batches_dropped + answers.sctp.batches_dropped,
+        datagrams_dropped: answers.ice.inlet_overflow,
+    }
+}
+
+impl Handler<GetStats> for PeerConnectionActor {
+    type Result = ResponseActFuture<Self, Result<Stats, Error>>;
+
+    fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
+        let addrs = self.wires.as_ref().map(|wires| {
+            (wires.ice_addr.clone(), wires.dtls_addr.clone(), wires.sctp_addr.clone())
+        });
+        // Interleaves with other messages; children answer from memory, and one that is
+        // wedged ends this with its mailbox.
+        let asked = async move {
+            match addrs {
+                Some((ice, dtls, sctp)) => ask(ice, dtls, sctp).await,
+                None => Answers::default(),
+            }
+        };
+        Box::pin(wrap_future::<_, Self>(asked).map(|answers, actor, _| Ok(actor.stats(answers))))
+    }
+}

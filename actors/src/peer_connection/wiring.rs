@@ -1,0 +1,119 @@
+//! Starts a connection's transports and connects them with each other.
+//!
+//! ```text
+//!            commands            commands               commands
+//!   ┌──────────┴─────────┬──────────┴──────────┬───────────┴─────────┐
+//!   ▼                    ▼                     ▼                     │
+//! IceAgent ─PathSelected▶ DtlsTransport ─Packets▶ SctpTransport ◀─▶ DataChannel
+//!   ▲  STUN              ▲  records  ◀─Outgoing─                 batches
+//!   └──── sockets ───────┘
+//! ```
+
+use std::sync::Arc;
+
+use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
+use peerloom_transports::udp::{Datagrams, Inlet};
+
+use super::actor::{ChildKey, PeerConnectionActor};
+use crate::cause::Cause;
+use crate::config::IceTransportPolicy;
+use crate::dtls_transport::{self, DtlsCommand, DtlsTransportActor, Records};
+use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand};
+use crate::outlet::Outlet;
+use crate::sctp_transport::{self, ChannelRequest, SctpCommand, SctpTransportActor};
+
+/// The ways from a connection to its transports.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) ice: Outlet<IceCommand>,
+    pub(super) dtls: Outlet<DtlsCommand>,
+    pub(super) sctp: Outlet<SctpCommand>,
+    pub(super) ice_addr: Addr<IceAgentActor>,
+    pub(super) dtls_addr: Addr<DtlsTransportActor>,
+    pub(super) sctp_addr: Addr<SctpTransportActor>,
+}
+
+impl PeerConnectionActor {
+    /// Starts the three transports.
+    pub(super) fn wire(&mut self, ctx: &mut Context<Self>) {
+        let (ice, dtls) = (context(ice_agent::MAILBOX), context(dtls_transport::MAILBOX));
+        let sctp = context(sctp_transport::MAILBOX);
+        let (ice_addr, dtls_addr, sctp_addr) = (address(&ice), address(&dtls), address(&sctp));
+        let inlets = (inlet(dtls_addr.clone().into(), Records), inlet(ice_addr.clone().into(), Checks));
+        let Some(registration) = self.udp.routes().register(inlets.1, inlets.0) else {
+            self.fail(Cause::Ice("the endpoint carries too many connections".into()));
+            return;
+        };
+        let me = ctx.address();
+        let ice_actor = IceAgentActor::new(
+            self.config.ice.clone(),
+            self.udp.clone(),
+            self.config.ice_transport_policy == IceTransportPolicy::All,
+            registration,
+            me.clone().recipient(),
+            dtls_addr.clone().recipient(),
+        );
+        let dtls_actor = DtlsTransportActor::new(
+            self.config.dtls.clone(),
+            self.certificate.clone(),
+            sctp_addr.clone().recipient(),
+            sctp_addr.clone().recipient(),
+            me.clone().recipient(),
+        );
+        let settings = (self.config.sctp.clone(), self.config.channels.clone());
+        let sctp_actor = SctpTransportActor::new(settings, dtls_addr.clone().recipient(), me.clone().recipient());
+        self.children.start(ChildKey::Ice, ice, ice_actor, me.clone().recipient());
+        self.children.start(ChildKey::Dtls, dtls, dtls_actor, me.clone().recipient());
+        self.children.start(ChildKey::Sctp, sctp, sctp_actor, me.recipient());
+        self.wires = Some(Wires {
+            ice: Outlet::keeping(ice_addr.clone().recipient()),
+            dtls: Outlet::keeping(dtls_addr.clone().recipient()),
+            sctp: Outlet::keeping(sctp_addr.clone().recipient()),
+            ice_addr,
+            dtls_addr,
+            sctp_addr,
+        });
+    }
+
+    /// Where the channels' actors send to; `None` when there are no transports.
+    pub(super) fn sctp_recipient(&self) -> Option<Recipient<ChannelRequest>> {
+        self.wires.as_ref().map(|wires| wires.sctp_addr.clone().recipient())
+    }
+
+    pub(super) fn command_ice(&mut self, command: IceCommand) {
+        if let Some(wires) = &mut self.wires {
+            // A dead agent is reported by its death.
+            drop(wires.ice.send(command));
+        }
+    }
+
+    pub(super) fn command_dtls(&mut self, command: DtlsCommand) {
+        if let Some(wires) = &mut self.wires {
+            drop(wires.dtls.send(command));
+        }
+    }
+
+    pub(super) fn command_sctp(&mut self, command: SctpCommand) {
+        if let Some(wires) = &mut self.wires {
+            drop(wires.sctp.send(command));
+        }
+    }
+}
+
+fn context<A: Actor<Context = Context<A>>>(mailbox: usize) -> Context<A> {
+    let mut context = Context::new();
+    context.set_mailbox_capacity(mailbox);
+    context
+}
+
+fn address<A: Actor<Context = Context<A>>>(context: &Context<A>) -> Addr<A> {
+    context.address()
+}
+
+/// A connection's entry for datagrams: its mailbox, bounded, dropping when full.
+fn inlet<M>(to: Recipient<M>, wrap: fn(Datagrams) -> M) -> Inlet
+where
+    M: Message<Result = ()> + Send + 'static,
+{
+    Arc::new(move |batch| to.try_send(wrap(batch)).is_ok())
+}

@@ -1,0 +1,275 @@
+//! Children and their deaths.
+//!
+//! actix's own `Supervisor` does not survive a panic and never rebuilds state, so
+//! supervision is ours. A child's whole future runs inside [`Watched`], which
+//! reports its end to the parent whatever that end is:
+//!
+//! * **stop**: the future completes after `stopped`.
+//! * **panic**: measured on actix-rt 2.15 and tokio 1.54, a panic in a handler ends
+//!   only that task; the arbiter and its other actors go on, and `stopped` runs when
+//!   the context is dropped. `Watched` catches the unwinding one level further out
+//!   to learn the panic's message, then drops the actor.
+//! * **wedge** (an exclusive await that never resolves): the mailbox is never served
+//!   again. Parents ping every child each [`PING_INTERVAL`]; after
+//!   [`MISSED_PINGS`] unanswered ones the task is aborted, which drops the actor and
+//!   its mailbox. Pings and actors share a thread, so a stalled thread delays both
+//!   and a child is never blamed for it.
+//!
+//! Dropping a [`Child`] aborts its task: whatever happens to a parent, no child
+//! outlives it. What follows from a death is decided by the parent.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use actix::dev::ContextFut;
+use actix::{Actor, Addr, Context, Handler, Message, Recipient};
+use tokio::task::JoinHandle;
+
+/// Time between two pings of a child. Guess: with three misses a wedged actor is
+/// noticed within 1.2 s, at three tiny messages per second and actor.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Unanswered pings after which a child counts as wedged.
+pub(crate) const MISSED_PINGS: u32 = 3;
+
+/// How an actor died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Death {
+    /// It stopped though nobody had asked it to.
+    Stopped,
+    /// It panicked, with this message.
+    Panicked(String),
+    /// It served its mailbox no more and was given up by the watchdog.
+    Wedged,
+}
+
+impl std::fmt::Display for Death {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Death::Stopped => f.write_str("stopped unexpectedly"),
+            Death::Panicked(message) => write!(f, "panicked: {message}"),
+            Death::Wedged => f.write_str("no longer answered and was given up"),
+        }
+    }
+}
+
+/// A fault to put into one actor.
+#[cfg(feature = "chaos")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The actor stops.
+    Stop,
+    /// The actor panics in a message handler.
+    Panic,
+    /// The actor awaits something exclusively that never resolves.
+    Wedge,
+}
+
+/// Asks a child whether it still serves its mailbox.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Ping {
+    pulse: Arc<AtomicU64>,
+    number: u64,
+}
+
+impl Ping {
+    /// The child's whole answer.
+    pub(crate) fn answer(&self) {
+        self.pulse.store(self.number, Ordering::Relaxed);
+    }
+}
+
+/// Tells a child to suffer a fault.
+#[cfg(feature = "chaos")]
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Inject(pub(crate) Fault);
+
+/// Tells a parent that a child's future has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Died<K: Send + 'static> {
+    /// Which child.
+    pub(crate) key: K,
+    /// How.
+    pub(crate) death: Death,
+}
+
+/// A parent's children by key.
+#[derive(Debug)]
+pub(crate) struct Children<K: Ord> {
+    children: BTreeMap<K, Child>,
+}
+
+impl<K: Ord> Default for Children<K> {
+    fn default() -> Self {
+        Children { children: BTreeMap::new() }
+    }
+}
+
+/// One child. Aborted when dropped.
+#[derive(Debug)]
+struct Child {
+    task: JoinHandle<()>,
+    ping: Recipient<Ping>,
+    pulse: Arc<AtomicU64>,
+    sent: u64,
+    missed: u32,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
+    /// Starts a prepared actor on the current arbiter under this key; its death will be
+    /// told to `parent`.
+    pub(crate) fn start<A>(&mut self, key: K, context: Context<A>, actor: A, parent: Recipient<Died<K>>) -> Addr<A>
+    where
+        A: Actor<Context = Context<A>> + Handler<Ping>,
+    {
+        let future = context.into_future(actor);
+        let addr = future.address();
+        let task = tokio::task::spawn_local(Watched { actor: Some(future), key: Some(key.clone()), parent });
+        let child = Child {
+            task,
+            ping: addr.clone().recipient(),
+            pulse: Arc::new(AtomicU64::new(0)),
+            sent: 0,
+            missed: 0,
+        };
+        self.children.insert(key, child);
+        addr
+    }
+
+    /// Forgets a child, aborting it if it still runs. Whether it was known.
+    pub(crate) fn remove(&mut self, key: &K) -> bool {
+        self.children.remove(key).is_some()
+    }
+
+    /// Forgets and aborts every child.
+    pub(crate) fn clear(&mut self) {
+        self.children.clear();
+    }
+
+    /// Pings everybody; returns those that have missed too many pings, for the parent to
+    /// remove. Call once per [`PING_INTERVAL`].
+    pub(crate) fn wedged(&mut self) -> Vec<K> {
+        let missed = self.children.iter_mut().filter_map(|(key, child)| {
+            child.missed_too_many().then(|| key.clone())
+        });
+        missed.collect()
+    }
+}
+
+impl Child {
+    fn missed_too_many(&mut self) -> bool {
+        if self.pulse.load(Ordering::Relaxed) == self.sent {
+            self.missed = 0;
+            self.sent += 1;
+            let ping = Ping { pulse: self.pulse.clone(), number: self.sent };
+            // A full or closed mailbox leaves the ping unanswered, as it should be.
+            drop(self.ping.try_send(ping));
+        } else {
+            self.missed += 1;
+        }
+        self.missed >= MISSED_PINGS
+    }
+}
+
+/// An actor's future, with its end reported.
+struct Watched<A: Actor<Context = Context<A>>, K: Send + Unpin + 'static> {
+    actor: Option<ContextFut<A, Context<A>>>,
+    key: Option<K>,
+    parent: Recipient<Died<K>>,
+}
+
+impl<A, K> Future for Watched<A, K>
+where
+    A: Actor<Context = Context<A>>,
+    K: Send + Unpin + 'static,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
+        let Some(actor) = self.actor.as_mut() else { return Poll::Ready(()) };
+        // Sound: after a panic the actor is dropped and never looked at again.
+        let poll = catch_unwind(AssertUnwindSafe(|| Pin::new(actor).poll(task)));
+        let death = match poll {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(())) => Death::Stopped,
+            Err(panic) => Death::Panicked(panic_message(&*panic)),
+        };
+        self.bury(death);
+        Poll::Ready(())
+    }
+}
+
+impl<A, K> Watched<A, K>
+where
+    A: Actor<Context = Context<A>>,
+    K: Send + Unpin + 'static,
+{
+    fn bury(&mut self, death: Death) {
+        if let Some(key) = self.key.take() {
+            // This recipient's own slot takes the message even if the mailbox is full;
+            // a parent that is gone needs no report. Sent first, so that the parent
+            // publishes the cause before anything the actor owned looks for it.
+            drop(self.parent.try_send(Died { key, death }));
+        }
+        let actor = self.actor.take();
+        // Dropping runs `stopped`, on a state that a panic may have torn.
+        if catch_unwind(AssertUnwindSafe(|| drop(actor))).is_err() {
+            tracing::error!("an actor panicked again while it was dropped");
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("(no message)").to_owned()
+}
+
+/// Suffers an injected fault.
+#[cfg(feature = "chaos")]
+pub(crate) fn suffer<A: Actor<Context = Context<A>>>(ctx: &mut Context<A>, fault: Fault) {
+    use actix::{ActorContext, AsyncContext, fut::wrap_future};
+    match fault {
+        Fault::Stop => ctx.stop(),
+        Fault::Panic => panic!("injected fault"),
+        Fault::Wedge => ctx.wait(wrap_future(std::future::pending::<()>())),
+    }
+}
+
+/// What every supervised actor answers alike.
+macro_rules! supervised {
+    ($actor:ty) => {
+        impl actix::Handler<$crate::supervisor::Ping> for $actor {
+            type Result = ();
+            fn handle(&mut self, ping: $crate::supervisor::Ping, _: &mut Self::Context) {
+                ping.answer();
+            }
+        }
+
+        #[cfg(feature = "chaos")]
+        impl actix::Handler<$crate::supervisor::Inject> for $actor {
+            type Result = ();
+            fn handle(&mut self, inject: $crate::supervisor::Inject, ctx: &mut Self::Context) {
+                $crate::supervisor::suffer(ctx, inject.0);
+            }
+        }
+    };
+}
+pub(crate) use supervised;
