@@ -3,7 +3,7 @@
 use crate::candidate::{Address, Candidate, CandidateKind, Credentials, Protocol};
 use crate::sdp::{Attribute, DATA_CHANNEL_FORMAT, Line, Media, Origin, Sdp, Setup};
 
-use super::session::SessionConfig;
+use super::SessionConfig;
 
 /// The address of a section without candidates (RFC 9429 5.2.1).
 const NO_ADDRESS: &str = "IN IP4 0.0.0.0";
@@ -13,16 +13,16 @@ const NO_PORT: u16 = 9;
 const LEGACY_STREAMS: u32 = 1024;
 
 /// What all descriptions of a session have in common.
-pub(super) struct Common<'a> {
-    pub(super) config: &'a SessionConfig,
-    pub(super) session_id: u64,
-    pub(super) version: u64,
-    pub(super) identity: Option<&'a str>,
+pub(crate) struct Common<'a> {
+    pub(crate) config: &'a SessionConfig,
+    pub(crate) session_id: u64,
+    pub(crate) version: u64,
+    pub(crate) identity: Option<&'a str>,
 }
 
 impl Common<'_> {
     /// A description with these sections, of which those named live on one transport.
-    pub(super) fn description(&self, media: Vec<Media>, bundled: Option<String>) -> Sdp {
+    pub(crate) fn description(&self, media: Vec<Media>, bundled: Option<String>) -> Sdp {
         let mut attributes = Vec::new();
         if let Some(mid) = bundled {
             attributes.push(Attribute::Group {
@@ -55,7 +55,7 @@ impl Common<'_> {
     }
 
     /// The data section of an offer.
-    pub(super) fn offered_data(&self, mid: &str, credentials: &Credentials) -> Media {
+    pub(crate) fn offered_data(&self, mid: &str, credentials: &Credentials) -> Media {
         let mut attributes = vec![Attribute::Mid(mid.to_owned())];
         self.push_transport(&mut attributes, credentials, Setup::ActPass);
         attributes.push(Attribute::SctpPort(self.config.sctp_port));
@@ -72,7 +72,7 @@ impl Common<'_> {
     }
 
     /// The data section that answers `offered`, in the form in which it was offered.
-    pub(super) fn answered_data(
+    pub(crate) fn answered_data(
         &self,
         offered: &Media,
         credentials: &Credentials,
@@ -120,7 +120,7 @@ impl Common<'_> {
 }
 
 /// A section that is refused, or has ended (RFC 9429 5.3.1): its place stays taken.
-pub(super) fn refused(section: &Media) -> Media {
+pub(crate) fn refused(section: &Media) -> Media {
     let mut attributes = mid_of(section);
     attributes.push(Attribute::flag("inactive"));
     Media {
@@ -143,7 +143,7 @@ fn mid_of(section: &Media) -> Vec<Attribute> {
 }
 
 /// A mid that no section uses.
-pub(super) fn unused_mid(sdps: &[&Sdp]) -> String {
+pub(crate) fn unused_mid(sdps: &[&Sdp]) -> String {
     let used = |mid: &str| {
         sdps.iter()
             .any(|sdp| sdp.media.iter().any(|m| m.mid() == Some(mid)))
@@ -157,7 +157,7 @@ pub(super) fn unused_mid(sdps: &[&Sdp]) -> String {
 
 /// Puts what was gathered into a section: candidates, their end, and the default address
 /// (RFC 9429 5.2.2, RFC 8839 4.2.1.2).
-pub(super) fn add_candidates(section: &mut Media, candidates: &[Candidate], complete: bool) {
+pub(crate) fn add_candidates(section: &mut Media, candidates: &[Candidate], complete: bool) {
     for candidate in candidates {
         let line = candidate.to_string();
         let value = line.strip_prefix("candidate:").unwrap_or(&line);

@@ -35,11 +35,12 @@
 //! refused with port 0, and take their place in every later description. The operations
 //! chain, events and promises of webrtc-pc belong to the actor around this.
 
-mod create;
+pub(crate) mod create;
 mod description;
 mod effect;
 mod error;
 mod negotiate;
+mod prepare;
 mod session;
 mod transport;
 mod trickle;

@@ -94,6 +94,7 @@ impl Session {
         self.pending_remote = None;
         self.discard_generation();
         self.last_answer = None;
+        self.mark_stale();
         self.change_state(SignalingState::Stable);
     }
 
@@ -129,10 +130,11 @@ impl Session {
                 &self.last_answer
             };
             if last.as_ref().is_none_or(|last| last.stale) {
-                match kind {
-                    SdpType::Offer => self.create_offer(OfferOptions::default())?,
-                    _ => self.create_answer()?,
-                };
+                if is_offer {
+                    self.create_offer(OfferOptions::default())?;
+                } else {
+                    self.create_answer()?;
+                }
             }
         }
         let last = if is_offer {
@@ -214,7 +216,7 @@ impl Session {
     fn set_remote_answer(&mut self, kind: SdpType, text: &str) -> Result<(), Error> {
         let sdp = Sdp::parse(text)?;
         if let Some(offer) = self.pending_local.as_ref() {
-            let restarts = self.pending_generation.is_some();
+            let restarts = self.offers_restart();
             validate::check_answer(&sdp, &offer.sdp, self.running.as_ref(), restarts)?;
         }
         self.report_identity(&sdp);
@@ -226,6 +228,14 @@ impl Session {
             self.start_transports(kind, true);
         }
         Ok(())
+    }
+
+    /// Whether the local offer carries other credentials than the transport runs with.
+    fn offers_restart(&self) -> bool {
+        match (&self.running, &self.pending_generation) {
+            (Some(running), Some(pending)) => running.ice.local != pending.credentials,
+            (Some(_) | None, _) => false,
+        }
     }
 
     fn report_identity(&mut self, sdp: &Sdp) {

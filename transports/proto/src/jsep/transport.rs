@@ -100,7 +100,8 @@ pub(super) fn ufrag<'a>(sdp: &'a Sdp, section: &'a Media) -> Option<&'a str> {
 }
 
 /// The candidates of the generation `ufrag`: those of the data section, and of sections that
-/// share its transport. Lines that are not understood are left out (RFC 8839 5.1).
+/// share its transport. Lines that are not understood are left out (RFC 8839 5.1), and so is the
+/// RTCP component.
 pub(super) fn candidates(sdp: &Sdp, generation: &str) -> Vec<Candidate> {
     let sharing = sdp
         .media
@@ -108,9 +109,9 @@ pub(super) fn candidates(sdp: &Sdp, generation: &str) -> Vec<Candidate> {
         .filter(|media| ufrag(sdp, media) == Some(generation));
     let lines = sharing.flat_map(Media::candidates);
     let parsed = lines.filter_map(|line| line.parse::<Candidate>().ok());
-    parsed
-        .filter(|c| c.extension("ufrag").is_none_or(|of| of == generation))
-        .collect()
+    let fits =
+        |c: &Candidate| c.component == 1 && c.extension("ufrag").is_none_or(|of| of == generation);
+    parsed.filter(fits).collect()
 }
 
 /// Whether the generation `ufrag` has no more candidates.

@@ -100,7 +100,8 @@ impl Session {
         let ufrag = told.or_else(|| parsed.as_ref().and_then(|c| c.extension("ufrag")));
         let attribute = match &parsed {
             Some(candidate) => {
-                let line = candidate.to_string();
+                // In a description the generation is told by the section.
+                let line = without_ufrag(candidate.clone()).to_string();
                 Attribute::Candidate(line.strip_prefix("candidate:").unwrap_or(&line).to_owned())
             }
             None => Attribute::EndOfCandidates,
@@ -179,7 +180,7 @@ impl Session {
             candidates.extend(transport::candidates(sdp, &ufrag));
             complete |= transport::is_complete(sdp, &ufrag);
         }
-        for candidate in candidates {
+        for candidate in candidates.into_iter().map(without_ufrag) {
             let fits = self.delivered.len() < MAX_REMOTE_CANDIDATES;
             if fits && self.delivered.insert(candidate.to_string()) {
                 self.emit(Effect::AddRemoteCandidate { candidate });
@@ -192,6 +193,11 @@ impl Session {
             running.remote_candidates_complete = complete;
         }
     }
+}
+
+fn without_ufrag(mut candidate: Candidate) -> Candidate {
+    candidate.extensions.retain(|(name, _)| name != "ufrag");
+    candidate
 }
 
 /// The sections that the candidate names: one, or all at the end of candidates.

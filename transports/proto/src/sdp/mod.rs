@@ -9,6 +9,7 @@
 
 mod attribute;
 mod capabilities;
+pub mod compact;
 mod parse;
 
 use std::fmt;
@@ -19,6 +20,22 @@ use crate::id::DtlsRole;
 pub use attribute::{Attribute, Setup};
 pub use capabilities::Capabilities;
 pub use parse::{Error, ErrorKind};
+
+/// What all attributes of one kind hold.
+macro_rules! each {
+    ($attributes:expr, $pattern:pat => $value:expr) => {
+        $attributes
+            .iter()
+            .filter_map(|a| if let $pattern = a { Some($value) } else { None })
+    };
+}
+
+/// What the first attribute of one kind holds: a repetition is not an error, and has no effect.
+macro_rules! first {
+    ($attributes:expr, $pattern:pat => $value:expr) => {
+        each!($attributes, $pattern => $value).next()
+    };
+}
 
 /// Longest description read. Chromium with 20 video sections writes about 100 KiB.
 pub const MAX_SDP_LEN: usize = 256 * 1024;
@@ -114,26 +131,21 @@ impl Sdp {
 
     /// The identity assertion (RFC 8827 5), a session-level attribute.
     pub fn identity(&self) -> Option<&str> {
-        find(&self.attributes, |a| match a {
-            Attribute::Identity(value) => Some(value.as_str()),
-            _ => None,
-        })
+        first!(&self.attributes, Attribute::Identity(value) => value.as_str())
     }
 
     /// What the peer can do beyond WebRTC; `None` when it is not Peerloom.
     pub fn peerloom(&self) -> Option<&Capabilities> {
-        find(&self.attributes, |a| match a {
-            Attribute::Peerloom(capabilities) => Some(capabilities),
-            _ => None,
-        })
+        first!(&self.attributes, Attribute::Peerloom(capabilities) => capabilities)
     }
 
     /// The mids of the `BUNDLE` groups (RFC 9143 7), one list per group.
     pub fn bundles(&self) -> impl Iterator<Item = &[String]> {
-        self.attributes.iter().filter_map(|a| match a {
-            Attribute::Group { semantics, mids } if semantics == "BUNDLE" => Some(mids.as_slice()),
-            _ => None,
-        })
+        let groups =
+            each!(&self.attributes, Attribute::Group { semantics, mids } => (semantics, mids));
+        groups
+            .filter(|(semantics, _)| *semantics == "BUNDLE")
+            .map(|(_, mids)| mids.as_slice())
     }
 
     /// Whether the peer only answers connectivity checks.
@@ -191,10 +203,7 @@ impl Media {
 
     /// `a=mid` (RFC 5888 4).
     pub fn mid(&self) -> Option<&str> {
-        find(&self.attributes, |a| match a {
-            Attribute::Mid(mid) => Some(mid.as_str()),
-            _ => None,
-        })
+        first!(&self.attributes, Attribute::Mid(mid) => mid.as_str())
     }
 
     /// `a=bundle-only` (RFC 9143 6).
@@ -206,67 +215,38 @@ impl Media {
 
     /// `a=sctp-port` (RFC 8841 5).
     pub fn sctp_port(&self) -> Option<u16> {
-        find(&self.attributes, |a| match a {
-            Attribute::SctpPort(port) => Some(*port),
-            _ => None,
-        })
+        first!(&self.attributes, Attribute::SctpPort(port) => *port)
     }
 
     /// `a=max-message-size` (RFC 8841 6), as it stands: zero means any size.
     pub fn max_message_size(&self) -> Option<u64> {
-        find(&self.attributes, |a| match a {
-            Attribute::MaxMessageSize(size) => Some(*size),
-            _ => None,
-        })
+        first!(&self.attributes, Attribute::MaxMessageSize(size) => *size)
     }
 
     /// The values of the `a=candidate` lines, unparsed, in order.
     pub fn candidates(&self) -> impl Iterator<Item = &str> {
-        self.attributes.iter().filter_map(|a| match a {
-            Attribute::Candidate(line) => Some(line.as_str()),
-            _ => None,
-        })
+        each!(&self.attributes, Attribute::Candidate(line) => line.as_str())
     }
 }
 
 /// `a=ice-ufrag` among attributes.
 pub(crate) fn ice_ufrag(attributes: &[Attribute]) -> Option<&str> {
-    find(attributes, |a| match a {
-        Attribute::IceUfrag(ufrag) => Some(ufrag.as_str()),
-        _ => None,
-    })
+    first!(attributes, Attribute::IceUfrag(ufrag) => ufrag.as_str())
 }
 
 /// `a=ice-pwd` among attributes.
 pub(crate) fn ice_pwd(attributes: &[Attribute]) -> Option<&str> {
-    find(attributes, |a| match a {
-        Attribute::IcePwd(pwd) => Some(pwd.as_str()),
-        _ => None,
-    })
+    first!(attributes, Attribute::IcePwd(pwd) => pwd.as_str())
 }
 
 /// `a=setup` among attributes.
 pub(crate) fn setup(attributes: &[Attribute]) -> Option<Setup> {
-    find(attributes, |a| match a {
-        Attribute::Setup(setup) => Some(*setup),
-        _ => None,
-    })
+    first!(attributes, Attribute::Setup(setup) => *setup)
 }
 
 /// `a=fingerprint` among attributes.
 pub(crate) fn fingerprints(attributes: &[Attribute]) -> Vec<Fingerprint> {
-    let found = attributes.iter().filter_map(|a| match a {
-        Attribute::Fingerprint(fingerprint) => Some(fingerprint.clone()),
-        _ => None,
-    });
-    found.collect()
-}
-
-fn find<'a, T>(
-    attributes: &'a [Attribute],
-    pick: impl FnMut(&'a Attribute) -> Option<T>,
-) -> Option<T> {
-    attributes.iter().find_map(pick)
+    each!(attributes, Attribute::Fingerprint(fingerprint) => fingerprint.clone()).collect()
 }
 
 impl Setup {

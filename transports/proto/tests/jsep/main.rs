@@ -1,0 +1,11 @@
+//! Session descriptions and offer/answer: by hand, by chance, and against others' texts.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing")]
+
+mod compact;
+mod fixtures;
+mod flow;
+mod negotiation;
+mod parser;
+mod str0m;
+mod util;
