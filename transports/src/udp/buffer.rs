@@ -1,6 +1,5 @@
 //! Receive buffers that are reused, and the batches made of them.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -81,28 +80,33 @@ impl Run {
 /// The buffers of one receive loop.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    buffers: VecDeque<Buffer>,
+    buffers: Vec<Buffer>,
+    next: usize,
 }
 
 impl Pool {
     /// A buffer nobody else holds.
     pub(crate) fn take(&mut self) -> Buffer {
         for _ in 0..self.buffers.len() {
-            let Some(mut buffer) = self.buffers.pop_front() else { break };
-            if Arc::get_mut(&mut buffer).is_some() {
-                return buffer;
+            let slot = self.next;
+            self.next = (self.next + 1) % self.buffers.len();
+            if Arc::get_mut(&mut self.buffers[slot]).is_some() {
+                return self.buffers.swap_remove(slot);
             }
-            self.buffers.push_back(buffer);
         }
         fresh()
     }
 
     /// Keeps a buffer (perhaps still held by consumers) for later reuse.
     pub(crate) fn give(&mut self, buffer: Buffer) {
-        if self.buffers.len() >= POOL_BUFFERS {
-            self.buffers.pop_front();
+        if self.buffers.len() < POOL_BUFFERS {
+            self.buffers.push(buffer);
+        } else {
+            self.next %= self.buffers.len();
+            self.buffers[self.next] = buffer;
+            self.next += 1;
         }
-        self.buffers.push_back(buffer);
+        self.next %= self.buffers.len();
     }
 }
 

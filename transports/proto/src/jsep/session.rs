@@ -1,7 +1,6 @@
 //! The state of a session, and the calls that read it or prepare a description.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -18,7 +17,7 @@ use super::{Error, SdpType, SessionDescription, transport};
 const MAX_IDENTITY_LEN: usize = 12 * 1024;
 
 /// How a session presents itself.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SessionConfig {
     /// Where session id and ICE credentials come from: 32 random bytes, used once.
     pub seed: [u8; 32],
@@ -31,18 +30,6 @@ pub struct SessionConfig {
     pub max_message_size: u64,
     /// What to announce to other Peerloom peers; `None` keeps silent about it.
     pub peerloom: Option<Capabilities>,
-}
-
-impl fmt::Debug for SessionConfig {
-    /// Without the seed, from which our ICE passwords follow.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionConfig")
-            .field("fingerprints", &self.fingerprints)
-            .field("sctp_port", &self.sctp_port)
-            .field("max_message_size", &self.max_message_size)
-            .field("peerloom", &self.peerloom)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Default for SessionConfig {
@@ -88,8 +75,8 @@ impl SignalingState {
     }
 }
 
-impl fmt::Display for SignalingState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Display for SignalingState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
 }
@@ -105,6 +92,7 @@ pub struct OfferOptions {
 ///
 /// Order of use: call, then drain [`poll_effect`](Self::poll_effect) until `None`. A call that
 /// fails changes nothing, except that the rollback which a remote offer implies stands.
+#[derive(Debug)]
 pub struct Session {
     pub(super) config: SessionConfig,
     pub(super) rng: ChaCha20Rng,
@@ -172,17 +160,6 @@ pub(super) struct Generation {
     pub(super) credentials: Credentials,
     pub(super) candidates: Vec<Candidate>,
     pub(super) complete: bool,
-}
-
-impl fmt::Debug for Session {
-    /// Without descriptions, which hold ICE passwords.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("session_id", &self.session_id)
-            .field("state", &self.state)
-            .field("data", &self.data)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Session {

@@ -1,0 +1,470 @@
+//! One session: commands in, signals and results out, in order.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use peerloom::webrtc::{
+    self, Configuration, ConnectionState, DataChannelInit, Endpoint, EndpointConfig,
+    IceCandidateInit, IceConnectionState, IceGatheringState, IceServer, IceTransportPolicy,
+    OfferOptions, PeerConnection, Runtime, RuntimeConfig, SdpType, SessionDescription,
+    SignalingState,
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::channels::{Channels, log};
+use super::checks::{self, Driver};
+use super::stats::stats;
+use super::wire::{self, BadLine, Command, CreateConfig, Event, parse};
+use crate::cli::failure::{Failure, chain};
+
+/// What this peer says it can do.
+pub(crate) const FEATURES: &[&str] = &["data", "trickle", "iceRestart", "dtls1.3", "ipv6"];
+
+/// Candidates kept until the description they belong to arrives; more are
+/// dropped with a log line.
+const QUEUED_CANDIDATES: usize = 256;
+
+/// The states that checks wait on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct States {
+    /// Of the whole connection.
+    pub(crate) connection: ConnectionState,
+    /// Of ICE.
+    pub(crate) ice: IceConnectionState,
+    /// Of gathering.
+    pub(crate) gathering: IceGatheringState,
+    /// Of signaling.
+    pub(crate) signaling: SignalingState,
+    /// Whether the connection was ever up.
+    pub(crate) ever_connected: bool,
+    /// Whether ICE ever was.
+    pub(crate) ice_ever_connected: bool,
+    /// Why it failed, if it did.
+    pub(crate) cause: Option<String>,
+}
+
+/// A peer process: nothing yet, or one peer connection.
+pub(crate) struct Session {
+    bind: Vec<SocketAddr>,
+    out: mpsc::Sender<Event>,
+    live: Option<Live>,
+}
+
+/// What exists once `create` has been done.
+struct Live {
+    _runtime: Runtime,
+    endpoint: Endpoint,
+    connection: PeerConnection,
+    channels: Channels,
+    driver: Arc<Driver>,
+    states: watch::Sender<States>,
+    queued: VecDeque<Option<IceCandidateInit>>,
+    events: BoxStream<'static, webrtc::Event>,
+    out: mpsc::Sender<Event>,
+}
+
+impl Session {
+    /// A session that binds these addresses and reports there.
+    pub(crate) fn new(bind: Vec<SocketAddr>, out: mpsc::Sender<Event>) -> Self {
+        Self {
+            bind,
+            out,
+            live: None,
+        }
+    }
+
+    /// Serves commands until they end or say `exit`.
+    pub(crate) async fn run(
+        mut self,
+        mut lines: mpsc::Receiver<Result<String, String>>,
+    ) -> Result<(), Failure> {
+        self.emit(Event::Ready {
+            features: FEATURES.to_vec(),
+            checks: checks::NAMES.to_vec(),
+        })
+        .await;
+        loop {
+            tokio::select! {
+                line = lines.recv() => match line {
+                    None => break,
+                    Some(Err(why)) => log(&self.out, why).await,
+                    Some(Ok(line)) if line.trim().is_empty() => {}
+                    Some(Ok(line)) => {
+                        if !self.take(&line).await {
+                            break;
+                        }
+                    }
+                },
+                event = next_event(&mut self.live) => self.report(event).await,
+            }
+        }
+        self.close().await;
+        Ok(())
+    }
+
+    /// Does what one line asks; false when it asks to end.
+    async fn take(&mut self, line: &str) -> bool {
+        match parse(line) {
+            Ok(Command::Exit) => return false,
+            Ok(command) => self.carry_out(command).await,
+            Err(BadLine { id: None, why }) => log(&self.out, why).await,
+            Err(BadLine { id, why }) => self.answer(id, Err(json!({"error": why}))).await,
+        }
+        true
+    }
+
+    async fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Create { id, config, media } => {
+                let outcome = self.create(config, &media).await;
+                self.answer(id, done(outcome)).await;
+            }
+            Command::Offer { id, ice_restart } => {
+                let outcome = self.offer(ice_restart).await;
+                self.answer(id, done(outcome)).await;
+            }
+            Command::Signal {
+                id,
+                description,
+                candidate,
+            } => {
+                let outcome = self.signal(description, candidate).await;
+                self.signal_answer(id, outcome).await;
+            }
+            Command::Check { id, name, args } => self.check(id, name, args).await,
+            Command::Stats { id } => {
+                let outcome = self.stats().await;
+                self.answer(id, outcome).await;
+            }
+            Command::AddMedia { id, .. } => {
+                let refusal = "this peer has no media; leave it out";
+                self.answer(id, Err(json!({"error": refusal}))).await;
+            }
+            Command::Close { id } => {
+                self.close().await;
+                self.answer(id, Ok(json!({}))).await;
+            }
+            Command::Exit => {}
+        }
+    }
+
+    async fn create(&mut self, config: CreateConfig, media: &[String]) -> Result<(), String> {
+        if self.live.is_some() {
+            return Err("there is a connection already; one process is one peer".into());
+        }
+        if !media.is_empty() {
+            return Err(format!("no media in this peer: {}", media.join(", ")));
+        }
+        self.live = Some(Live::create(&self.bind, config, &self.out).await?);
+        self.report_states().await;
+        Ok(())
+    }
+
+    async fn offer(&mut self, ice_restart: bool) -> Result<(), String> {
+        let live = self.live()?;
+        if live.connection.local_description().is_none()
+            && live.connection.remote_description().is_none()
+        {
+            live.channels
+                .open("boot", DataChannelInit::default())
+                .await?;
+        }
+        let offer = make_offer(&live.connection, ice_restart).await?;
+        self.emit(Event::Description(offer)).await;
+        Ok(())
+    }
+
+    async fn signal(
+        &mut self,
+        description: Option<SessionDescription>,
+        candidate: Option<Option<IceCandidateInit>>,
+    ) -> Result<(), String> {
+        let answer = {
+            let live = self.live()?;
+            let answer = match description {
+                Some(description) => live.describe(description).await?,
+                None => None,
+            };
+            if let Some(candidate) = candidate {
+                live.candidate(candidate).await?;
+            }
+            answer
+        };
+        if let Some(answer) = answer {
+            self.emit(Event::Description(answer)).await;
+        }
+        Ok(())
+    }
+
+    /// `signal` lines carry no id in the protocol: what goes wrong is logged.
+    async fn signal_answer(&self, id: Option<Value>, outcome: Result<(), String>) {
+        match (&id, &outcome) {
+            (None, Err(why)) => log(&self.out, format!("signal refused: {why}")).await,
+            (None, Ok(())) => {}
+            (Some(_), _) => self.answer(id, done(outcome)).await,
+        }
+    }
+
+    /// Starts a check; its result comes when it is done.
+    async fn check(&mut self, id: Option<Value>, name: String, args: Map<String, Value>) {
+        match self.live() {
+            Err(why) => self.answer(id, Err(json!({"error": why}))).await,
+            Ok(live) => {
+                let driver = live.driver.clone();
+                let out = self.out.clone();
+                tokio::spawn(async move {
+                    let outcome = checks::run(driver, &name, args).await;
+                    if let Some(id) = id {
+                        drop(out.send(Event::Result { id, outcome }).await);
+                    }
+                });
+            }
+        }
+    }
+
+    async fn stats(&mut self) -> Result<Value, Value> {
+        let refuse = |why: String| json!({"error": why});
+        let live = self.live().map_err(refuse)?;
+        let stats = stats(&live.connection).await.map_err(refuse)?;
+        Ok(json!({"stats": stats}))
+    }
+
+    async fn close(&mut self) {
+        if let Some(live) = self.live.take() {
+            live.connection.close().await;
+            live.endpoint.close().await;
+        }
+    }
+
+    fn live(&mut self) -> Result<&mut Live, String> {
+        self.live
+            .as_mut()
+            .ok_or_else(|| "no connection; send create first".to_owned())
+    }
+
+    /// Passes on what the connection reports.
+    async fn report(&mut self, event: webrtc::Event) {
+        match event {
+            webrtc::Event::IceCandidate(candidate) => {
+                self.emit(Event::Candidate(candidate)).await;
+            }
+            webrtc::Event::DataChannel(channel) => {
+                if let Some(live) = &self.live {
+                    live.channels.accept(channel);
+                }
+            }
+            webrtc::Event::ConnectionStateChange { state, cause } => {
+                let cause = cause.map(|cause| cause.to_string());
+                self.change(|states| {
+                    states.connection = state;
+                    states.ever_connected |= state == ConnectionState::Connected;
+                    states.cause = cause.or(states.cause.take());
+                })
+                .await;
+            }
+            webrtc::Event::SignalingStateChange(state) => {
+                self.change(|states| states.signaling = state).await;
+            }
+            webrtc::Event::IceConnectionStateChange(state) => {
+                self.change(|states| {
+                    states.ice = state;
+                    states.ice_ever_connected |= matches!(
+                        state,
+                        IceConnectionState::Connected | IceConnectionState::Completed
+                    );
+                })
+                .await;
+            }
+            webrtc::Event::IceGatheringStateChange(state) => {
+                self.change(|states| states.gathering = state).await;
+            }
+            other => log(&self.out, format!("{other:?}")).await,
+        }
+    }
+
+    /// Changes the states as an event says, not as they are by now: nothing a
+    /// connection went through is left out.
+    async fn change(&self, change: impl FnOnce(&mut States)) {
+        let Some(live) = &self.live else { return };
+        live.states.send_modify(change);
+        self.report_states().await;
+    }
+
+    async fn report_states(&self) {
+        let Some(live) = &self.live else { return };
+        let states = live.states.borrow().clone();
+        self.emit(Event::State {
+            connection: states.connection.to_string(),
+            ice: states.ice.to_string(),
+            gathering: states.gathering.to_string(),
+            signaling: states.signaling.to_string(),
+        })
+        .await;
+    }
+
+    async fn answer(&self, id: Option<Value>, outcome: Result<Value, Value>) {
+        match (id, outcome) {
+            (Some(id), outcome) => self.emit(Event::Result { id, outcome }).await,
+            (None, Err(why)) => log(&self.out, why.to_string()).await,
+            (None, Ok(_)) => {}
+        }
+    }
+
+    /// The writer outlives the session, unless stdout is gone: then nobody is
+    /// left to tell.
+    async fn emit(&self, event: Event) {
+        drop(self.out.send(event).await);
+    }
+}
+
+impl Live {
+    async fn create(
+        bind: &[SocketAddr],
+        config: CreateConfig,
+        out: &mpsc::Sender<Event>,
+    ) -> Result<Self, String> {
+        let runtime = Runtime::start(RuntimeConfig::default()).map_err(|error| chain(&error))?;
+        let sockets = EndpointConfig {
+            bind: bind.to_vec(),
+        };
+        let endpoint = Endpoint::bind(&runtime, sockets)
+            .await
+            .map_err(|error| chain(&error))?;
+        let connection = PeerConnection::new(&endpoint, configuration(config)?)
+            .await
+            .map_err(|error| chain(&error))?;
+        let events = connection.events().boxed();
+        let channels = Channels::new(connection.clone(), out.clone());
+        let (states, watched) = watch::channel(States {
+            connection: connection.connection_state(),
+            ice: connection.ice_connection_state(),
+            gathering: connection.ice_gathering_state(),
+            signaling: connection.signaling_state(),
+            ever_connected: false,
+            ice_ever_connected: false,
+            cause: None,
+        });
+        let driver = Arc::new(Driver::new(channels.clone(), watched, out.clone()));
+        Ok(Self {
+            _runtime: runtime,
+            endpoint,
+            connection,
+            channels,
+            driver,
+            states,
+            queued: VecDeque::new(),
+            events,
+            out: out.clone(),
+        })
+    }
+
+    /// Sets a remote description; an offer is answered.
+    async fn describe(
+        &mut self,
+        description: SessionDescription,
+    ) -> Result<Option<SessionDescription>, String> {
+        let offered = description.kind == SdpType::Offer;
+        self.connection
+            .set_remote_description(description)
+            .await
+            .map_err(|error| chain(&error))?;
+        for candidate in std::mem::take(&mut self.queued) {
+            // One bad candidate is no reason to leave the offer unanswered.
+            if let Err(why) = self.add_candidate(candidate).await {
+                log(&self.out, format!("candidate refused: {why}")).await;
+            }
+        }
+        if !offered {
+            return Ok(None);
+        }
+        let answer = self
+            .connection
+            .create_answer()
+            .await
+            .map_err(|error| chain(&error))?;
+        set_local(&self.connection, answer).await.map(Some)
+    }
+
+    async fn candidate(&mut self, candidate: Option<IceCandidateInit>) -> Result<(), String> {
+        if self.connection.remote_description().is_some() {
+            return self.add_candidate(candidate).await;
+        }
+        if self.queued.len() >= QUEUED_CANDIDATES {
+            return Err(format!("more than {QUEUED_CANDIDATES} early candidates"));
+        }
+        self.queued.push_back(candidate);
+        Ok(())
+    }
+
+    async fn add_candidate(&self, candidate: Option<IceCandidateInit>) -> Result<(), String> {
+        self.connection
+            .add_ice_candidate(candidate)
+            .await
+            .map_err(|error| chain(&error))
+    }
+}
+
+/// The connection's next event; never, as long as there is no connection.
+async fn next_event(live: &mut Option<Live>) -> webrtc::Event {
+    if let Some(live) = live
+        && let Some(event) = live.events.next().await
+    {
+        return event;
+    }
+    std::future::pending().await
+}
+
+fn configuration(config: CreateConfig) -> Result<Configuration, String> {
+    let policy = match config.ice_transport_policy.as_deref() {
+        None | Some("all") => IceTransportPolicy::All,
+        Some("relay") => IceTransportPolicy::Relay,
+        Some(other) => return Err(format!("iceTransportPolicy is all or relay, not {other:?}")),
+    };
+    let server = |server: wire::IceServer| IceServer {
+        urls: server.urls,
+        username: server.username,
+        credential: server.credential,
+    };
+    Ok(Configuration {
+        ice_servers: config.ice_servers.into_iter().map(server).collect(),
+        ice_transport_policy: policy,
+        ..Configuration::default()
+    })
+}
+
+/// Makes and sets an offer.
+pub(crate) async fn make_offer(
+    connection: &PeerConnection,
+    ice_restart: bool,
+) -> Result<SessionDescription, String> {
+    let offer = connection
+        .create_offer(OfferOptions {
+            ice_restart,
+            ..OfferOptions::default()
+        })
+        .await
+        .map_err(|error| chain(&error))?;
+    set_local(connection, offer).await
+}
+
+async fn set_local(
+    connection: &PeerConnection,
+    description: SessionDescription,
+) -> Result<SessionDescription, String> {
+    connection
+        .set_local_description(Some(description.clone()))
+        .await
+        .map_err(|error| chain(&error))?;
+    Ok(connection.local_description().unwrap_or(description))
+}
+
+fn done(outcome: Result<(), String>) -> Result<Value, Value> {
+    match outcome {
+        Ok(()) => Ok(json!({})),
+        Err(why) => Err(json!({"error": why})),
+    }
+}
