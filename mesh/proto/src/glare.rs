@@ -19,7 +19,11 @@ pub enum Glare {
 
 /// Settles glare between `me` and `other`.
 pub fn settle(me: &PeerId, other: &PeerId) -> Glare {
-    if me > other { Glare::Stand } else { Glare::Yield }
+    if me > other {
+        Glare::Stand
+    } else {
+        Glare::Yield
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@
 //! [`Input`]s, carry out its [`Output`]s, call it again at its deadline.
 
 pub mod envelope;
+pub mod flood;
+pub mod forward;
+pub mod frame;
 pub mod glare;
 pub mod id;
 pub mod limit;
@@ -26,5 +29,6 @@ pub use node::io::{
     CloseCause, DownCause, Event, HopId, Input, Lane, LinkEnd, LinkId, Message, Output, PcSignal,
     SendError, Timer, Topic, Undelivered, Verdict,
 };
+pub use node::{Config, LinkInfo, Node, Stats};
 pub use ticket::Ticket;
 pub use time::{Deadline, Time};

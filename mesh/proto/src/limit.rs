@@ -23,7 +23,11 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket.
     pub fn new(rate: Rate, now: Instant) -> Self {
-        TokenBucket { rate, tokens: rate.burst, filled: now }
+        TokenBucket {
+            rate,
+            tokens: rate.burst,
+            filled: now,
+        }
     }
 
     /// Takes one token, if there is one.
@@ -57,7 +61,11 @@ pub struct Limiter<K> {
 impl<K: Ord + Copy> Limiter<K> {
     /// A limiter that tracks at most `capacity` senders.
     pub fn new(rate: Rate, capacity: usize) -> Self {
-        Limiter { rate, capacity, buckets: BTreeMap::new() }
+        Limiter {
+            rate,
+            capacity,
+            buckets: BTreeMap::new(),
+        }
     }
 
     /// Takes one token of `who`.
@@ -79,12 +87,18 @@ impl<K: Ord + Copy> Limiter<K> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need some instant to start from"
+)]
 mod tests {
     use super::*;
     use std::time::Duration;
 
-    const RATE: Rate = Rate { per_second: 4.0, burst: 4.0 };
+    const RATE: Rate = Rate {
+        per_second: 4.0,
+        burst: 4.0,
+    };
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {

@@ -214,14 +214,24 @@ impl LinkPlan {
     /// A peer asks for a link. On [`Admission::Accept`] it counts as being
     /// accepted until [`LinkPlan::up`] or [`LinkPlan::ended`].
     pub fn admit(&mut self, peer: PeerId, now: Instant, rng: &mut impl Rng) -> Admission {
-        let Some(state) = self.peers.get(&peer).map(|entry| entry.state) else { return Admission::Unknown };
+        let Some(state) = self.peers.get(&peer).map(|entry| entry.state) else {
+            return Admission::Unknown;
+        };
         let mut evict = None;
         if state == State::Idle {
             let ring = self.is_partner(&peer);
             let room = self.config.max.saturating_sub(self.occupied());
-            let reserved = if ring { 0 } else { self.partners_missing(false) };
+            let reserved = if ring {
+                0
+            } else {
+                self.partners_missing(false)
+            };
             if room <= reserved {
-                evict = if ring { self.surplus(now, rng, false) } else { None };
+                evict = if ring {
+                    self.surplus(now, rng, false)
+                } else {
+                    None
+                };
                 if evict.is_none() {
                     return Admission::Full;
                 }
@@ -244,8 +254,11 @@ impl LinkPlan {
     pub fn ended(&mut self, peer: PeerId, how: Ended, now: Instant, rng: &mut impl Rng) {
         let (first, max) = (self.config.backoff, self.config.backoff_max);
         self.wake = Some(now);
-        let Some(entry) = self.peers.get_mut(&peer) else { return };
-        if matches!(entry.state, State::Up(since) if now.saturating_duration_since(since) > MIN_AGE) {
+        let Some(entry) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if matches!(entry.state, State::Up(since) if now.saturating_duration_since(since) > MIN_AGE)
+        {
             entry.failures = 0;
         }
         entry.state = State::Idle;
@@ -258,7 +271,9 @@ impl LinkPlan {
             Ended::Refused(retry) => retry.clamp(first, max),
             Ended::Failed => {
                 entry.failures = entry.failures.saturating_add(1);
-                first.saturating_mul(1 << (entry.failures - 1).min(16)).min(max)
+                first
+                    .saturating_mul(1 << (entry.failures - 1).min(16))
+                    .min(max)
             }
         };
         entry.not_before = Some(now + pause.mul_f64(rng.random_range(0.5..1.5)));
@@ -273,14 +288,24 @@ impl LinkPlan {
 
     /// Links that stand.
     pub fn degree(&self) -> usize {
-        self.peers.values().filter(|entry| matches!(entry.state, State::Up(_))).count()
+        self.peers
+            .values()
+            .filter(|entry| matches!(entry.state, State::Up(_)))
+            .count()
     }
 
     /// Successor and predecessor on the ring, if there are others.
     pub fn partners(&self) -> [Option<PeerId>; 2] {
-        let after = self.ring.range(self.key..).find(|(_, peer)| **peer != self.me);
+        let after = self
+            .ring
+            .range(self.key..)
+            .find(|(_, peer)| **peer != self.me);
         let after = after.or_else(|| self.ring.iter().next());
-        let before = self.ring.range(..self.key).next_back().or_else(|| self.ring.iter().next_back());
+        let before = self
+            .ring
+            .range(..self.key)
+            .next_back()
+            .or_else(|| self.ring.iter().next_back());
         let (after, before) = (after.map(|(_, peer)| *peer), before.map(|(_, peer)| *peer));
         [after, before.filter(|peer| Some(*peer) != after)]
     }
@@ -294,7 +319,9 @@ impl LinkPlan {
             return None;
         }
         self.changed = None;
-        self.dial_partner(now, rng).or_else(|| self.dial_random(now, rng)).or_else(|| self.trim(now, rng))
+        self.dial_partner(now, rng)
+            .or_else(|| self.dial_random(now, rng))
+            .or_else(|| self.trim(now, rng))
     }
 
     /// When [`LinkPlan::poll`] may have something to do without any input.
@@ -307,7 +334,9 @@ impl LinkPlan {
             if self.dialing() >= self.config.in_flight {
                 return None;
             }
-            let Some(wait) = self.wait_for(peer, now) else { continue };
+            let Some(wait) = self.wait_for(peer, now) else {
+                continue;
+            };
             if wait > now {
                 self.wake_at(wait);
             } else if self.occupied() < self.config.max {
@@ -323,8 +352,15 @@ impl LinkPlan {
 
     /// When the idle ring partner `peer` may be dialled.
     fn wait_for(&mut self, peer: PeerId, now: Instant) -> Option<Instant> {
-        let entry = self.peers.get_mut(&peer).filter(|entry| entry.state == State::Idle)?;
-        let patience = if entry.dialled { Duration::ZERO } else { self.config.patience };
+        let entry = self
+            .peers
+            .get_mut(&peer)
+            .filter(|entry| entry.state == State::Idle)?;
+        let patience = if entry.dialled {
+            Duration::ZERO
+        } else {
+            self.config.patience
+        };
         let since = *entry.wanted_since.get_or_insert(now);
         Some((since + patience).max(entry.not_before.unwrap_or(now)))
     }
@@ -386,7 +422,10 @@ impl LinkPlan {
     /// young and that the other side can spare.
     fn surplus(&self, now: Instant, rng: &mut impl Rng, spared: bool) -> Option<PeerId> {
         let partners = self.partners();
-        let links = self.peers.iter().filter(|(peer, _)| !partners.contains(&Some(**peer)));
+        let links = self
+            .peers
+            .iter()
+            .filter(|(peer, _)| !partners.contains(&Some(**peer)));
         let up = links.filter_map(|(peer, entry)| match entry.state {
             State::Up(since) => {
                 let old = now.saturating_duration_since(since) >= MIN_AGE;
@@ -395,10 +434,14 @@ impl LinkPlan {
             State::Idle | State::Dialing | State::Accepting => None,
         });
         let up: Vec<_> = up.collect();
-        let best: Vec<_> = up.iter().filter(|(_, can_spare, old)| *can_spare && (*old || !spared)).collect();
+        let best: Vec<_> = up
+            .iter()
+            .filter(|(_, can_spare, old)| *can_spare && (*old || !spared))
+            .collect();
         let rest: Vec<_> = up.iter().filter(|_| !spared).collect();
         let from = if best.is_empty() { rest } else { best };
-        from.get(rng.random_range(0..from.len().max(1))).map(|(peer, ..)| *peer)
+        from.get(rng.random_range(0..from.len().max(1)))
+            .map(|(peer, ..)| *peer)
     }
 
     fn dial(&mut self, peer: PeerId) -> PlanAction {
@@ -417,11 +460,17 @@ impl LinkPlan {
     }
 
     fn occupied(&self) -> usize {
-        self.peers.values().filter(|entry| entry.state != State::Idle).count()
+        self.peers
+            .values()
+            .filter(|entry| entry.state != State::Idle)
+            .count()
     }
 
     fn dialing(&self) -> usize {
-        self.peers.values().filter(|entry| entry.state == State::Dialing).count()
+        self.peers
+            .values()
+            .filter(|entry| entry.state == State::Dialing)
+            .count()
     }
 
     fn is_partner(&self, peer: &PeerId) -> bool {
@@ -431,8 +480,13 @@ impl LinkPlan {
     /// Ring partners without a link; `hopeful` leaves out those that failed.
     fn partners_missing(&self, hopeful: bool) -> usize {
         let partners = self.partners();
-        let missing = partners.iter().flatten().filter_map(|peer| self.peers.get(peer));
-        missing.filter(|entry| entry.state == State::Idle && !(hopeful && entry.failures > 0)).count()
+        let missing = partners
+            .iter()
+            .flatten()
+            .filter_map(|peer| self.peers.get(peer));
+        missing
+            .filter(|entry| entry.state == State::Idle && !(hopeful && entry.failures > 0))
+            .count()
     }
 
     fn touch(&mut self, now: Instant) {

@@ -1,5 +1,8 @@
 //! Tests of the link plan: many plans against each other on a virtual clock.
-#![expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests need some instant to start from"
+)]
 
 use super::*;
 use proptest::prelude::*;
@@ -25,16 +28,28 @@ impl World {
         let (mut rng, now) = (ChaCha20Rng::seed_from_u64(seed), Instant::now());
         let room = RoomId::new("m", "r");
         let ids: Vec<PeerId> = (0..n).map(|_| PeerId::from_bytes(rng.random())).collect();
-        let mut plans: BTreeMap<PeerId, LinkPlan> =
-            ids.iter().map(|id| (*id, LinkPlan::new(PlanConfig::default(), *id, room))).collect();
+        let mut plans: BTreeMap<PeerId, LinkPlan> = ids
+            .iter()
+            .map(|id| (*id, LinkPlan::new(PlanConfig::default(), *id, room)))
+            .collect();
         for plan in plans.values_mut() {
             ids.iter().for_each(|id| plan.joined(*id, now));
         }
-        World { rng, now, plans, dials: Vec::new(), loss, closed: 0 }
+        World {
+            rng,
+            now,
+            plans,
+            dials: Vec::new(),
+            loss,
+            closed: 0,
+        }
     }
 
     fn state(&self, a: PeerId, b: PeerId) -> State {
-        self.plans.get(&a).and_then(|plan| plan.peers.get(&b)).map_or(State::Idle, |entry| entry.state)
+        self.plans
+            .get(&a)
+            .and_then(|plan| plan.peers.get(&b))
+            .map_or(State::Idle, |entry| entry.state)
     }
 
     fn end(&mut self, a: PeerId, b: PeerId, how: Ended) {
@@ -67,7 +82,9 @@ impl World {
         if self.state(to, from) == State::Dialing && to > from {
             return; // the larger one's offer stands and is on its way
         }
-        let Some(plan) = self.plans.get_mut(&to) else { return };
+        let Some(plan) = self.plans.get_mut(&to) else {
+            return;
+        };
         match plan.admit(from, self.now, &mut self.rng) {
             Admission::Accept { evict } => {
                 if let Some(evicted) = evict {
@@ -101,7 +118,11 @@ impl World {
             }
         }
         let ids: Vec<PeerId> = self.plans.keys().copied().collect();
-        let degrees: BTreeMap<PeerId, usize> = self.plans.iter().map(|(id, plan)| (*id, plan.degree())).collect();
+        let degrees: BTreeMap<PeerId, usize> = self
+            .plans
+            .iter()
+            .map(|(id, plan)| (*id, plan.degree()))
+            .collect();
         for me in &ids {
             for (peer, degree) in &degrees {
                 self.plans.get_mut(me).unwrap().note_degree(*peer, *degree);
@@ -112,7 +133,9 @@ impl World {
             for round in 0.. {
                 assert!(round < 100, "a plan never rests");
                 let plan = self.plans.get_mut(me).unwrap();
-                let Some(action) = plan.poll(self.now, &mut self.rng) else { break };
+                let Some(action) = plan.poll(self.now, &mut self.rng) else {
+                    break;
+                };
                 self.act(*me, action);
             }
             let plan = self.plans.get(me).unwrap();
@@ -135,11 +158,19 @@ impl World {
 
     fn links(&self, a: &PeerId) -> Vec<PeerId> {
         let up = |entry: &&Peer| matches!(entry.state, State::Up(_));
-        self.plans[a].peers.iter().filter(|(_, entry)| up(entry)).map(|(peer, _)| *peer).collect()
+        self.plans[a]
+            .peers
+            .iter()
+            .filter(|(_, entry)| up(entry))
+            .map(|(peer, _)| *peer)
+            .collect()
     }
 
     fn formed(&self) -> bool {
-        let enough = self.plans.keys().all(|me| self.links(me).len() >= 4.min(self.plans.len() - 1));
+        let enough = self
+            .plans
+            .keys()
+            .all(|me| self.links(me).len() >= 4.min(self.plans.len() - 1));
         enough && self.reached() == self.plans.len()
     }
 
@@ -147,17 +178,22 @@ impl World {
         let first = *self.plans.keys().next().unwrap();
         let (mut seen, mut todo) = (BTreeSet::from([first]), vec![first]);
         while let Some(at) = todo.pop() {
-            todo.extend(self.links(&at).into_iter().filter(|peer| seen.insert(*peer)));
+            todo.extend(
+                self.links(&at)
+                    .into_iter()
+                    .filter(|peer| seen.insert(*peer)),
+            );
         }
         seen.len()
     }
 
     fn run_until_formed(&mut self, limit: u32) -> u32 {
-        (0..limit).find(|_| {
-            self.step();
-            self.formed()
-        })
-        .unwrap_or_else(|| panic!("not formed after {limit} steps"))
+        (0..limit)
+            .find(|_| {
+                self.step();
+                self.formed()
+            })
+            .unwrap_or_else(|| panic!("not formed after {limit} steps"))
     }
 }
 
@@ -220,9 +256,18 @@ fn a_ring_partner_finds_a_place_on_a_full_node() {
     ids.iter().for_each(|id| plan.joined(*id, now));
     let partners = plan.partners();
     let others = ids.iter().filter(|id| !partners.contains(&Some(**id)));
-    let accepted = others.filter(|id| plan.admit(**id, now, &mut rng) != Admission::Full).count();
-    assert_eq!(accepted, plan.config.max - 2, "places for the ring are kept");
+    let accepted = others
+        .filter(|id| plan.admit(**id, now, &mut rng) != Admission::Full)
+        .count();
+    assert_eq!(
+        accepted,
+        plan.config.max - 2,
+        "places for the ring are kept"
+    );
     for partner in partners.into_iter().flatten() {
-        assert_eq!(plan.admit(partner, now, &mut rng), Admission::Accept { evict: None });
+        assert_eq!(
+            plan.admit(partner, now, &mut rng),
+            Admission::Accept { evict: None }
+        );
     }
 }

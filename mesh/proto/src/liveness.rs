@@ -23,7 +23,10 @@ pub struct ProbeConfig {
 
 impl Default for ProbeConfig {
     fn default() -> Self {
-        ProbeConfig { interval: Duration::from_millis(500), missed: 3 }
+        ProbeConfig {
+            interval: Duration::from_millis(500),
+            missed: 3,
+        }
     }
 }
 
@@ -86,7 +89,14 @@ pub struct Probe {
 impl Probe {
     /// Probes of a link that just came up. The first one is sent at once.
     pub fn new(now: Instant) -> Self {
-        Probe { heard: now, due: now, unanswered: 0, sent: 0, sent_at: None, rtt: None }
+        Probe {
+            heard: now,
+            due: now,
+            unanswered: 0,
+            sent: 0,
+            sent_at: None,
+            rtt: None,
+        }
     }
 
     /// Any frame is a sign of life.
@@ -133,11 +143,19 @@ impl Probe {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need some instant to start from"
+)]
 mod tests {
     use super::*;
 
-    fn run(probe: &mut Probe, health: Health, from: Instant, answer: impl Fn(u32) -> bool) -> Option<u32> {
+    fn run(
+        probe: &mut Probe,
+        health: Health,
+        from: Instant,
+        answer: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
         let config = ProbeConfig::default();
         for tick in 0..100 {
             let now = from + config.interval * tick;
@@ -157,14 +175,25 @@ mod tests {
     fn silence_for_three_intervals_is_death() {
         let start = Instant::now();
         let mut probe = Probe::new(start);
-        assert_eq!(run(&mut probe, Health::default(), start, |tick| tick < 10), Some(13));
+        assert_eq!(
+            run(&mut probe, Health::default(), start, |tick| tick < 10),
+            Some(13)
+        );
         assert_eq!(probe.rtt(), Some(Duration::from_millis(20)));
     }
 
     #[test]
     fn two_lost_probes_are_forgiven() {
         let start = Instant::now();
-        assert_eq!(run(&mut Probe::new(start), Health::default(), start, |tick| tick % 3 == 2), None);
+        assert_eq!(
+            run(
+                &mut Probe::new(start),
+                Health::default(),
+                start,
+                |tick| tick % 3 == 2
+            ),
+            None
+        );
     }
 
     #[test]
@@ -174,7 +203,10 @@ mod tests {
         let mut health = Health::default();
         health.fired(start, start + interval * 3, interval);
         assert_eq!(health.multiplier(), 4);
-        assert_eq!(run(&mut Probe::new(start), health, start, |_| false), Some(12));
+        assert_eq!(
+            run(&mut Probe::new(start), health, start, |_| false),
+            Some(12)
+        );
         (0..10).for_each(|_| health.fired(start, start, interval));
         assert_eq!(health.multiplier(), 1);
     }
@@ -186,6 +218,9 @@ mod tests {
         probe.poll(&config, Health::default(), start);
         probe.heard(start);
         let later = start + Duration::from_secs(3600);
-        assert!(matches!(probe.poll(&config, Health::default(), later), Pulse::Ping(_)));
+        assert!(matches!(
+            probe.poll(&config, Health::default(), later),
+            Pulse::Ping(_)
+        ));
     }
 }

@@ -192,18 +192,25 @@ pub(crate) mod tests {
 
     #[test]
     fn the_fullest_presence_fits() {
-        let rooms: Vec<RoomId> = (0..MAX_ROOMS).map(|i| RoomId::new("m", &i.to_string())).collect();
+        let rooms: Vec<RoomId> = (0..MAX_ROOMS)
+            .map(|i| RoomId::new("m", &i.to_string()))
+            .collect();
         let mut full = presence(u64::MAX, &rooms);
-        full.addresses =
-            BoundedVec::truncated((0..MAX_ADDRESSES).filter_map(|_| BoundedString::new("x".repeat(MAX_ADDRESS_LEN))));
+        full.addresses = BoundedVec::truncated(
+            (0..MAX_ADDRESSES).filter_map(|_| BoundedString::new("x".repeat(MAX_ADDRESS_LEN))),
+        );
         full.nick = BoundedString::new("n".repeat(MAX_NICK)).unwrap();
-        let signed = Record::Presence(full.clone()).sign(&Identity::from_seed([1; 32])).unwrap();
+        let signed = Record::Presence(full.clone())
+            .sign(&Identity::from_seed([1; 32]))
+            .unwrap();
         assert_eq!(Record::open(&signed).unwrap(), Record::Presence(full));
     }
 
     #[test]
     fn a_changed_record_is_refused() {
-        let signed = Record::Presence(presence(1, &[])).sign(&Identity::from_seed([1; 32])).unwrap();
+        let signed = Record::Presence(presence(1, &[]))
+            .sign(&Identity::from_seed([1; 32]))
+            .unwrap();
         let bytes = wire::encode(1, 4096, &signed).unwrap().to_vec();
         for at in 1..bytes.len() {
             let mut bad = bytes.clone();

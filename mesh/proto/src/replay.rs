@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::id::{Incarnation, PeerId};
+
 /// Ids seen lately: two generations, of which the older is dropped when the
 /// younger is full or old enough. An id is remembered for at least `period`
 /// unless more than `capacity` ids arrive meanwhile, and never longer than
@@ -23,7 +25,13 @@ pub struct SeenCache<K, V = ()> {
 impl<K: Ord, V> SeenCache<K, V> {
     /// A cache of at most `2 * capacity` ids.
     pub fn new(period: Duration, capacity: usize, now: Instant) -> Self {
-        SeenCache { young: BTreeMap::new(), old: BTreeMap::new(), rotated: now, period, capacity }
+        SeenCache {
+            young: BTreeMap::new(),
+            old: BTreeMap::new(),
+            rotated: now,
+            period,
+            capacity,
+        }
     }
 
     /// Remembers `key`; false when it was known (the first value is kept).
@@ -89,7 +97,10 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Window { top: None, bits: [0; WORDS] }
+        Window {
+            top: None,
+            bits: [0; WORDS],
+        }
     }
 }
 
@@ -149,8 +160,56 @@ fn position(n: u64) -> (usize, u64) {
     ((n / 64 % WORDS as u64) as usize, 1 << (n % 64))
 }
 
+/// One [`Window`] for each author, for its newest life. Numbers of an earlier
+/// life count as seen.
+#[derive(Debug)]
+pub struct Streams {
+    capacity: usize,
+    authors: BTreeMap<PeerId, (Incarnation, Window)>,
+}
+
+impl Streams {
+    /// Windows of at most `capacity` authors; beyond that, the author with
+    /// the smallest id makes room (it can then be replayed, not more).
+    pub fn new(capacity: usize) -> Self {
+        Streams {
+            capacity,
+            authors: BTreeMap::new(),
+        }
+    }
+
+    /// Whether `n` of `author`'s life has been seen, or is too old to tell.
+    pub fn contains(&self, author: &PeerId, life: Incarnation, n: u64) -> bool {
+        match self.authors.get(author) {
+            None => false,
+            Some((known, window)) => life < *known || (life == *known && window.contains(n)),
+        }
+    }
+
+    /// Marks `n` as seen; false when it was, or is too old to tell.
+    pub fn insert(&mut self, author: PeerId, life: Incarnation, n: u64) -> bool {
+        if self.contains(&author, life, n) {
+            return false;
+        }
+        if self.authors.len() >= self.capacity && !self.authors.contains_key(&author) {
+            self.authors.pop_first();
+        }
+        let entry = self
+            .authors
+            .entry(author)
+            .or_insert_with(|| (life, Window::default()));
+        if entry.0 < life {
+            *entry = (life, Window::default());
+        }
+        entry.1.insert(n)
+    }
+}
+
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need some instant to start from"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -192,6 +251,20 @@ mod tests {
                 }
                 top = top.max(n);
             }
+        }
+    }
+
+    #[test]
+    fn a_new_life_starts_over_and_ends_the_old_one() {
+        let mut streams = Streams::new(2);
+        let author = PeerId::from_bytes([1; 32]);
+        assert!(streams.insert(author, Incarnation(1), 7));
+        assert!(!streams.insert(author, Incarnation(1), 7));
+        assert!(streams.insert(author, Incarnation(2), 7));
+        assert!(!streams.insert(author, Incarnation(1), 8));
+        for other in 2..9 {
+            streams.insert(PeerId::from_bytes([other; 32]), Incarnation(1), 0);
+            assert!(streams.authors.len() <= 2);
         }
     }
 

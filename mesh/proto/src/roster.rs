@@ -78,9 +78,13 @@ pub enum Applied {
     Old,
     /// The peer it speaks of is known dead or gone: answer with this record.
     Buried(SignedBytes),
-    /// It speaks of this node: a presence of an earlier life, or an obituary.
-    /// This node's next presence must have a higher number than this.
+    /// It speaks of this node and has to be answered: a leave or presence of
+    /// an earlier life, or an obituary. This node's next presence must have a
+    /// higher number than this.
     AboutMe(Seq),
+    /// An obituary of this node that its newest presence refutes already:
+    /// answer with that.
+    Refuted,
 }
 
 /// Why a record was not applied.
@@ -140,6 +144,7 @@ pub enum RosterEvent {
 #[derive(Debug)]
 pub struct Roster {
     me: PeerId,
+    my_seq: Seq,
     mesh: MeshTag,
     members: BTreeMap<PeerId, Member>,
     graves: BTreeMap<PeerId, Grave>,
@@ -149,7 +154,20 @@ pub struct Roster {
 impl Roster {
     /// An empty roster of `mesh`, seen by `me` (who is not in it).
     pub fn new(me: PeerId, mesh: MeshTag) -> Self {
-        Roster { me, mesh, members: BTreeMap::new(), graves: BTreeMap::new(), events: VecDeque::new() }
+        Roster {
+            me,
+            my_seq: Seq(0),
+            mesh,
+            members: BTreeMap::new(),
+            graves: BTreeMap::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The number of this node's newest presence, so that its echoes can be
+    /// told from claims it must answer.
+    pub fn set_my_seq(&mut self, seq: Seq) {
+        self.my_seq = seq;
     }
 
     /// A member, alive or suspected.
@@ -164,16 +182,28 @@ impl Roster {
 
     /// The members of one room.
     pub fn in_room(&self, room: RoomId) -> impl Iterator<Item = (&PeerId, &Member)> {
-        self.members.iter().filter(move |(_, member)| member.presence.rooms.contains(&room))
+        self.members
+            .iter()
+            .filter(move |(_, member)| member.presence.rooms.contains(&room))
     }
 
     /// Everything worth telling a new neighbour: presences, the records that
     /// speak against suspects, and the records in the graves.
     pub fn snapshot(&self) -> Vec<SignedBytes> {
         let members = self.members.values();
-        let accusations = members.clone().filter_map(|m| m.suspicion.as_ref()).map(|s| s.record.clone());
-        let graves = self.graves.values().filter_map(|grave| grave.record.clone());
-        members.map(|m| m.signed.clone()).chain(accusations).chain(graves).collect()
+        let accusations = members
+            .clone()
+            .filter_map(|m| m.suspicion.as_ref())
+            .map(|s| s.record.clone());
+        let graves = self
+            .graves
+            .values()
+            .filter_map(|grave| grave.record.clone());
+        members
+            .map(|m| m.signed.clone())
+            .chain(accusations)
+            .chain(graves)
+            .collect()
     }
 
     /// Takes in one record.
@@ -204,12 +234,19 @@ impl Roster {
             let suspicion = m.suspicion.as_ref().filter(|s| s.ends() <= now)?;
             Some((*peer, suspicion.seq, Some(suspicion.record.clone())))
         });
-        let expired = self.members.iter().filter(|(_, m)| m.expires <= now).map(|(peer, m)| (*peer, m.presence.seq, None));
+        let expired = self
+            .members
+            .iter()
+            .filter(|(_, m)| m.expires <= now)
+            .map(|(peer, m)| (*peer, m.presence.seq, None));
         let gone: Vec<_> = suspects.chain(expired).collect();
         for (peer, seq, record) in gone {
             if let Some(member) = self.members.remove(&peer) {
                 self.bury(peer, seq.max(member.presence.seq), record, now);
-                self.events.push_back(RosterEvent::Died { peer, was: member.presence.rooms.to_vec() });
+                self.events.push_back(RosterEvent::Died {
+                    peer,
+                    was: member.presence.rooms.to_vec(),
+                });
             }
         }
         self.graves.retain(|_, grave| grave.until > now);
@@ -218,7 +255,10 @@ impl Roster {
     /// When [`Roster::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let members = self.members.values();
-        let ends = members.clone().filter_map(|m| m.suspicion.as_ref()).map(Suspicion::ends);
+        let ends = members
+            .clone()
+            .filter_map(|m| m.suspicion.as_ref())
+            .map(Suspicion::ends);
         let graves = self.graves.values().map(|grave| grave.until);
         members.map(|m| m.expires).chain(ends).chain(graves).min()
     }
@@ -229,11 +269,19 @@ impl Roster {
     }
 
     fn about_me(&self, record: &Record, signed: &SignedBytes) -> Result<Applied, RecordError> {
+        let seq = record.seq();
+        match record {
+            Record::Presence(_) | Record::Leave(_) if seq <= self.my_seq => {
+                return Ok(Applied::Old);
+            }
+            Record::Obituary(_) if seq < self.my_seq => return Ok(Applied::Refuted),
+            Record::Presence(_) | Record::Leave(_) | Record::Obituary(_) => {}
+        }
         Record::verify(signed)?;
         if matches!(record, Record::Obituary(_)) && !self.members.contains_key(&signed.signer()) {
             return Err(RecordError::Stranger);
         }
-        Ok(Applied::AboutMe(record.seq()))
+        Ok(Applied::AboutMe(seq))
     }
 
     /// Whether a record says nothing new, found out before paying for its
@@ -241,7 +289,10 @@ impl Roster {
     fn superseded(&self, record: &Record, subject: PeerId, signer: PeerId) -> Option<Applied> {
         let seq = record.seq();
         if let Some(grave) = self.graves.get(&subject).filter(|grave| seq <= grave.seq) {
-            let answer = grave.record.clone().filter(|_| matches!(record, Record::Presence(_)));
+            let answer = grave
+                .record
+                .clone()
+                .filter(|_| matches!(record, Record::Presence(_)));
             return Some(answer.map_or(Applied::Old, Applied::Buried));
         }
         let member = self.members.get(&subject)?;
@@ -252,7 +303,8 @@ impl Roster {
             Record::Obituary(_) => {
                 seq < known
                     || member.suspicion.as_ref().is_some_and(|s| {
-                        s.seq >= seq && (s.accusers.contains(&signer) || s.accusers.len() >= MAX_ACCUSERS)
+                        s.seq >= seq
+                            && (s.accusers.contains(&signer) || s.accusers.len() >= MAX_ACCUSERS)
                     })
             }
         };
@@ -268,8 +320,17 @@ impl Roster {
         };
         let issued = record.issued_ms();
         let fresh = issued <= time.unix_ms.saturating_add(MAX_CLOCK_SKEW_MS)
-            && time.unix_ms <= issued.saturating_add(life).saturating_add(MAX_CLOCK_SKEW_MS);
-        if fresh { Ok(()) } else { Err(RecordError::Stale(time.unix_ms.saturating_sub(issued) as i64)) }
+            && time.unix_ms
+                <= issued
+                    .saturating_add(life)
+                    .saturating_add(MAX_CLOCK_SKEW_MS);
+        if fresh {
+            Ok(())
+        } else {
+            Err(RecordError::Stale(
+                time.unix_ms.saturating_sub(issued) as i64
+            ))
+        }
     }
 
     fn presence(
@@ -285,7 +346,12 @@ impl Roster {
         self.graves.remove(&peer);
         let expires = now + Duration::from_secs(presence.ttl_s.into()).min(MAX_TTL);
         let seq = presence.seq;
-        let mut member = Member { presence, signed: signed.clone(), expires, suspicion: None };
+        let mut member = Member {
+            presence,
+            signed: signed.clone(),
+            expires,
+            suspicion: None,
+        };
         let old = self.members.remove(&peer);
         let first = old.is_none();
         match old {
@@ -296,11 +362,19 @@ impl Roster {
             }
         }
         self.members.insert(peer, member);
-        Ok(Applied::News { subject: peer, first })
+        Ok(Applied::News {
+            subject: peer,
+            first,
+        })
     }
 
     /// A newer presence refutes older obituaries, and only those.
-    fn carry_suspicion(&mut self, peer: PeerId, old: Option<Suspicion>, seq: Seq) -> Option<Suspicion> {
+    fn carry_suspicion(
+        &mut self,
+        peer: PeerId,
+        old: Option<Suspicion>,
+        seq: Seq,
+    ) -> Option<Suspicion> {
         let suspicion = old?;
         if suspicion.seq >= seq {
             return Some(suspicion);
@@ -310,23 +384,44 @@ impl Roster {
     }
 
     fn note_update(&mut self, peer: PeerId, old: &Presence, new: &Presence) {
-        let renewed = Presence { seq: new.seq, issued_ms: new.issued_ms, ..old.clone() };
+        let renewed = Presence {
+            seq: new.seq,
+            issued_ms: new.issued_ms,
+            ..old.clone()
+        };
         if renewed != *new {
-            self.events.push_back(RosterEvent::Updated { peer, was: old.rooms.to_vec() });
+            self.events.push_back(RosterEvent::Updated {
+                peer,
+                was: old.rooms.to_vec(),
+            });
         }
     }
 
     fn leave(&mut self, peer: PeerId, seq: Seq, signed: &SignedBytes, now: Instant) -> Applied {
         let member = self.members.remove(&peer);
-        let accused = member.as_ref().and_then(|m| m.suspicion.as_ref()).map_or(seq, |s| s.seq);
+        let accused = member
+            .as_ref()
+            .and_then(|m| m.suspicion.as_ref())
+            .map_or(seq, |s| s.seq);
         self.bury(peer, seq.max(accused), Some(signed.clone()), now);
         if let Some(member) = member {
-            self.events.push_back(RosterEvent::Left { peer, was: member.presence.rooms.to_vec() });
+            self.events.push_back(RosterEvent::Left {
+                peer,
+                was: member.presence.rooms.to_vec(),
+            });
         }
-        Applied::News { subject: peer, first: false }
+        Applied::News {
+            subject: peer,
+            first: false,
+        }
     }
 
-    fn obituary(&mut self, obituary: &Obituary, signed: &SignedBytes, now: Instant) -> Result<Applied, RecordError> {
+    fn obituary(
+        &mut self,
+        obituary: &Obituary,
+        signed: &SignedBytes,
+        now: Instant,
+    ) -> Result<Applied, RecordError> {
         let accuser = signed.signer();
         if accuser != self.me && !self.members.contains_key(&accuser) {
             return Err(RecordError::Stranger);
@@ -334,7 +429,10 @@ impl Roster {
         let peer = obituary.peer;
         let Some(member) = self.members.get_mut(&peer) else {
             self.bury(peer, obituary.seq, Some(signed.clone()), now);
-            return Ok(Applied::News { subject: peer, first: false });
+            return Ok(Applied::News {
+                subject: peer,
+                first: false,
+            });
         };
         match &mut member.suspicion {
             Some(suspicion) if suspicion.seq >= obituary.seq => {
@@ -355,15 +453,29 @@ impl Roster {
                 self.events.push_back(RosterEvent::Suspected(peer));
             }
         }
-        Ok(Applied::News { subject: peer, first: false })
+        Ok(Applied::News {
+            subject: peer,
+            first: false,
+        })
     }
 
     fn bury(&mut self, peer: PeerId, seq: Seq, record: Option<SignedBytes>, now: Instant) {
         if self.graves.len() >= MAX_MEMBERS && !self.graves.contains_key(&peer) {
-            let first = self.graves.iter().min_by_key(|(_, grave)| grave.until).map(|(peer, _)| *peer);
+            let first = self
+                .graves
+                .iter()
+                .min_by_key(|(_, grave)| grave.until)
+                .map(|(peer, _)| *peer);
             first.and_then(|peer| self.graves.remove(&peer));
         }
-        self.graves.insert(peer, Grave { seq, until: now + GRAVE, record });
+        self.graves.insert(
+            peer,
+            Grave {
+                seq,
+                until: now + GRAVE,
+                record,
+            },
+        );
     }
 }
 

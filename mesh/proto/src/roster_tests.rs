@@ -1,5 +1,8 @@
 //! Tests of the roster: each rule alone, then every order of delivery.
-#![expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests need some instant to start from"
+)]
 
 use super::*;
 use crate::id::Identity;
@@ -18,23 +21,37 @@ fn room() -> RoomId {
 }
 
 fn here(n: u8, seq: u64) -> SignedBytes {
-    Record::Presence(presence(seq, &[room()])).sign(&identity(n)).unwrap()
+    Record::Presence(presence(seq, &[room()]))
+        .sign(&identity(n))
+        .unwrap()
 }
 
 fn gone(n: u8, seq: u64) -> SignedBytes {
-    let leave = Leave { mesh: MeshTag::new("m"), seq: Seq(seq), issued_ms: UNIX };
+    let leave = Leave {
+        mesh: MeshTag::new("m"),
+        seq: Seq(seq),
+        issued_ms: UNIX,
+    };
     Record::Leave(leave).sign(&identity(n)).unwrap()
 }
 
 fn dead(accuser: u8, n: u8, seq: u64) -> SignedBytes {
     let peer = identity(n).peer_id();
-    let obituary = Obituary { mesh: MeshTag::new("m"), peer, seq: Seq(seq), issued_ms: UNIX };
+    let obituary = Obituary {
+        mesh: MeshTag::new("m"),
+        peer,
+        seq: Seq(seq),
+        issued_ms: UNIX,
+    };
     Record::Obituary(obituary).sign(&identity(accuser)).unwrap()
 }
 
 fn roster() -> (Roster, Time) {
     let mut roster = Roster::new(identity(0).peer_id(), MeshTag::new("m"));
-    let time = Time { now: Instant::now(), unix_ms: UNIX };
+    let time = Time {
+        now: Instant::now(),
+        unix_ms: UNIX,
+    };
     for accuser in [1, 2, 3] {
         roster.apply(&here(accuser, 1), time).unwrap();
     }
@@ -50,12 +67,18 @@ fn events(roster: &mut Roster) -> Vec<RosterEvent> {
 fn the_newest_presence_counts() {
     let (mut roster, time) = roster();
     let peer = identity(9).peer_id();
-    let first = Applied::News { subject: peer, first: true };
+    let first = Applied::News {
+        subject: peer,
+        first: true,
+    };
     assert_eq!(roster.apply(&here(9, 5), time).unwrap(), first);
     assert_eq!(roster.apply(&here(9, 5), time).unwrap(), Applied::Old);
     assert_eq!(roster.apply(&here(9, 4), time).unwrap(), Applied::Old);
     assert_eq!(events(&mut roster), [RosterEvent::Joined(peer)]);
-    let renewed = Applied::News { subject: peer, first: false };
+    let renewed = Applied::News {
+        subject: peer,
+        first: false,
+    };
     assert_eq!(roster.apply(&here(9, 6), time).unwrap(), renewed);
     assert_eq!(events(&mut roster), [], "a renewal is no change");
 }
@@ -69,7 +92,11 @@ fn a_suspect_that_objects_lives() {
     assert!(roster.get(&peer).unwrap().is_suspected());
     roster.apply(&here(9, 6), time).unwrap();
     roster.handle_timeout(time.now + grace(1));
-    let expected = [RosterEvent::Joined(peer), RosterEvent::Suspected(peer), RosterEvent::Refuted(peer)];
+    let expected = [
+        RosterEvent::Joined(peer),
+        RosterEvent::Suspected(peer),
+        RosterEvent::Refuted(peer),
+    ];
     assert_eq!(events(&mut roster), expected);
     assert!(!roster.get(&peer).unwrap().is_suspected());
 }
@@ -84,9 +111,21 @@ fn a_suspect_that_does_not_object_dies_and_stays_dead() {
     assert!(roster.get(&peer).is_some());
     roster.handle_timeout(roster.poll_timeout().unwrap());
     assert!(roster.get(&peer).is_none());
-    assert_eq!(events(&mut roster).last(), Some(&RosterEvent::Died { peer, was: vec![room()] }));
-    assert_eq!(roster.apply(&here(9, 5), time).unwrap(), Applied::Buried(dead(1, 9, 5)));
-    assert!(matches!(roster.apply(&here(9, 6), time).unwrap(), Applied::News { first: true, .. }));
+    assert_eq!(
+        events(&mut roster).last(),
+        Some(&RosterEvent::Died {
+            peer,
+            was: vec![room()]
+        })
+    );
+    assert_eq!(
+        roster.apply(&here(9, 5), time).unwrap(),
+        Applied::Buried(dead(1, 9, 5))
+    );
+    assert!(matches!(
+        roster.apply(&here(9, 6), time).unwrap(),
+        Applied::News { first: true, .. }
+    ));
 }
 
 #[test]
@@ -94,7 +133,10 @@ fn several_accusers_shorten_the_grace() {
     let (mut roster, time) = roster();
     roster.apply(&here(9, 5), time).unwrap();
     for accuser in [1, 2, 3] {
-        assert!(matches!(roster.apply(&dead(accuser, 9, 5), time).unwrap(), Applied::News { .. }));
+        assert!(matches!(
+            roster.apply(&dead(accuser, 9, 5), time).unwrap(),
+            Applied::News { .. }
+        ));
     }
     assert_eq!(roster.apply(&dead(1, 9, 5), time).unwrap(), Applied::Old);
     roster.handle_timeout(time.now + grace(MAX_ACCUSERS));
@@ -105,14 +147,33 @@ fn several_accusers_shorten_the_grace() {
 fn strangers_accuse_nobody() {
     let (mut roster, time) = roster();
     roster.apply(&here(9, 5), time).unwrap();
-    assert!(matches!(roster.apply(&dead(8, 9, 5), time), Err(RecordError::Stranger)));
-    assert!(matches!(roster.apply(&dead(8, 0, 5), time), Err(RecordError::Stranger)));
+    assert!(matches!(
+        roster.apply(&dead(8, 9, 5), time),
+        Err(RecordError::Stranger)
+    ));
+    assert!(matches!(
+        roster.apply(&dead(8, 0, 5), time),
+        Err(RecordError::Stranger)
+    ));
 }
 
 #[test]
 fn an_obituary_of_this_node_asks_for_a_newer_presence() {
     let (mut roster, time) = roster();
-    assert_eq!(roster.apply(&dead(1, 0, 7), time).unwrap(), Applied::AboutMe(Seq(7)));
+    roster.set_my_seq(Seq(7));
+    assert_eq!(
+        roster.apply(&dead(1, 0, 7), time).unwrap(),
+        Applied::AboutMe(Seq(7))
+    );
+    assert_eq!(
+        roster.apply(&dead(1, 0, 6), time).unwrap(),
+        Applied::Refuted
+    );
+    assert_eq!(roster.apply(&here(0, 7), time).unwrap(), Applied::Old);
+    assert_eq!(
+        roster.apply(&here(0, 8), time).unwrap(),
+        Applied::AboutMe(Seq(8))
+    );
 }
 
 #[test]
@@ -124,7 +185,10 @@ fn members_expire_and_old_records_do_not_revive_them() {
     assert_eq!(roster.members().count(), 0);
     assert_eq!(roster.apply(&here(9, 5), later).unwrap(), Applied::Old);
     let much_later = time.after(Duration::from_secs(181));
-    assert!(matches!(roster.apply(&here(8, 5), much_later), Err(RecordError::Stale(_))));
+    assert!(matches!(
+        roster.apply(&here(8, 5), much_later),
+        Err(RecordError::Stale(_))
+    ));
 }
 
 #[test]
@@ -133,9 +197,19 @@ fn other_meshes_and_forgeries_are_refused() {
     let mut other = presence(1, &[]);
     other.mesh = MeshTag::new("n");
     let other = Record::Presence(other).sign(&identity(9)).unwrap();
-    assert!(matches!(roster.apply(&other, time), Err(RecordError::OtherMesh)));
-    let junk = SignedBytes::sign(&identity(9), "peerloom/other/1", here(9, 1).payload().clone());
-    assert!(matches!(roster.apply(&junk, time), Err(RecordError::Wire(WireError::BadSignature))));
+    assert!(matches!(
+        roster.apply(&other, time),
+        Err(RecordError::OtherMesh)
+    ));
+    let junk = SignedBytes::sign(
+        &identity(9),
+        "peerloom/other/1",
+        here(9, 1).payload().clone(),
+    );
+    assert!(matches!(
+        roster.apply(&junk, time),
+        Err(RecordError::Wire(WireError::BadSignature))
+    ));
 }
 
 fn any_record() -> impl Strategy<Value = SignedBytes> {
@@ -152,7 +226,9 @@ fn outcome(records: &[SignedBytes]) -> Option<Seq> {
         roster.apply(record, time).unwrap();
     }
     roster.handle_timeout(time.now + grace(1));
-    roster.get(&identity(9).peer_id()).map(|member| member.presence.seq)
+    roster
+        .get(&identity(9).peer_id())
+        .map(|member| member.presence.seq)
 }
 
 proptest! {

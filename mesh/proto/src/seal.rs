@@ -65,7 +65,13 @@ struct Prekey {
 impl Prekey {
     fn generate(id: u16, rng: &mut impl CryptoRng) -> Self {
         let (secret, public) = X25519HkdfSha256::gen_keypair_with_rng(rng);
-        Prekey { public: PublicPrekey { id, key: public.to_bytes().into() }, secret }
+        Prekey {
+            public: PublicPrekey {
+                id,
+                key: public.to_bytes().into(),
+            },
+            secret,
+        }
     }
 }
 
@@ -74,7 +80,10 @@ impl Prekeys {
     /// earlier life is recognised as such instead of failing to open.
     pub fn new(rng: &mut impl CryptoRng) -> Self {
         let id = (rng.next_u32() >> 16) as u16;
-        Prekeys { current: Prekey::generate(id, rng), previous: None }
+        Prekeys {
+            current: Prekey::generate(id, rng),
+            previous: None,
+        }
     }
 
     /// Replaces the current prekey and keeps it as the previous one.
@@ -100,7 +109,10 @@ impl Prekeys {
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         let keys = std::iter::once(&self.current).chain(&self.previous);
-        let key = keys.into_iter().find(|key| key.public.id == key_id).ok_or(SealError::UnknownPrekey)?;
+        let key = keys
+            .into_iter()
+            .find(|key| key.public.id == key_id)
+            .ok_or(SealError::UnknownPrekey)?;
         let enc = EncappedKey::from_bytes(&enc.0).map_err(|_| SealError::Open)?;
         hpke::setup_receiver::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
             &OpModeR::Base,
@@ -129,15 +141,16 @@ pub fn seal_with(
     plaintext: impl FnOnce(&Encapsulated) -> Vec<u8>,
 ) -> Result<(Encapsulated, Vec<u8>), SealError> {
     let key = PublicKey::from_bytes(&to.key).map_err(|_| SealError::BadPrekey)?;
-    let (enc, mut context) = hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
-        &OpModeS::Base,
-        &key,
-        info,
-        rng,
-    )
+    let (enc, mut context) = hpke::setup_sender_with_rng::<
+        ChaCha20Poly1305,
+        HkdfSha256,
+        X25519HkdfSha256,
+    >(&OpModeS::Base, &key, info, rng)
     .map_err(|_| SealError::BadPrekey)?;
     let enc = Encapsulated(enc.to_bytes().into());
-    let sealed = context.seal(&plaintext(&enc), aad).map_err(|_| SealError::BadPrekey)?;
+    let sealed = context
+        .seal(&plaintext(&enc), aad)
+        .map_err(|_| SealError::BadPrekey)?;
     Ok((enc, sealed))
 }
 
@@ -162,7 +175,10 @@ mod tests {
         assert_eq!(mine.open(id, b"i", b"a", &enc, &ct).unwrap(), b"text");
         assert_eq!(mine.open(id, b"i", b"b", &enc, &ct), Err(SealError::Open));
         assert_eq!(mine.open(id, b"j", b"a", &enc, &ct), Err(SealError::Open));
-        assert_eq!(mine.open(id.wrapping_add(1), b"i", b"a", &enc, &ct), Err(SealError::UnknownPrekey));
+        assert_eq!(
+            mine.open(id.wrapping_add(1), b"i", b"a", &enc, &ct),
+            Err(SealError::UnknownPrekey)
+        );
         others.current.public.id = id;
         assert_eq!(others.open(id, b"i", b"a", &enc, &ct), Err(SealError::Open));
     }
@@ -175,13 +191,22 @@ mod tests {
         keys.rotate(&mut rng);
         assert!(keys.open(id, b"i", b"a", &enc, &ct).is_ok());
         keys.rotate(&mut rng);
-        assert_eq!(keys.open(id, b"i", b"a", &enc, &ct), Err(SealError::UnknownPrekey));
+        assert_eq!(
+            keys.open(id, b"i", b"a", &enc, &ct),
+            Err(SealError::UnknownPrekey)
+        );
     }
 
     #[test]
     fn a_low_order_prekey_is_refused() {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
-        let bad = PublicPrekey { id: 0, key: [0; 32] };
-        assert_eq!(seal_with(&bad, b"i", b"a", &mut rng, |_| vec![]).unwrap_err(), SealError::BadPrekey);
+        let bad = PublicPrekey {
+            id: 0,
+            key: [0; 32],
+        };
+        assert_eq!(
+            seal_with(&bad, b"i", b"a", &mut rng, |_| vec![]).unwrap_err(),
+            SealError::BadPrekey
+        );
     }
 }

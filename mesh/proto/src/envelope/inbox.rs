@@ -59,7 +59,11 @@ pub enum OpenError {
 impl Inbox {
     /// The inbox of `me`.
     pub fn new(me: PeerId, now: Instant) -> Self {
-        Inbox { me, ids: SeenCache::new(MEMORY, IDS, now), letters: SeenCache::new(MEMORY, LETTERS, now) }
+        Inbox {
+            me,
+            ids: SeenCache::new(MEMORY, IDS, now),
+            letters: SeenCache::new(MEMORY, LETTERS, now),
+        }
     }
 
     /// Which of `rooms` the envelope addresses this node in, if any.
@@ -69,7 +73,9 @@ impl Inbox {
         rooms: impl IntoIterator<Item = RoomId>,
         unix_ms: u64,
     ) -> Option<RoomId> {
-        rooms.into_iter().find(|room| envelope.to.is(&self.me, room, unix_ms))
+        rooms
+            .into_iter()
+            .find(|room| envelope.to.is(&self.me, room, unix_ms))
     }
 
     /// Opens an envelope and checks everything there is to check about it.
@@ -83,13 +89,27 @@ impl Inbox {
         if self.ids.contains(&envelope.id) {
             return Err(OpenError::Duplicate);
         }
-        let room = self.addressed(envelope, rooms, time.unix_ms).ok_or(OpenError::NotForMe)?;
+        let room = self
+            .addressed(envelope, rooms, time.unix_ms)
+            .ok_or(OpenError::NotForMe)?;
         if envelope.is_expired(time.unix_ms) {
             return Err(OpenError::Expired);
         }
-        let plaintext = prekeys.open(envelope.prekey, INFO, &envelope.aad(), &envelope.enc, &envelope.sealed)?;
-        let letter = letter::open(&plaintext, &self.me, &envelope.enc, &envelope.id, envelope.expires_s)
-            .map_err(OpenError::Letter)?;
+        let plaintext = prekeys.open(
+            envelope.prekey,
+            INFO,
+            &envelope.aad(),
+            &envelope.enc,
+            &envelope.sealed,
+        )?;
+        let letter = letter::open(
+            &plaintext,
+            &self.me,
+            &envelope.enc,
+            &envelope.id,
+            envelope.expires_s,
+        )
+        .map_err(OpenError::Letter)?;
         let skew = letter.sent_ms.abs_diff(time.unix_ms);
         if skew > MAX_CLOCK_SKEW_MS {
             return Err(OpenError::Skew(skew));
@@ -98,7 +118,10 @@ impl Inbox {
             return Err(OpenError::NotForMe);
         }
         self.ids.insert(envelope.id, (), time.now);
-        if !self.letters.insert((letter.from, letter.session, letter.seq), (), time.now) {
+        if !self
+            .letters
+            .insert((letter.from, letter.session, letter.seq), (), time.now)
+        {
             return Err(OpenError::Replayed);
         }
         Ok(letter)
@@ -106,7 +129,10 @@ impl Inbox {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests need some instant to start from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need some instant to start from"
+)]
 mod tests {
     use super::*;
     use crate::envelope::Body;
@@ -135,7 +161,10 @@ mod tests {
             inbox: Inbox::new(bob.peer_id(), now),
             bob,
             rng,
-            time: Time { now, unix_ms: START },
+            time: Time {
+                now,
+                unix_ms: START,
+            },
         }
     }
 
@@ -161,7 +190,8 @@ mod tests {
         }
 
         fn open(&mut self, envelope: &Envelope) -> Result<Letter, OpenError> {
-            self.inbox.open(envelope, &self.prekeys, [room()], self.time)
+            self.inbox
+                .open(envelope, &self.prekeys, [room()], self.time)
         }
     }
 
@@ -186,13 +216,22 @@ mod tests {
         let good = post.seal(&letter);
         let mut bad = good.clone();
         bad.expires_s += 1;
-        assert!(matches!(post.open(&bad), Err(OpenError::Seal(SealError::Open))));
+        assert!(matches!(
+            post.open(&bad),
+            Err(OpenError::Seal(SealError::Open))
+        ));
         let mut bad = good.clone();
         bad.id = MessageId::from_bytes([0; 16]);
-        assert!(matches!(post.open(&bad), Err(OpenError::Seal(SealError::Open))));
+        assert!(matches!(
+            post.open(&bad),
+            Err(OpenError::Seal(SealError::Open))
+        ));
         let mut bad = good.clone();
         bad.flags = 1;
-        assert!(matches!(post.open(&bad), Err(OpenError::Seal(SealError::Open))));
+        assert!(matches!(
+            post.open(&bad),
+            Err(OpenError::Seal(SealError::Open))
+        ));
         let mut moved = good;
         moved.hops = 3;
         moved.ttl = 1;
@@ -212,13 +251,17 @@ mod tests {
         let payload = letter.encode().unwrap();
         let (to, id, expires_s) = (letter.to, resealed.id, resealed.expires_s);
         let ada = post.ada.clone();
-        let (enc, sealed) = crate::seal::seal_with(&post.prekeys.public(), INFO, &aad, &mut post.rng, |enc| {
-            letter::sign(&ada, &to, enc, &id, expires_s, &payload)
-        })
-        .unwrap();
+        let (enc, sealed) =
+            crate::seal::seal_with(&post.prekeys.public(), INFO, &aad, &mut post.rng, |enc| {
+                letter::sign(&ada, &to, enc, &id, expires_s, &payload)
+            })
+            .unwrap();
         resealed.enc = enc;
         resealed.sealed = sealed.into();
-        assert!(matches!(post.open(&resealed), Err(OpenError::Letter(WireError::BadSignature))));
+        assert!(matches!(
+            post.open(&resealed),
+            Err(OpenError::Letter(WireError::BadSignature))
+        ));
     }
 
     #[test]
@@ -227,7 +270,10 @@ mod tests {
         let mut letter = post.letter(1);
         letter.from = Identity::from_seed([3; 32]).peer_id();
         let forged = post.seal(&letter);
-        assert!(matches!(post.open(&forged), Err(OpenError::Letter(WireError::BadSignature))));
+        assert!(matches!(
+            post.open(&forged),
+            Err(OpenError::Letter(WireError::BadSignature))
+        ));
     }
 
     #[test]
@@ -236,7 +282,9 @@ mod tests {
         let mut letter = post.letter(1);
         letter.sent_ms = START + MAX_CLOCK_SKEW_MS + 5;
         let early = post.seal(&letter);
-        assert!(matches!(post.open(&early), Err(OpenError::Skew(ms)) if ms == MAX_CLOCK_SKEW_MS + 5));
+        assert!(
+            matches!(post.open(&early), Err(OpenError::Skew(ms)) if ms == MAX_CLOCK_SKEW_MS + 5)
+        );
         letter.sent_ms = START - MAX_CLOCK_SKEW_MS - 5;
         let slow = post.seal(&letter);
         assert!(matches!(post.open(&slow), Err(OpenError::Skew(_))));
@@ -250,7 +298,9 @@ mod tests {
         let mut post = post();
         let letter = post.letter(1);
         let envelope = post.seal(&letter);
-        let elsewhere = post.inbox.open(&envelope, &post.prekeys, [RoomId::new("m", "s")], post.time);
+        let elsewhere =
+            post.inbox
+                .open(&envelope, &post.prekeys, [RoomId::new("m", "s")], post.time);
         assert!(matches!(elsewhere, Err(OpenError::NotForMe)));
     }
 }

@@ -163,9 +163,23 @@ pub(super) fn sign(
     expires_s: u32,
     payload: &Bytes,
 ) -> Vec<u8> {
-    let sig = identity.sign(CONTEXT, &[to.as_bytes(), &enc.0, id.as_bytes(), &expires_s.to_be_bytes(), payload]);
-    let signed = Signed { payload: payload.clone(), sig };
-    wire::encode(VERSION, super::MAX_ENVELOPE, &signed).map(Vec::from).unwrap_or_default()
+    let sig = identity.sign(
+        CONTEXT,
+        &[
+            to.as_bytes(),
+            &enc.0,
+            id.as_bytes(),
+            &expires_s.to_be_bytes(),
+            payload,
+        ],
+    );
+    let signed = Signed {
+        payload: payload.clone(),
+        sig,
+    };
+    wire::encode(VERSION, super::MAX_ENVELOPE, &signed)
+        .map(Vec::from)
+        .unwrap_or_default()
 }
 
 /// Decodes a plaintext and checks that its author signed it for `me` in this
@@ -179,7 +193,13 @@ pub(super) fn open(
 ) -> Result<Letter, WireError> {
     let signed: Signed = wire::decode(VERSION, super::MAX_ENVELOPE, plaintext)?;
     let letter: Letter = wire::decode(VERSION, MAX_LETTER, &signed.payload)?;
-    let parts: [&[u8]; 5] = [me.as_bytes(), &enc.0, id.as_bytes(), &expires_s.to_be_bytes(), &signed.payload];
+    let parts: [&[u8]; 5] = [
+        me.as_bytes(),
+        &enc.0,
+        id.as_bytes(),
+        &expires_s.to_be_bytes(),
+        &signed.payload,
+    ];
     if letter.to != *me || !letter.from.verify(CONTEXT, &parts, &signed.sig) {
         return Err(WireError::BadSignature);
     }

@@ -195,9 +195,10 @@ impl HopFrame {
     pub fn decode(bytes: &[u8]) -> Result<HopFrame, WireError> {
         let frame: HopFrame = wire::decode(VERSION, MAX_HOP, bytes)?;
         match &frame {
-            HopFrame::Forward(_) if bytes.len() > MAX_ENVELOPE => {
-                Err(WireError::TooLarge { len: bytes.len(), max: MAX_ENVELOPE })
-            }
+            HopFrame::Forward(_) if bytes.len() > MAX_ENVELOPE => Err(WireError::TooLarge {
+                len: bytes.len(),
+                max: MAX_ENVELOPE,
+            }),
             HopFrame::Forward(_)
             | HopFrame::Ack { .. }
             | HopFrame::Nack { .. }
@@ -235,9 +236,10 @@ impl Gossip {
     pub fn decode(bytes: &[u8]) -> Result<Gossip, WireError> {
         let gossip: Gossip = wire::decode(VERSION, MAX_GOSSIP, bytes)?;
         match &gossip {
-            Gossip::Flood(_) if bytes.len() > MAX_ENVELOPE => {
-                Err(WireError::TooLarge { len: bytes.len(), max: MAX_ENVELOPE })
-            }
+            Gossip::Flood(_) if bytes.len() > MAX_ENVELOPE => Err(WireError::TooLarge {
+                len: bytes.len(),
+                max: MAX_ENVELOPE,
+            }),
             Gossip::Flood(_) | Gossip::Records(_) => Ok(gossip),
         }
     }
@@ -264,7 +266,12 @@ mod tests {
             sent_ms: 5_000_000,
             body,
         };
-        Envelope::seal(&letter, &identity, &Prekeys::new(&mut rng).public(), &mut rng)
+        Envelope::seal(
+            &letter,
+            &identity,
+            &Prekeys::new(&mut rng).public(),
+            &mut rng,
+        )
     }
 
     #[test]
@@ -273,7 +280,9 @@ mod tests {
             generation: 1,
             sdp: Sdp::Full(crate::wire::BoundedString::new("s".repeat(len)).unwrap()),
         };
-        let frame = HopFrame::Forward(envelope(offer(MAX_SDP)).unwrap()).encode().unwrap();
+        let frame = HopFrame::Forward(envelope(offer(MAX_SDP)).unwrap())
+            .encode()
+            .unwrap();
         assert!(frame.len() <= MAX_ENVELOPE, "{}", frame.len());
         assert!(HopFrame::decode(&frame).is_ok());
     }
@@ -285,7 +294,10 @@ mod tests {
         for frame in [
             HopFrame::Forward(envelope.clone()),
             HopFrame::Ack { id },
-            HopFrame::Nack { id, why: Refusal::Busy },
+            HopFrame::Nack {
+                id,
+                why: Refusal::Busy,
+            },
             HopFrame::Credit { bytes: 7 },
             HopFrame::Records(Records::default()),
         ] {
@@ -301,7 +313,10 @@ mod tests {
         let mut big = envelope(Body::Bye).unwrap();
         big.sealed = vec![0; MAX_ENVELOPE].into();
         let hop = HopFrame::Forward(big.clone()).encode().unwrap();
-        assert!(matches!(HopFrame::decode(&hop), Err(WireError::TooLarge { .. })));
+        assert!(matches!(
+            HopFrame::decode(&hop),
+            Err(WireError::TooLarge { .. })
+        ));
         assert!(Gossip::Flood(big).encode().is_err());
     }
 

@@ -205,7 +205,7 @@ pub enum Output {
         link: LinkId,
         /// On which channel.
         lane: Lane,
-        /// The message, at most `frame::MAX_FRAME` bytes.
+        /// The message, at most [`MAX_FRAME`](crate::frame::MAX_FRAME) bytes.
         bytes: Bytes,
     },
     /// Close the link's peer connection after what has been sent on it; no
@@ -380,7 +380,7 @@ pub enum SendError {
     /// This node is in no such room.
     #[error("not a member of the room")]
     NotJoined,
-    /// Larger than `frame::MAX_PAYLOAD`, or the channel
+    /// Larger than [`MAX_PAYLOAD`](crate::frame::MAX_PAYLOAD), or the channel
     /// name is too long.
     #[error("message or channel name too large")]
     TooLarge,

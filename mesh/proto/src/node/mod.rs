@@ -1,3 +1,513 @@
-//! The composed node.
+//! The whole mesh logic of one node.
+//!
+//! [`Node`] composes roster, link plans, signaling, broadcasts, forwarding
+//! and probes. It owns no socket, clock or task. Its shell
+//!
+//! 1. calls a command or feeds one input, with the time,
+//! 2. takes [`Node::poll`] until it is empty and carries out every output,
+//!    in order, before the next input,
+//! 3. asks [`Node::poll_timeout`] and calls [`Node::handle_timeout`] then.
+//!
+//! The queue of outputs is not bounded by itself: it never holds more than
+//! one input's outputs when step 2 is kept to.
+//!
+//! Three planes, as the shell sees them: gossip topics
+//! ([`Output::Publish`], [`Node::handle_gossip`]), the hop protocol between
+//! libp2p neighbours ([`Output::Hop`], [`Input::Hop`]), and links, that is
+//! peer connections with one data channel ([`Output::Dial`],
+//! [`Output::Accept`], [`Output::Send`]). A link belongs to one room: two
+//! peers that share two rooms have two.
 
 pub mod io;
+
+mod links;
+mod records;
+mod room;
+mod signaling;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand_chacha::ChaCha20Rng;
+
+use crate::envelope::{Gossip, HopFrame, Inbox};
+use crate::forward::Surroundings;
+use crate::frame::{ChannelName, Frame};
+use crate::id::{Identity, Incarnation, MeshTag, MessageId, PeerId, RoomId, Seq, SessionId};
+use crate::limit::{Limiter, Rate, TokenBucket};
+use crate::links::PlanConfig;
+use crate::liveness::{Health, ProbeConfig};
+use crate::presence::{Capabilities, MAX_ADDRESSES, MAX_NICK, MAX_ROOMS};
+use crate::roster::Roster;
+use crate::seal::Prekeys;
+use crate::time::Time;
+use crate::wire::{BoundedString, BoundedVec, SignedBytes};
+
+use io::{HopId, Input, Lane, LinkId, Output, SendError, Topic, Verdict};
+use links::Link;
+use room::Room;
+use signaling::Post;
+
+/// How a node behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The mesh's name.
+    pub mesh: String,
+    /// What people call this node; cut off at [`MAX_NICK`] bytes.
+    pub nick: String,
+    /// Where this node's libp2p swarm listens; more may be set later.
+    pub addresses: Vec<String>,
+    /// This life of the node: grows from start to start.
+    pub incarnation: Incarnation,
+    /// How links are chosen.
+    pub plan: PlanConfig,
+    /// How links are probed.
+    pub probe: ProbeConfig,
+    /// How long a presence holds; it is renewed three times as often. A
+    /// backstop only: obituaries are much faster.
+    pub presence_ttl: Duration,
+    /// How long a connection attempt may take. Generous, so that a machine
+    /// building dozens of connections at once does not give up on all.
+    pub attempt_timeout: Duration,
+    /// How long records are collected before they are passed on together.
+    pub coalesce: Duration,
+}
+
+impl Config {
+    /// Defaults for a mesh called `mesh`.
+    pub fn new(mesh: impl Into<String>, incarnation: Incarnation) -> Self {
+        Config {
+            mesh: mesh.into(),
+            nick: String::new(),
+            addresses: Vec::new(),
+            incarnation,
+            plan: PlanConfig::default(),
+            probe: ProbeConfig::default(),
+            presence_ttl: Duration::from_secs(90),
+            attempt_timeout: Duration::from_secs(8),
+            coalesce: Duration::from_millis(10),
+        }
+    }
+}
+
+/// Room floods of envelopes that one sender may cause.
+const FLOOD_RATE: Rate = Rate {
+    per_second: 4.0,
+    burst: 8.0,
+};
+/// Offers one peer may make: a few at once for restarts, then slowly.
+const OFFER_RATE: Rate = Rate {
+    per_second: 0.5,
+    burst: 6.0,
+};
+/// Offers this node looks at altogether; a flash crowd is spread over
+/// seconds.
+const OFFERS_RATE: Rate = Rate {
+    per_second: 30.0,
+    burst: 90.0,
+};
+/// Obituaries one accuser may spread: as many at once as it may have links.
+const OBITUARY_RATE: Rate = Rate {
+    per_second: 2.0,
+    burst: 32.0,
+};
+/// Senders a limiter tracks.
+const LIMITED: usize = 4096;
+
+/// What a node has counted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Broadcasts written by this node.
+    pub broadcasts_sent: u64,
+    /// Broadcasts and direct messages handed to the application.
+    pub delivered: u64,
+    /// Copies of broadcasts that had been delivered before.
+    pub duplicates: u64,
+    /// Direct messages written by this node.
+    pub directs_sent: u64,
+    /// Envelopes sent to one neighbour.
+    pub envelopes_sent: u64,
+    /// Envelopes flooded through a room.
+    pub envelopes_flooded: u64,
+    /// Letters opened.
+    pub letters: u64,
+    /// Frames, records and envelopes refused.
+    pub refused: u64,
+    /// Obituaries written by this node.
+    pub obituaries: u64,
+}
+
+/// One link, for display.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// The link.
+    pub link: LinkId,
+    /// Its room.
+    pub room: RoomId,
+    /// The other side.
+    pub peer: PeerId,
+    /// Its session.
+    pub session: SessionId,
+    /// Since when it carries frames; `None` while it is being built.
+    pub up_since: Option<Instant>,
+    /// Smoothed round-trip time of its probes.
+    pub rtt: Option<Duration>,
+}
+
+/// The mesh logic of one node. See the module documentation for the order of
+/// calls.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    identity: Arc<Identity>,
+    me: PeerId,
+    mesh: MeshTag,
+    rng: ChaCha20Rng,
+    prekeys: Prekeys,
+    prekeys_since: Instant,
+    seq: Seq,
+    /// This node's presence as signed last; `None` when it has changed.
+    own: Option<SignedBytes>,
+    /// Whether the newest presence still has to be told to everyone.
+    unsaid: bool,
+    roster: Roster,
+    inbox: Inbox,
+    rooms: BTreeMap<RoomId, Room>,
+    links: BTreeMap<LinkId, Link>,
+    neighbours: BTreeSet<PeerId>,
+    posts: BTreeMap<MessageId, Post>,
+    passed_on: crate::replay::SeenCache<MessageId>,
+    news: Vec<(SignedBytes, Option<PeerId>)>,
+    flush_at: Option<Instant>,
+    renew_at: Instant,
+    health: Health,
+    my_floods: TokenBucket,
+    floods: Limiter<PeerId>,
+    offers: Limiter<PeerId>,
+    all_offers: TokenBucket,
+    obituaries: Limiter<PeerId>,
+    next_link: u64,
+    next_hop: u64,
+    outputs: VecDeque<Output>,
+    stats: Stats,
+    closed: bool,
+}
+
+impl Node {
+    /// A node that knows nobody yet. Its first outputs subscribe it to the
+    /// mesh's gossip topic.
+    pub fn new(config: Config, identity: Arc<Identity>, mut rng: ChaCha20Rng, time: Time) -> Self {
+        let (me, mesh, now) = (identity.peer_id(), MeshTag::new(&config.mesh), time.now);
+        let mut node = Node {
+            me,
+            mesh,
+            prekeys: Prekeys::new(&mut rng),
+            prekeys_since: now,
+            seq: Seq::first(config.incarnation),
+            own: None,
+            unsaid: true,
+            roster: Roster::new(me, mesh),
+            inbox: Inbox::new(me, now),
+            rooms: BTreeMap::new(),
+            links: BTreeMap::new(),
+            neighbours: BTreeSet::new(),
+            posts: BTreeMap::new(),
+            passed_on: signaling::passed_on(now),
+            news: Vec::new(),
+            flush_at: None,
+            renew_at: now,
+            health: Health::default(),
+            my_floods: TokenBucket::new(FLOOD_RATE, now),
+            floods: Limiter::new(FLOOD_RATE, LIMITED),
+            offers: Limiter::new(OFFER_RATE, LIMITED),
+            all_offers: TokenBucket::new(OFFERS_RATE, now),
+            obituaries: Limiter::new(OBITUARY_RATE, LIMITED),
+            next_link: 1,
+            next_hop: 1,
+            outputs: VecDeque::from([Output::Subscribe(Topic::Mesh(mesh))]),
+            stats: Stats::default(),
+            closed: false,
+            config,
+            identity,
+            rng,
+        };
+        node.announce(now);
+        node
+    }
+
+    /// Joins a room, or does nothing when it is joined or [`MAX_ROOMS`] are.
+    pub fn join(&mut self, name: &str, time: Time) -> RoomId {
+        let id = RoomId::new(&self.config.mesh, name);
+        if self.rooms.contains_key(&id) || self.rooms.len() >= MAX_ROOMS || self.closed {
+            return id;
+        }
+        let room = Room::new(
+            id,
+            name,
+            self.me,
+            self.seq.incarnation(),
+            &self.config,
+            time.now,
+        );
+        self.rooms.insert(id, room);
+        self.outputs.push_back(Output::Subscribe(Topic::Room(id)));
+        let members: Vec<PeerId> = self.roster.in_room(id).map(|(peer, _)| *peer).collect();
+        for peer in members {
+            self.member_joined(id, peer, time.now);
+        }
+        self.announce(time.now);
+        self.settle(time);
+        id
+    }
+
+    /// Leaves a room: its links say goodbye and close.
+    pub fn leave(&mut self, room: RoomId, time: Time) {
+        let links: Vec<LinkId> = self
+            .links
+            .values()
+            .filter(|l| l.room == room)
+            .map(|l| l.id)
+            .collect();
+        for link in links {
+            self.close_link(link, io::CloseCause::Leaving, None, time);
+        }
+        if let Some(mut left) = self.rooms.remove(&room) {
+            left.forward.leave();
+            self.drain_forward(room, &mut left);
+            self.outputs
+                .push_back(Output::Unsubscribe(Topic::Room(room)));
+            self.announce(time.now);
+        }
+        self.settle(time);
+    }
+
+    /// Leaves the mesh: says so to everyone and closes all links. Nothing is
+    /// joined or dialled any more.
+    pub fn close(&mut self, time: Time) {
+        self.closed = true;
+        self.say_farewell(time);
+        let rooms: Vec<RoomId> = self.rooms.keys().copied().collect();
+        for room in rooms {
+            self.leave(room, time);
+        }
+    }
+
+    /// Sends a message to everyone in a room.
+    pub fn broadcast(
+        &mut self,
+        room: RoomId,
+        channel: &str,
+        payload: Bytes,
+        time: Time,
+    ) -> Result<(), SendError> {
+        let channel = ChannelName::new(channel).ok_or(SendError::TooLarge)?;
+        let entry = self.rooms.get_mut(&room).ok_or(SendError::NotJoined)?;
+        let frame = entry
+            .flood
+            .send(&self.identity, channel, payload)
+            .map_err(|_| SendError::TooLarge)?;
+        self.stats.broadcasts_sent += 1;
+        self.send_to_room(room, &Frame::Broadcast(frame), Lane::Data, None);
+        self.settle(time);
+        Ok(())
+    }
+
+    /// Sends a message to one member. [`Event::Delivered`](io::Event) or
+    /// [`Event::Undelivered`](io::Event) follows with the same id.
+    pub fn send(
+        &mut self,
+        room: RoomId,
+        to: PeerId,
+        channel: &str,
+        payload: Bytes,
+        time: Time,
+    ) -> Result<MessageId, SendError> {
+        let channel = ChannelName::new(channel).ok_or(SendError::TooLarge)?;
+        let entry = self.rooms.get_mut(&room).ok_or(SendError::NotJoined)?;
+        let member = self
+            .roster
+            .get(&to)
+            .filter(|member| member.presence.rooms.contains(&room));
+        let prekey = member.ok_or(SendError::UnknownPeer)?.presence.prekey;
+        let around = Surroundings {
+            identity: &self.identity,
+            prekeys: &self.prekeys,
+            neighbours: &entry.neighbours,
+        };
+        let id = entry.forward.send(
+            (to, prekey),
+            channel,
+            payload,
+            &around,
+            &mut self.rng,
+            time.now,
+        )?;
+        self.stats.directs_sent += 1;
+        self.settle(time);
+        Ok(id)
+    }
+
+    /// Sets where this node's swarm listens, and tells everyone.
+    pub fn set_addresses(&mut self, addresses: Vec<String>, time: Time) {
+        if self.config.addresses != addresses {
+            self.config.addresses = addresses;
+            self.announce(time.now);
+        }
+    }
+
+    /// Sets what people call this node, and tells everyone.
+    pub fn set_nick(&mut self, nick: &str, time: Time) {
+        nick.clone_into(&mut self.config.nick);
+        self.announce(time.now);
+    }
+
+    /// Takes in one input.
+    pub fn handle(&mut self, input: Input, time: Time) {
+        match input {
+            Input::NeighbourUp { peer } => self.neighbour_up(peer, time),
+            Input::NeighbourDown { peer } => {
+                self.neighbours.remove(&peer);
+            }
+            Input::Hop { from, bytes } => self.hop(from, &bytes, time),
+            Input::HopFailed { id } => self.hop_failed(id, time),
+            Input::LocalSignal { link, signal } => self.local_signal(link, signal, time),
+            Input::LinkUp { link, peer } => self.link_up(link, peer, time),
+            Input::LinkDown { link, cause } => self.link_down(link, cause, time),
+            Input::Frame { link, bytes } => self.frame(link, &bytes, time),
+        }
+        self.settle(time);
+    }
+
+    /// Takes in a gossip message written by `from` (the author, where the
+    /// transport authenticates it, else the neighbour that passed it on), and
+    /// says whether to pass it on.
+    pub fn handle_gossip(&mut self, from: PeerId, bytes: &[u8], time: Time) -> Verdict {
+        let verdict = match Gossip::decode(bytes) {
+            Ok(Gossip::Records(records)) => self.gossip_records(&records, time),
+            Ok(Gossip::Flood(envelope)) => self.flooded(from, envelope, time),
+            Err(_) => Verdict::Reject,
+        };
+        if verdict == Verdict::Reject {
+            self.stats.refused += 1;
+        }
+        self.settle(time);
+        verdict
+    }
+
+    /// The next thing the shell has to do.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// This node's id.
+    pub fn peer_id(&self) -> PeerId {
+        self.me
+    }
+
+    /// Everyone in the mesh, as far as this node knows.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The rooms this node is in, with their names.
+    pub fn rooms(&self) -> impl Iterator<Item = (RoomId, &str)> {
+        self.rooms
+            .iter()
+            .map(|(id, room)| (*id, room.name.as_str()))
+    }
+
+    /// All links, built or being built.
+    pub fn links(&self) -> Vec<LinkInfo> {
+        self.links.values().map(Link::info).collect()
+    }
+
+    /// Links that carry frames, in one room.
+    pub fn degree(&self, room: RoomId) -> usize {
+        self.rooms
+            .get(&room)
+            .map_or(0, |room| room.neighbours.len())
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// The life this node is in: the configured one, or a later one when
+    /// others remember a later one.
+    pub fn incarnation(&self) -> Incarnation {
+        self.seq.incarnation()
+    }
+
+    /// Lets the parts react to each other until nothing changes any more.
+    fn settle(&mut self, time: Time) {
+        self.drain_roster(time);
+        let rooms: Vec<RoomId> = self.rooms.keys().copied().collect();
+        for id in rooms {
+            self.drain_plan(id, time);
+            if let Some(mut room) = self.rooms.remove(&id) {
+                self.drain_forward(id, &mut room);
+                self.rooms.insert(id, room);
+            }
+        }
+    }
+
+    fn nick(&self) -> BoundedString<MAX_NICK> {
+        let mut nick = self.config.nick.clone();
+        while nick.len() > MAX_NICK {
+            nick.pop();
+        }
+        BoundedString::new(nick).unwrap_or_default()
+    }
+
+    fn presence(&self, unix_ms: u64) -> crate::presence::Presence {
+        let addresses = self
+            .config
+            .addresses
+            .iter()
+            .cloned()
+            .filter_map(BoundedString::new);
+        crate::presence::Presence {
+            mesh: self.mesh,
+            seq: self.seq,
+            issued_ms: unix_ms,
+            ttl_s: u16::try_from(self.config.presence_ttl.as_secs()).unwrap_or(u16::MAX),
+            rooms: BoundedVec::truncated(self.rooms.keys().copied()),
+            prekey: self.prekeys.public(),
+            addresses: BoundedVec::truncated(addresses.take(MAX_ADDRESSES)),
+            nick: self.nick(),
+            capabilities: Capabilities::FORWARD,
+            load: 0,
+        }
+    }
+
+    fn output_hop(
+        &mut self,
+        to: PeerId,
+        addresses: Vec<String>,
+        frame: &HopFrame,
+    ) -> Option<HopId> {
+        let bytes = frame.encode().ok()?;
+        let id = HopId(self.next_hop);
+        self.next_hop += 1;
+        self.outputs.push_back(Output::Hop {
+            id,
+            to,
+            addresses,
+            bytes,
+        });
+        Some(id)
+    }
+
+    fn event(&mut self, event: io::Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,624 @@
+//! Building links: offers, answers and candidates in sealed letters.
+//!
+//! A letter first goes to its addressee over the hop protocol. If that fails,
+//! or is not acknowledged in [`POST_PATIENCE`], the envelope is flooded: on
+//! the room's gossip topic and over the room's links, at this node's flood
+//! rate. Offers without answer are repeated as new letters.
+
+use std::time::{Duration, Instant};
+
+use super::Node;
+use super::io::{CloseCause, HopId, LinkId, Output, PcSignal, Topic, Verdict};
+use super::links::State;
+use crate::envelope::{
+    Body, Candidates, Envelope, Gossip, HopFrame, Letter, MAX_CANDIDATES, OpenError, Refusal,
+    RejectReason, Sdp,
+};
+use crate::frame::Frame;
+use crate::glare::{self, Glare};
+use crate::id::{MessageId, PeerId, RoomId, SessionId};
+use crate::links::{Admission, Ended};
+use crate::replay::SeenCache;
+use crate::time::Time;
+use crate::wire::{BoundedString, SignedBytes};
+
+/// How long an envelope may go unacknowledged before it is flooded.
+const POST_PATIENCE: Duration = Duration::from_millis(700);
+/// Envelopes awaiting their acknowledgement. Filled by this node's letters;
+/// beyond it they are flooded at once.
+const MAX_POSTS: usize = 512;
+/// Pause before an offer or answer is repeated; doubled each time.
+const RESEND: Duration = Duration::from_millis(1500);
+/// When a full node may be asked again.
+const FULL_RETRY_MS: u32 = 2000;
+/// Envelopes passed on over links, remembered in each of two generations.
+const PASSED_ON: usize = 4096;
+
+/// An envelope on its way to a neighbour.
+#[derive(Debug)]
+pub(super) struct Post {
+    hop: HopId,
+    room: RoomId,
+    envelope: Envelope,
+    due: Instant,
+}
+
+/// An attempt to build a link.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// This node offered.
+    dialled: bool,
+    /// Counts descriptions of the session; one so far.
+    generation: u16,
+    /// What to repeat, and when.
+    last: Option<(Body, Instant, Duration)>,
+}
+
+impl Call {
+    fn new(dialled: bool) -> Self {
+        Call {
+            dialled,
+            generation: 1,
+            last: None,
+        }
+    }
+
+    pub(super) fn resend_at(&self) -> Option<Instant> {
+        self.last.as_ref().map(|(_, at, _)| *at)
+    }
+}
+
+pub(super) fn passed_on(now: Instant) -> SeenCache<MessageId> {
+    SeenCache::new(Duration::from_secs(60), PASSED_ON, now)
+}
+
+impl Node {
+    /// Starts connecting to a member, as the room's plan wants.
+    pub(super) fn dial(&mut self, room: RoomId, peer: PeerId, time: Time) {
+        let session = SessionId::random(&mut self.rng);
+        let link = self.new_link(room, peer, session, 0, Call::new(true), time);
+        self.outputs.push_back(Output::Dial {
+            link,
+            room,
+            peer,
+            session,
+        });
+    }
+
+    /// What a link's peer connection has for the other side.
+    pub(super) fn local_signal(&mut self, id: LinkId, signal: PcSignal, time: Time) {
+        let own = self.own(time);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let State::Attempt(call) = &mut link.state else {
+            return;
+        };
+        let generation = call.generation;
+        let body = match signal {
+            PcSignal::Offer { sdp } => sdp_of(sdp).map(|sdp| Body::Offer {
+                generation,
+                sdp,
+                presence: own,
+            }),
+            PcSignal::Answer { sdp } => sdp_of(sdp).map(|sdp| Body::Answer { generation, sdp }),
+            PcSignal::Candidates { candidates, end } => {
+                return self.local_candidates(id, generation, &candidates, end, time);
+            }
+        };
+        let Some(body) = body else {
+            return self.close_link(id, CloseCause::Protocol, Some(Ended::Failed), time);
+        };
+        call.last = Some((body.clone(), time.now + RESEND, RESEND));
+        self.link_letter(id, body, time);
+    }
+
+    fn local_candidates(
+        &mut self,
+        id: LinkId,
+        generation: u16,
+        candidates: &[String],
+        end: bool,
+        time: Time,
+    ) {
+        let batches: Vec<&[String]> = candidates.chunks(MAX_CANDIDATES).collect();
+        for (at, batch) in batches.iter().enumerate() {
+            let candidates =
+                Candidates::truncated(batch.iter().cloned().filter_map(BoundedString::new));
+            let end = end && at + 1 == batches.len();
+            self.link_letter(
+                id,
+                Body::Ice {
+                    generation,
+                    candidates,
+                    end,
+                },
+                time,
+            );
+        }
+        if batches.is_empty() && end {
+            self.link_letter(
+                id,
+                Body::Ice {
+                    generation,
+                    candidates: Candidates::default(),
+                    end,
+                },
+                time,
+            );
+        }
+    }
+
+    /// Repeats what got no answer, or gives the attempt up.
+    pub(super) fn attempt_due(&mut self, id: LinkId, time: Time) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let end = link.started + self.config.attempt_timeout;
+        let State::Attempt(call) = &mut link.state else {
+            return;
+        };
+        if end <= time.now {
+            return self.close_link(id, CloseCause::Timeout, Some(Ended::Failed), time);
+        }
+        let Some((body, at, pause)) = &mut call.last else {
+            return;
+        };
+        *pause *= 2;
+        *at = (time.now + *pause).min(end);
+        let body = body.clone();
+        self.link_letter(id, body, time);
+    }
+
+    /// Writes a letter in a link's session.
+    pub(super) fn link_letter(&mut self, id: LinkId, body: Body, time: Time) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let (to, room, session, seq) = (link.peer, link.room, link.session, link.next_letter);
+        link.next_letter += 1;
+        self.letter(to, room, session, seq, body, time);
+    }
+
+    fn letter(
+        &mut self,
+        to: PeerId,
+        room: RoomId,
+        session: SessionId,
+        seq: u32,
+        body: Body,
+        time: Time,
+    ) {
+        let Some(prekey) = self.roster.get(&to).map(|member| member.presence.prekey) else {
+            return;
+        };
+        let mut letter = Letter {
+            from: self.me,
+            to,
+            room,
+            session,
+            seq,
+            sent_ms: time.unix_ms,
+            body,
+        };
+        let mut envelope = Envelope::seal(&letter, &self.identity, &prekey, &mut self.rng);
+        if envelope.is_err()
+            && let Body::Offer { presence, .. } = &mut letter.body
+        {
+            // Too long with the presence, which most addressees have anyway.
+            *presence = None;
+            envelope = Envelope::seal(&letter, &self.identity, &prekey, &mut self.rng);
+        }
+        match envelope {
+            Ok(envelope) => self.post(to, room, envelope, time),
+            Err(error) => tracing::debug!(%error, peer = %to.short(), "letter not sealed"),
+        }
+    }
+
+    fn post(&mut self, to: PeerId, room: RoomId, envelope: Envelope, time: Time) {
+        let member = self.roster.get(&to);
+        let addresses: Vec<String> = member
+            .map(|m| m.presence.addresses.iter().map(|a| a.to_string()).collect())
+            .unwrap_or_default();
+        let reachable = self.neighbours.contains(&to) || !addresses.is_empty();
+        if !reachable || self.posts.len() >= MAX_POSTS {
+            return self.flood_envelope(room, envelope, None, time.now);
+        }
+        let id = envelope.id;
+        if let Some(hop) = self.output_hop(to, addresses, &HopFrame::Forward(envelope.clone())) {
+            self.stats.envelopes_sent += 1;
+            self.posts.insert(
+                id,
+                Post {
+                    hop,
+                    room,
+                    envelope,
+                    due: time.now + POST_PATIENCE,
+                },
+            );
+        }
+    }
+
+    /// When the next envelope has waited long enough for its acknowledgement.
+    pub(super) fn posts_timeout(&self) -> Option<Instant> {
+        self.posts.values().map(|post| post.due).min()
+    }
+
+    /// Floods what was not acknowledged.
+    pub(super) fn posts_due(&mut self, now: Instant) {
+        let due = self
+            .posts
+            .iter()
+            .filter(|(_, post)| post.due <= now)
+            .map(|(id, _)| *id);
+        for id in due.collect::<Vec<_>>() {
+            self.flood_post(&id, now);
+        }
+    }
+
+    fn flood_post(&mut self, id: &MessageId, now: Instant) {
+        if let Some(post) = self.posts.remove(id) {
+            self.flood_envelope(post.room, post.envelope, None, now);
+        }
+    }
+
+    /// The last resort: an envelope to everyone in the room.
+    fn flood_envelope(
+        &mut self,
+        room: RoomId,
+        envelope: Envelope,
+        except: Option<PeerId>,
+        now: Instant,
+    ) {
+        if !self.my_floods.take(now) {
+            return;
+        }
+        self.stats.envelopes_flooded += 1;
+        self.passed_on.insert(envelope.id, (), now);
+        self.send_to_room(
+            room,
+            &Frame::Envelope(envelope.clone()),
+            super::io::Lane::Control,
+            except,
+        );
+        if let Ok(bytes) = Gossip::Flood(envelope).encode() {
+            self.outputs.push_back(Output::Publish {
+                topic: Topic::Room(room),
+                bytes,
+            });
+        }
+    }
+
+    pub(super) fn hop_failed(&mut self, id: HopId, time: Time) {
+        let post = self
+            .posts
+            .iter()
+            .find(|(_, post)| post.hop == id)
+            .map(|(id, _)| *id);
+        if let Some(id) = post {
+            self.flood_post(&id, time.now);
+        }
+    }
+
+    /// A frame of the hop protocol.
+    pub(super) fn hop(&mut self, from: PeerId, bytes: &[u8], time: Time) {
+        match HopFrame::decode(bytes) {
+            Ok(HopFrame::Forward(envelope)) => {
+                let id = envelope.id;
+                let answer = match self.open(&envelope, time) {
+                    Ok(()) | Err(OpenError::Duplicate | OpenError::Replayed) => {
+                        HopFrame::Ack { id }
+                    }
+                    Err(OpenError::NotForMe) => HopFrame::Nack {
+                        id,
+                        why: Refusal::NoRoute,
+                    },
+                    Err(OpenError::Expired) => HopFrame::Nack {
+                        id,
+                        why: Refusal::Expired,
+                    },
+                    Err(OpenError::Seal(_) | OpenError::Letter(_) | OpenError::Skew(_)) => {
+                        HopFrame::Nack {
+                            id,
+                            why: Refusal::Unreadable,
+                        }
+                    }
+                };
+                self.output_hop(from, Vec::new(), &answer);
+            }
+            Ok(HopFrame::Ack { id }) => drop(self.posts.remove(&id)),
+            Ok(HopFrame::Nack {
+                id,
+                why: Refusal::NoRoute | Refusal::Busy,
+            }) => self.flood_post(&id, time.now),
+            Ok(HopFrame::Nack {
+                id,
+                why: Refusal::Expired | Refusal::Unreadable,
+            }) => drop(self.posts.remove(&id)),
+            Ok(HopFrame::Credit { .. }) => {}
+            Ok(HopFrame::Records(records)) => self.hop_records(from, &records, time),
+            Err(error) => {
+                self.stats.refused += 1;
+                tracing::debug!(%error, peer = %from.short(), "hop frame refused");
+            }
+        }
+    }
+
+    /// An envelope from a room's gossip topic.
+    pub(super) fn flooded(&mut self, author: PeerId, envelope: Envelope, time: Time) -> Verdict {
+        if envelope.is_expired(time.unix_ms) || !self.floods.take(author, time.now) {
+            return Verdict::Ignore;
+        }
+        match self.open(&envelope, time) {
+            // Passed on even when it was for this node: nobody shall see who
+            // stops a flood.
+            Ok(()) | Err(OpenError::NotForMe) => Verdict::Accept,
+            Err(_) => Verdict::Ignore,
+        }
+    }
+
+    /// An envelope that somebody floods over a room's links.
+    pub(super) fn link_envelope(
+        &mut self,
+        room: RoomId,
+        from: PeerId,
+        mut envelope: Envelope,
+        time: Time,
+    ) {
+        if !self.passed_on.insert(envelope.id, (), time.now) || envelope.is_expired(time.unix_ms) {
+            return;
+        }
+        if matches!(self.open(&envelope, time), Err(OpenError::NotForMe))
+            && self.floods.take(from, time.now)
+            && let Some(ttl) = envelope.ttl.checked_sub(1)
+        {
+            envelope.ttl = ttl;
+            envelope.hops = envelope.hops.saturating_add(1);
+            self.send_to_room(
+                room,
+                &Frame::Envelope(envelope),
+                super::io::Lane::Control,
+                Some(from),
+            );
+        }
+    }
+
+    fn open(&mut self, envelope: &Envelope, time: Time) -> Result<(), OpenError> {
+        let rooms = self.rooms.keys().copied();
+        let letter = self
+            .inbox
+            .open(envelope, &self.prekeys, rooms, time)
+            .inspect_err(|error| {
+                tracing::trace!(%error, "envelope not opened");
+            })?;
+        self.stats.letters += 1;
+        self.read(letter, time);
+        Ok(())
+    }
+
+    fn read(&mut self, letter: Letter, time: Time) {
+        let link = self
+            .rooms
+            .get(&letter.room)
+            .and_then(|room| room.by_peer.get(&letter.from))
+            .copied();
+        let current = link
+            .and_then(|id| self.links.get_mut(&id))
+            .filter(|link| link.session == letter.session);
+        if let Some(link) = current {
+            link.heard_ms = link.heard_ms.max(letter.sent_ms);
+        }
+        match letter.body {
+            Body::Offer {
+                sdp: Sdp::Full(ref sdp),
+                ref presence,
+                ..
+            } => {
+                self.offered(&letter, sdp.to_string(), presence.as_ref(), time);
+            }
+            Body::Answer {
+                generation,
+                sdp: Sdp::Full(sdp),
+            } => {
+                let signal = PcSignal::Answer {
+                    sdp: sdp.into_string(),
+                };
+                self.remote_signal(link, letter.session, generation, signal);
+            }
+            Body::Ice {
+                generation,
+                candidates,
+                end,
+            } => {
+                let candidates = candidates
+                    .into_vec()
+                    .into_iter()
+                    .map(BoundedString::into_string)
+                    .collect();
+                let signal = PcSignal::Candidates { candidates, end };
+                self.remote_signal(link, letter.session, generation, signal);
+            }
+            Body::Reject { why, retry_ms, .. } => {
+                let retry = Duration::from_millis(retry_ms.into());
+                let how = if why == RejectReason::Failed {
+                    Ended::Failed
+                } else {
+                    Ended::Refused(retry)
+                };
+                self.hung_up(link, letter.session, CloseCause::Rejected, how, time);
+            }
+            Body::Bye => self.hung_up(link, letter.session, CloseCause::Bye, Ended::Failed, time),
+            Body::Probe { nonce } => {
+                let body = Body::ProbeAck {
+                    nonce,
+                    unix_ms: time.unix_ms,
+                };
+                self.letter(
+                    letter.from,
+                    letter.room,
+                    letter.session,
+                    u32::MAX,
+                    body,
+                    time,
+                );
+            }
+            Body::ProbeAck { .. } => {}
+        }
+    }
+
+    /// An answer or candidates for the attempt with this session.
+    fn remote_signal(
+        &mut self,
+        link: Option<LinkId>,
+        session: SessionId,
+        generation: u16,
+        signal: PcSignal,
+    ) {
+        let Some(link) = link
+            .and_then(|id| self.links.get_mut(&id))
+            .filter(|l| l.session == session)
+        else {
+            return;
+        };
+        let id = link.id;
+        let State::Attempt(call) = &mut link.state else {
+            return;
+        };
+        if call.generation != generation {
+            return;
+        }
+        if matches!(signal, PcSignal::Answer { .. }) {
+            // The first answer is the answer; copies of it change nothing.
+            if !call.dialled || call.last.take().is_none() {
+                return;
+            }
+        }
+        self.outputs.push_back(Output::Signal { link: id, signal });
+    }
+
+    /// The other side gave the session up.
+    fn hung_up(
+        &mut self,
+        link: Option<LinkId>,
+        session: SessionId,
+        cause: CloseCause,
+        how: Ended,
+        time: Time,
+    ) {
+        let id = link.filter(|id| {
+            self.links
+                .get(id)
+                .is_some_and(|l| l.session == session && l.is_attempt())
+        });
+        if let Some(id) = id {
+            self.close_link(id, cause, Some(how), time);
+        }
+    }
+
+    /// Somebody offers a session.
+    fn offered(
+        &mut self,
+        letter: &Letter,
+        sdp: String,
+        presence: Option<&SignedBytes>,
+        time: Time,
+    ) {
+        let (room, peer, session) = (letter.room, letter.from, letter.session);
+        if let Some(record) = presence.filter(|record| record.signer() == peer) {
+            self.offered_presence(record, time);
+        }
+        if self.repeated_offer(letter, time) {
+            return;
+        }
+        if self.closed || !self.offers.take(peer, time.now) || !self.all_offers.take(time.now) {
+            return self.reject(letter, RejectReason::Busy, time);
+        }
+        if !self.make_way(letter, time) {
+            return;
+        }
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
+        match entry.plan.admit(peer, time.now, &mut self.rng) {
+            Admission::Accept { evict } => {
+                let evicted = evict.and_then(|peer| entry.by_peer.get(&peer)).copied();
+                if let Some(evicted) = evicted {
+                    self.close_link(evicted, CloseCause::Surplus, Some(Ended::Released), time);
+                }
+                let link =
+                    self.new_link(room, peer, session, letter.sent_ms, Call::new(false), time);
+                self.outputs.push_back(Output::Accept {
+                    link,
+                    room,
+                    peer,
+                    session,
+                    sdp,
+                });
+            }
+            Admission::Full => self.reject(letter, RejectReason::Full, time),
+            Admission::Unknown => self.reject(letter, RejectReason::NotMember, time),
+        }
+    }
+
+    /// A copy of an offer that is being answered: repeats the answer.
+    fn repeated_offer(&mut self, letter: &Letter, time: Time) -> bool {
+        let link = self
+            .rooms
+            .get(&letter.room)
+            .and_then(|room| room.by_peer.get(&letter.from))
+            .copied();
+        let link = link
+            .and_then(|id| self.links.get(&id))
+            .filter(|link| link.session == letter.session);
+        let Some(link) = link else { return false };
+        let id = link.id;
+        if let State::Attempt(Call {
+            last: Some((body, ..)),
+            ..
+        }) = &link.state
+        {
+            let body = body.clone();
+            self.link_letter(id, body, time);
+        }
+        true
+    }
+
+    /// Settles what becomes of an earlier link with the one who offers.
+    /// Returns whether the offer is to be answered.
+    fn make_way(&mut self, letter: &Letter, time: Time) -> bool {
+        let link = self
+            .rooms
+            .get(&letter.room)
+            .and_then(|room| room.by_peer.get(&letter.from))
+            .copied();
+        let Some(link) = link.and_then(|id| self.links.get(&id)) else {
+            return true;
+        };
+        let cause = match &link.state {
+            State::Attempt(call) if call.dialled => match glare::settle(&self.me, &letter.from) {
+                Glare::Stand => return false,
+                Glare::Yield => CloseCause::Glare,
+            },
+            // The other side wrote this offer before what it wrote in the
+            // session that stands: an old offer on a slow way.
+            State::Attempt(_) | State::Up(_) if letter.sent_ms <= link.heard_ms => return false,
+            State::Attempt(_) | State::Up(_) => CloseCause::Replaced,
+            State::Closing(_) => return true,
+        };
+        self.close_link(link.id, cause, None, time);
+        true
+    }
+
+    fn reject(&mut self, letter: &Letter, why: RejectReason, time: Time) {
+        let body = Body::Reject {
+            why,
+            retry_ms: FULL_RETRY_MS,
+            unix_ms: time.unix_ms,
+        };
+        self.letter(letter.from, letter.room, letter.session, 0, body, time);
+    }
+}
+
+fn sdp_of(sdp: String) -> Option<Sdp> {
+    BoundedString::new(sdp).map(Sdp::Full)
+}
