@@ -129,6 +129,9 @@ pub struct ChannelConfig {
     /// Memory for half-received chunked messages over all channels of the connection. 32 MiB: two
     /// of the longest.
     pub max_reassembly: usize,
+    /// Bytes of messages queued on one channel before it is full; one message may go beyond.
+    /// 1 MiB: a few turns of the scheduler.
+    pub send_buffer: usize,
     /// Channels of one connection. 1024: the streams SCTP asks for.
     pub max_channels: usize,
 }
@@ -141,6 +144,7 @@ impl Default for ChannelConfig {
             peerloom_peer: false,
             max_chunked_message: 16 * 1024 * 1024,
             max_reassembly: 32 * 1024 * 1024,
+            send_buffer: 1024 * 1024,
             max_channels: 1024,
         }
     }

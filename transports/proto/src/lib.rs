@@ -15,6 +15,7 @@
 //! | [`ice`] | connectivity checks, nomination, consent, restart |
 //! | [`dtls`] | handshake, fingerprint check, records in batches |
 //! | [`sctp`] | streams, retransmission, windows, resets |
+//! | [`channel`] | data channels: DCEP, priorities, credit, long messages |
 //!
 //! # Invariants
 //!
@@ -24,6 +25,7 @@
 
 pub mod candidate;
 pub mod certificate;
+pub mod channel;
 pub mod config;
 pub mod dtls;
 pub mod engine;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::clock::Clock;
 use super::engine::{Engine, Output, engine_reliability};
-use super::gate::{Gate, Verdict};
+use super::gate::{Gate, SINK, Verdict};
 use super::{CloseReason, Error, Event, Message, Reliability, Timer};
 use crate::config::SctpConfig;
 use crate::engine::Deadline;
@@ -105,7 +105,7 @@ impl Association {
     }
 
     /// Takes an SCTP packet that DTLS has decrypted.
-    pub fn handle_packet(&mut self, packet: Bytes, now: Instant) {
+    pub fn handle_packet(&mut self, mut packet: Bytes, now: Instant) {
         let Some(engine) = self.engine.as_mut() else {
             return;
         };
@@ -113,6 +113,7 @@ impl Association {
         let full = self.unread_chunks >= MAX_UNREAD_CHUNKS && !self.readable.is_empty();
         match self.gate.incoming(&packet, self.connected, full) {
             Verdict::Pass => {}
+            Verdict::Replace(changed) => packet = changed,
             Verdict::Reply(answer) => return self.outgoing.push_back(answer),
             Verdict::Drop(why) => {
                 tracing::debug!(why, "SCTP packet dropped");
@@ -200,12 +201,17 @@ impl Association {
     }
 
     /// Resets our side of a stream after what was written to it; the peer answers by resetting its
-    /// side (RFC 8831 §6.7), which [`Event::Reset`] reports.
+    /// side (RFC 8831 §6.7), which [`Event::Reset`] reports. What the peer has sent on the stream
+    /// and what still arrives is thrown away.
     pub fn reset(&mut self, stream: StreamId, now: Instant) -> Result<(), Error> {
         self.check_stream(stream)?;
+        while self.read(stream).is_some() {}
         let now = self.clock.to_engine(now);
         let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
         let result = engine.reset(stream, now);
+        if result.is_ok() {
+            self.gate.divert(stream.0);
+        }
         self.after_write(result)
     }
 
@@ -241,7 +247,7 @@ impl Association {
                 Some(message)
             }
             Ok(None) => {
-                self.readable.remove(&stream);
+                self.no_longer_readable(stream);
                 None
             }
             Err(fault) => {
@@ -260,8 +266,8 @@ impl Association {
             self.flush(now);
         }
         self.events.clear();
+        self.closed = None; // whatever the engine called it
         self.close(CloseReason::Local);
-        self.events.clear();
     }
 
     fn after_call(&mut self, result: Result<(), EngineFault>) {
@@ -292,6 +298,11 @@ impl Association {
     }
 
     fn became_readable(&mut self, stream: StreamId) {
+        if stream == SINK {
+            self.readable.insert(stream);
+            while self.read(stream).is_some() {}
+            return;
+        }
         if self.readable.insert(stream) {
             self.events.push_back(Event::Readable(stream));
         }
@@ -312,8 +323,18 @@ impl Association {
         }
     }
 
-    fn stream_gone(&mut self, stream: StreamId) {
+    /// When nothing is readable the count starts anew, since chunks of unfinished messages go
+    /// uncounted with their stream.
+    fn no_longer_readable(&mut self, stream: StreamId) {
         self.readable.remove(&stream);
+        if self.readable.is_empty() {
+            self.unread_chunks = 0;
+        }
+    }
+
+    fn stream_gone(&mut self, stream: StreamId) {
+        self.no_longer_readable(stream);
+        self.gate.undivert(stream.0);
         let left = self.buffered.remove(&stream).unwrap_or_default();
         self.account(left);
         self.events.push_back(Event::Reset(stream));
@@ -425,7 +446,7 @@ impl Association {
     /// When to call [`Association::handle_timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
         let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
-        let protocol = engine.map(|at| Deadline::new(self.clock.from_engine(at), Timer::Protocol));
+        let protocol = engine.map(|at| Deadline::new(self.clock.to_ours(at), Timer::Protocol));
         let pace = self
             .outgoing
             .front()
@@ -497,7 +518,7 @@ impl Association {
             .engine
             .as_ref()
             .map_or(Duration::ZERO, Engine::round_trip);
-        self.clock.span_from_engine(measured)
+        self.clock.span_to_ours(measured)
     }
 
     /// Counters.

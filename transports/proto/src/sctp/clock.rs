@@ -29,13 +29,13 @@ impl Clock {
     }
 
     /// Rounds up, so that what is due for us is due for the engine.
-    pub(super) fn from_engine(self, at: Instant) -> Instant {
+    pub(super) fn to_ours(self, at: Instant) -> Instant {
         let elapsed = at.saturating_duration_since(self.base + self.skipped);
         self.base + elapsed / self.rate + Duration::from_nanos(1)
     }
 
     /// A span the engine measured, in our time.
-    pub(super) fn span_from_engine(self, span: Duration) -> Duration {
+    pub(super) fn span_to_ours(self, span: Duration) -> Duration {
         span / self.rate
     }
 
@@ -55,7 +55,7 @@ mod tests {
         let mut clock = Clock::new(base, 4);
         for nanos in [0, 1, 3, 7, 1_000_001, 999_999_999] {
             let at = base + Duration::from_nanos(nanos);
-            assert!(clock.to_engine(clock.from_engine(at)) >= at);
+            assert!(clock.to_engine(clock.to_ours(at)) >= at);
         }
         assert_eq!(
             clock.to_engine(base + Duration::from_millis(250)),
@@ -67,6 +67,6 @@ mod tests {
             base + Duration::from_secs(5)
         );
         let later = base + Duration::from_secs(9);
-        assert!(clock.to_engine(clock.from_engine(later)) >= later);
+        assert!(clock.to_engine(clock.to_ours(later)) >= later);
     }
 }

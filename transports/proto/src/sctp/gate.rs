@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::packet::{self, Chunk, Reconfig, Sack};
+use crate::id::StreamId;
 
 /// How far ahead of what we have acknowledged a TSN may lie: 65,536 chunks are a window of 4 MiB
 /// in pieces of 64 bytes. The engine's work for a jump, and the number of chunks that can wait
@@ -24,10 +25,15 @@ pub const MAX_OPEN_RESETS: usize = 256;
 /// Resets of the peer remembered after they were performed, so that a repetition is recognised.
 const MAX_PAST_RESETS: usize = 1024;
 
+/// Where data goes that nobody will read: a stream no channel can have.
+pub(super) const SINK: StreamId = StreamId(u16::MAX - 1);
+
 /// What to do with a packet from the peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
+    /// The engine gets this one instead.
+    Replace(Bytes),
     Drop(&'static str),
     /// Not for the engine; this is the answer.
     Reply(Bytes),
@@ -58,6 +64,9 @@ pub(super) struct Gate {
     window_opened: bool,
     /// The peer's initiate tag and our answer, as the server, for its repetitions.
     init: Option<(u32, Option<Bytes>)>,
+    /// Streams we are resetting. The engine does not let us read them any more, and does not let
+    /// the peer reset its side while something is unread: what arrives goes to [`SINK`].
+    diverted: BTreeSet<u16>,
     /// Resets of ours without an answer, with their packets.
     ours: BTreeMap<u32, Bytes>,
     theirs: BTreeSet<u32>,
@@ -97,7 +106,20 @@ impl Gate {
             return Verdict::Drop("malformed");
         }
         self.note_local_tag(packet);
-        Verdict::Pass
+        match packet::divert(packet, &self.diverted, SINK.0) {
+            Some(changed) => Verdict::Replace(changed),
+            None => Verdict::Pass,
+        }
+    }
+
+    /// From now on data on `stream` is thrown away.
+    pub(super) fn divert(&mut self, stream: u16) {
+        self.diverted.insert(stream);
+    }
+
+    /// The stream is gone.
+    pub(super) fn undivert(&mut self, stream: u16) {
+        self.diverted.remove(&stream);
     }
 
     fn note_local_tag(&mut self, packet: &[u8]) {
@@ -116,7 +138,7 @@ impl Gate {
         let Some((tsn, stream, len)) = packet::data(chunk) else {
             return Verdict::Drop("malformed DATA");
         };
-        if stream >= self.streams || len == 0 {
+        if stream >= self.streams.min(SINK.0) || len == 0 {
             return Verdict::Drop("DATA on a stream that does not exist, or empty");
         }
         if self

@@ -1,5 +1,7 @@
 //! SCTP packets as far as the gate has to know them (RFC 9260 §3, RFC 6525 §3, RFC 3758 §3.2).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 pub(super) const HEADER: usize = 12;
@@ -141,6 +143,35 @@ pub(super) fn shorten_sack(packet: &[u8], limit: usize) -> Option<Bytes> {
     value[10..12].copy_from_slice(&[0; 2]);
     let ports = packet.get(..4)?.try_into().ok()?;
     Some(build(ports, verification_tag(packet)?, SACK, 0, &value))
+}
+
+/// Rewrites DATA on some streams into whole unordered messages on another one. `None` if there
+/// is none.
+pub(super) fn divert(packet: &[u8], from: &BTreeSet<u16>, to: u16) -> Option<Bytes> {
+    const UNORDERED_WHOLE: u8 = 0x04 | 0x02 | 0x01;
+    if from.is_empty() {
+        return None;
+    }
+    let mut changed = packet.to_vec();
+    let mut any = false;
+    let mut at = HEADER;
+    while let Some(len) = be16(&changed, at + 2)
+        .map(usize::from)
+        .filter(|len| *len >= 4)
+    {
+        let data = changed.get(at) == Some(&DATA);
+        if data && be16(&changed, at + 8).is_some_and(|stream| from.contains(&stream)) {
+            changed[at + 1] |= UNORDERED_WHOLE;
+            changed[at + 8..at + 10].copy_from_slice(&to.to_be_bytes());
+            any = true;
+        }
+        at += len.next_multiple_of(4);
+    }
+    any.then(|| {
+        changed[8..HEADER].copy_from_slice(&[0; 4]);
+        seal(&mut changed);
+        changed.into()
+    })
 }
 
 fn seal(packet: &mut [u8]) {

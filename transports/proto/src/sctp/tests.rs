@@ -70,7 +70,7 @@ impl Pair {
                 assert!(packet.len() <= MAX_PACKET);
                 self.count += 1;
                 // No fixed rhythm, or the same packet of an exchange would be lost each time.
-                let lost = self.lose != 0 && (self.count * 7919 / 13) % self.lose == 0;
+                let lost = self.lose != 0 && (self.count * 7919 / 13).is_multiple_of(self.lose);
                 if !lost {
                     self.wire.push((self.now + self.latency, 1 - index, packet));
                 }

@@ -1,0 +1,489 @@
+//! All channels of one association.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::receive::is_ours;
+use super::state::{Channel, Outgoing};
+use super::{
+    ChannelInit, CloseCause, DcepMessage, Event, Message, Open, OpenError, SendError, State, Timer,
+};
+use crate::config::ChannelConfig;
+use crate::engine::Deadline;
+use crate::id::{ChannelId, DtlsRole, StreamId};
+use crate::sctp::{self, Association, CloseReason, Ppid};
+
+/// How long a peer that has taken note of a reset may leave its own side open. Guess; an honest
+/// peer answers within a round trip, and one that never knew the channel never does.
+const RESET_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The channels of one association.
+#[derive(Debug)]
+pub struct Channels {
+    pub(super) config: ChannelConfig,
+    pub(super) role: Option<DtlsRole>,
+    connected: bool,
+    ended: Option<CloseReason>,
+    next_id: u64,
+    next_stream: u16,
+    pub(super) channels: BTreeMap<ChannelId, Channel>,
+    pub(super) by_stream: BTreeMap<StreamId, ChannelId>,
+    /// Channels the peer has opened, whose names are accounted.
+    pub(super) remote: BTreeSet<ChannelId>,
+    pub(super) remote_names: usize,
+    /// Why a channel that is closing was closed by us.
+    pub(super) causes: BTreeMap<ChannelId, CloseCause>,
+    /// Channels in turn to write.
+    pub(super) active: VecDeque<ChannelId>,
+    /// Streams with messages that may still be unread.
+    pub(super) readable: BTreeSet<StreamId>,
+    pub(super) early: BTreeMap<StreamId, sctp::Message>,
+    /// Streams to reset that have no channel.
+    pub(super) refused: BTreeSet<StreamId>,
+    /// Streams whose reset is not settled on both sides: not to be used yet.
+    cooling: BTreeSet<StreamId>,
+    /// Channels to look at in the next `pump`: opening or closing.
+    changing: BTreeSet<ChannelId>,
+    pub(super) reassembly_held: usize,
+    pub(super) events: VecDeque<Event>,
+}
+
+impl Channels {
+    /// Without channels, before the association is known.
+    pub fn new(config: ChannelConfig) -> Self {
+        Self {
+            config,
+            role: None,
+            connected: false,
+            ended: None,
+            next_id: 0,
+            next_stream: 0,
+            channels: BTreeMap::new(),
+            by_stream: BTreeMap::new(),
+            remote: BTreeSet::new(),
+            remote_names: 0,
+            causes: BTreeMap::new(),
+            active: VecDeque::new(),
+            readable: BTreeSet::new(),
+            early: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            cooling: BTreeSet::new(),
+            changing: BTreeSet::new(),
+            reassembly_held: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What the remote description says: `a=max-message-size` (`None` for "any"), and whether
+    /// the peer is a Peerloom peer.
+    pub fn set_remote(&mut self, max_message_size: Option<u32>, peerloom_peer: bool) {
+        self.config.remote_max_message_size = max_message_size;
+        self.config.peerloom_peer = peerloom_peer;
+    }
+
+    /// The DTLS role is known: stream ids can be given.
+    pub fn start(&mut self, role: DtlsRole) {
+        self.role = Some(role);
+        self.next_stream = match role {
+            DtlsRole::Client => 0,
+            DtlsRole::Server => 1,
+        };
+    }
+
+    /// Makes a channel. It opens when the association is up.
+    pub fn open(&mut self, init: ChannelInit) -> Result<ChannelId, OpenError> {
+        let longest = usize::from(u16::MAX);
+        if init.label.len() > longest || init.protocol.len() > longest {
+            return Err(OpenError::NameTooLong);
+        }
+        if self.ended.is_some() {
+            return Err(OpenError::Closed);
+        }
+        if self.channels.len() >= self.config.max_channels {
+            return Err(OpenError::TooMany);
+        }
+        if let Some(stream) = init.negotiated {
+            if stream.0 == u16::MAX {
+                return Err(OpenError::BadId(stream));
+            }
+            if self.by_stream.contains_key(&stream) {
+                return Err(OpenError::IdInUse(stream));
+            }
+        }
+        let id = self.insert(init);
+        self.changing.insert(id);
+        Ok(id)
+    }
+
+    pub(super) fn insert(&mut self, init: ChannelInit) -> ChannelId {
+        let id = ChannelId(self.next_id);
+        self.next_id += 1;
+        if let Some(stream) = init.negotiated {
+            self.by_stream.insert(stream, id);
+        }
+        self.channels.insert(id, Channel::new(id, init));
+        id
+    }
+
+    /// Queues a message.
+    pub fn send(&mut self, id: ChannelId, message: Message) -> Result<(), SendError> {
+        let limit = self.single_message_limit();
+        let max = self.max_message_size();
+        let Some(channel) = self
+            .channels
+            .get_mut(&id)
+            .filter(|c| c.state == State::Open)
+        else {
+            return Err(SendError::NotOpen);
+        };
+        let len = message.len();
+        if len > max {
+            return Err(SendError::TooLarge { len, max });
+        }
+        let cost = channel.queued + channel.queue.len() * super::MESSAGE_OVERHEAD;
+        if cost >= self.config.send_buffer {
+            channel.starved = true;
+            return Err(SendError::Full(message));
+        }
+        channel.push(message, limit);
+        self.schedule(id);
+        Ok(())
+    }
+
+    /// Longest message that goes to SCTP in one piece.
+    fn single_message_limit(&self) -> usize {
+        let remote = self.config.remote_max_message_size.unwrap_or(u32::MAX);
+        usize::try_from(remote.min(self.config.local_max_message_size)).unwrap_or(usize::MAX)
+    }
+
+    /// Longest message [`Channels::send`] takes.
+    pub fn max_message_size(&self) -> usize {
+        if self.config.peerloom_peer {
+            self.config
+                .max_chunked_message
+                .max(self.single_message_limit())
+        } else {
+            self.single_message_limit()
+        }
+    }
+
+    /// Closes a channel after what was sent on it.
+    pub fn close(&mut self, id: ChannelId) {
+        if let Some(channel) = self.channels.get_mut(&id)
+            && matches!(channel.state, State::Connecting | State::Open)
+        {
+            channel.state = State::Closing;
+            self.changing.insert(id);
+        }
+    }
+
+    /// The consumer has taken messages that cost so much: as many may follow.
+    pub fn grant(&mut self, id: ChannelId, bytes: usize) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            let bytes = isize::try_from(bytes).unwrap_or(isize::MAX);
+            channel.credit = channel.credit.saturating_add(bytes);
+        }
+    }
+
+    /// Moves everything on: takes the association's events, reads, writes, opens and closes.
+    pub fn pump(&mut self, association: &mut Association, now: Instant) {
+        self.take_events(association);
+        self.settle(association, now);
+        self.read_all(association);
+        self.take_events(association); // reading may complete a reset
+        self.settle(association, now);
+        self.write_queued(association, now);
+        self.settle(association, now);
+        self.take_events(association);
+        self.wake_starved();
+    }
+
+    fn take_events(&mut self, association: &mut Association) {
+        while let Some(event) = association.poll_event() {
+            match event {
+                sctp::Event::Connected => {
+                    self.connected = true;
+                    self.changing.extend(self.channels.keys());
+                }
+                sctp::Event::Readable(stream) => {
+                    self.readable.insert(stream);
+                }
+                sctp::Event::Released { stream, bytes } => self.released(stream, bytes),
+                sctp::Event::Reset(stream) => self.reset_by_both(stream),
+                sctp::Event::Closed(reason) => self.end(reason),
+            }
+        }
+    }
+
+    fn released(&mut self, stream: StreamId, bytes: usize) {
+        let Some(channel) = self
+            .by_stream
+            .get(&stream)
+            .and_then(|id| self.channels.get_mut(id))
+        else {
+            return;
+        };
+        let before = channel.buffered();
+        channel.release(bytes);
+        if before > channel.low_threshold && channel.buffered() <= channel.low_threshold {
+            self.events.push_back(Event::BufferedAmountLow(channel.id));
+        }
+    }
+
+    fn reset_by_both(&mut self, stream: StreamId) {
+        self.readable.remove(&stream);
+        self.early.remove(&stream);
+        self.refused.remove(&stream);
+        self.cooling.insert(stream);
+        let Some(id) = self.by_stream.get(&stream).copied() else {
+            return;
+        };
+        // A channel that took the id while the reset was under way has not used the stream.
+        let Some(channel) = self
+            .channels
+            .get(&id)
+            .filter(|c| c.state != State::Connecting)
+        else {
+            return;
+        };
+        if channel.state == State::Open {
+            self.events.push_back(Event::Closing(id));
+        }
+        let cause = self.causes.get(&id).copied();
+        self.drop_channel(id, cause);
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        self.connected = false;
+        self.ended = Some(reason);
+        let ids: Vec<ChannelId> = self.channels.keys().copied().collect();
+        for id in ids {
+            self.drop_channel(id, Some(CloseCause::Association(reason)));
+        }
+        self.readable.clear();
+        self.early.clear();
+        self.events.push_back(Event::AssociationClosed(reason));
+    }
+
+    pub(super) fn drop_channel(&mut self, id: ChannelId, cause: Option<CloseCause>) {
+        let Some(channel) = self.channels.remove(&id) else {
+            return;
+        };
+        if let Some(stream) = channel.stream
+            && self.by_stream.get(&stream) == Some(&id)
+        {
+            self.by_stream.remove(&stream);
+        }
+        if self.remote.remove(&id) {
+            self.remote_names -= channel.init.label.len() + channel.init.protocol.len();
+        }
+        self.reassembly_held -= channel.reassembly.held();
+        self.causes.remove(&id);
+        self.changing.remove(&id);
+        self.events.push_back(Event::Closed { channel: id, cause });
+    }
+
+    /// Opens what can be opened and resets what has nothing left to send.
+    fn settle(&mut self, association: &mut Association, now: Instant) {
+        if !self.connected || !association.is_connected() {
+            return self.forget_unopened();
+        }
+        if !self.cooling.is_empty() {
+            association.advance(now); // our answer to a reset of the peer's is one of ours
+            if !association.resets_open() {
+                self.cooling.clear();
+            }
+        }
+        for stream in std::mem::take(&mut self.refused) {
+            if let Err(error) = association.reset(stream, now) {
+                tracing::debug!(%error, "refuse");
+            }
+        }
+        let ids: Vec<ChannelId> = self.changing.iter().copied().collect();
+        for id in ids {
+            match self
+                .channels
+                .get(&id)
+                .map(|channel| (channel.state, channel.reset_at))
+            {
+                Some((State::Connecting, _)) => self.open_now(id, association),
+                Some((State::Closing, None)) => self.close_now(id, association, now),
+                Some((State::Closing, Some(at))) => {
+                    let overdue = now.saturating_duration_since(at) >= RESET_PATIENCE;
+                    if overdue && !association.resets_open() {
+                        self.drop_channel(id, None);
+                    }
+                }
+                Some((State::Open | State::Closed, _)) | None => {
+                    self.changing.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// A channel closed before the association was up has nothing to reset.
+    fn forget_unopened(&mut self) {
+        let ids: Vec<ChannelId> = self.changing.iter().copied().collect();
+        for id in ids {
+            let closing = self
+                .channels
+                .get(&id)
+                .is_some_and(|c| c.state == State::Closing);
+            if closing && !self.connected {
+                self.drop_channel(id, None);
+            }
+        }
+    }
+
+    fn open_now(&mut self, id: ChannelId, association: &mut Association) {
+        let Some(negotiated) = self.channels.get(&id).map(|c| c.init.negotiated) else {
+            return;
+        };
+        let Some(stream) = negotiated.or_else(|| self.free_stream(association.streams())) else {
+            // Ids may become free when resets are settled; else there are none.
+            if self.cooling.is_empty() {
+                self.drop_channel(id, Some(CloseCause::NoStream));
+            }
+            return;
+        };
+        if self.cooling.contains(&stream) {
+            return;
+        }
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        let in_order_first = negotiated.is_none() || channel.init.ordered;
+        if association.prepare(stream, in_order_first).is_err() {
+            return self.drop_channel(id, Some(CloseCause::NoStream));
+        }
+        channel.stream = Some(stream);
+        channel.state = State::Open;
+        self.by_stream.insert(stream, id);
+        self.changing.remove(&id);
+        if negotiated.is_none() {
+            channel.unacknowledged = true;
+            let open = DcepMessage::Open(Open::from_init(&channel.init));
+            self.control(id, &open);
+        }
+        if self.early.contains_key(&stream) {
+            self.readable.insert(stream);
+        }
+        self.events.push_back(Event::Opened(id));
+    }
+
+    fn free_stream(&mut self, streams: u16) -> Option<StreamId> {
+        let role = self.role?;
+        for _ in 0..streams.div_ceil(2) {
+            let stream = StreamId(self.next_stream);
+            self.next_stream += 2;
+            if self.next_stream >= streams {
+                self.next_stream = u16::from(role == DtlsRole::Server);
+            }
+            let free = !self.by_stream.contains_key(&stream) && !self.cooling.contains(&stream);
+            if free && is_ours(role, stream) && stream.0 < streams {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    fn close_now(&mut self, id: ChannelId, association: &mut Association, now: Instant) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        if !channel.queue.is_empty() {
+            return;
+        }
+        let Some(stream) = channel
+            .stream
+            .filter(|stream| !self.cooling.contains(stream))
+        else {
+            return self.drop_channel(id, None);
+        };
+        match association.reset(stream, now) {
+            Ok(()) => {
+                channel.reset_at = Some(now);
+                self.readable.insert(stream); // what is unread would hold up the peer's reset
+            }
+            Err(_) => self.drop_channel(id, None),
+        }
+    }
+
+    /// Queues a DCEP message before all else on the channel.
+    pub(super) fn control(&mut self, id: ChannelId, message: &DcepMessage) {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
+        let data = message.to_bytes().into();
+        let message = sctp::Message {
+            ppid: Ppid::Dcep,
+            data,
+        };
+        channel.queue.push_front(Outgoing { message, counts: 0 });
+        self.schedule(id);
+    }
+
+    fn wake_starved(&mut self) {
+        for channel in self.channels.values_mut().filter(|channel| channel.starved) {
+            if channel.queued < self.config.send_buffer / 2 {
+                channel.starved = false;
+                self.events.push_back(Event::Writable(channel.id));
+            }
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Channels::pump`] even if nothing happens, and why.
+    pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
+        let closing = self
+            .changing
+            .iter()
+            .filter_map(|id| self.channels.get(id)?.reset_at);
+        closing
+            .min()
+            .map(|at| Deadline::new(at + RESET_PATIENCE, Timer::Closing))
+    }
+
+    /// Sets the threshold of [`Event::BufferedAmountLow`].
+    pub fn set_buffered_amount_low_threshold(&mut self, id: ChannelId, threshold: usize) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.low_threshold = threshold;
+        }
+    }
+
+    /// Bytes of messages sent and neither acknowledged nor given up.
+    pub fn buffered_amount(&self, id: ChannelId) -> usize {
+        self.channels.get(&id).map_or(0, Channel::buffered)
+    }
+
+    /// What the channel is.
+    pub fn init(&self, id: ChannelId) -> Option<&ChannelInit> {
+        self.channels.get(&id).map(|channel| &channel.init)
+    }
+
+    /// Its stream, once it has one.
+    pub fn stream_id(&self, id: ChannelId) -> Option<StreamId> {
+        self.channels.get(&id)?.stream
+    }
+
+    /// Its state.
+    pub fn state(&self, id: ChannelId) -> State {
+        self.channels
+            .get(&id)
+            .map_or(State::Closed, |channel| channel.state)
+    }
+
+    /// The channels that are not closed.
+    pub fn ids(&self) -> impl Iterator<Item = ChannelId> + '_ {
+        self.channels.keys().copied()
+    }
+
+    /// Whether the association is up.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+}
