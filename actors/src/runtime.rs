@@ -100,6 +100,12 @@ impl Runtime {
         self.inner.arbiters.len()
     }
 
+    /// Spawns a future on one of the arbiters, where it may start actors of its own. It is
+    /// dropped with the runtime, which lives as long as its last handle.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_on(self.pick(), future);
+    }
+
     /// The arbiter for the next peer connection: they take turns.
     pub(crate) fn pick(&self) -> ArbiterId {
         ArbiterId(self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.arbiters.len())

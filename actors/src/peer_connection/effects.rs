@@ -21,13 +21,19 @@ impl PeerConnectionActor {
     /// Carries out what the last call asks for, in order; an assertion to check comes back.
     fn carry_out(&mut self) -> Option<RemoteIdentity> {
         let mut identity = None;
+        let mut later = Vec::new();
         while let Some(effect) = self.session.poll_effect() {
             match effect {
                 Effect::RemoteIdentity(found) => identity = Some(found),
-                other => self.carry_out_one(other),
+                // Fires before anything that the new state sets in motion.
+                Effect::SignalingStateChange(_) => self.carry_out_one(effect),
+                other => later.push(other),
             }
         }
         self.publish_descriptions();
+        for effect in later {
+            self.carry_out_one(effect);
+        }
         identity
     }
 

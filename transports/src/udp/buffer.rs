@@ -1,5 +1,6 @@
 //! Receive buffers that are reused, and the batches made of them.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -80,33 +81,28 @@ impl Run {
 /// The buffers of one receive loop.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    buffers: Vec<Buffer>,
-    next: usize,
+    buffers: VecDeque<Buffer>,
 }
 
 impl Pool {
     /// A buffer nobody else holds.
     pub(crate) fn take(&mut self) -> Buffer {
         for _ in 0..self.buffers.len() {
-            let slot = self.next;
-            self.next = (self.next + 1) % self.buffers.len();
-            if Arc::get_mut(&mut self.buffers[slot]).is_some() {
-                return self.buffers.swap_remove(slot);
+            let Some(mut buffer) = self.buffers.pop_front() else { break };
+            if Arc::get_mut(&mut buffer).is_some() {
+                return buffer;
             }
+            self.buffers.push_back(buffer);
         }
         fresh()
     }
 
     /// Keeps a buffer (perhaps still held by consumers) for later reuse.
     pub(crate) fn give(&mut self, buffer: Buffer) {
-        if self.buffers.len() < POOL_BUFFERS {
-            self.buffers.push(buffer);
-        } else {
-            self.next %= self.buffers.len();
-            self.buffers[self.next] = buffer;
-            self.next += 1;
+        if self.buffers.len() >= POOL_BUFFERS {
+            self.buffers.pop_front();
         }
-        self.next %= self.buffers.len();
+        self.buffers.push_back(buffer);
     }
 }
 

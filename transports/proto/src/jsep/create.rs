@@ -9,6 +9,8 @@ use super::SessionConfig;
 const NO_ADDRESS: &str = "IN IP4 0.0.0.0";
 /// The port of a section without candidates: "discard" (RFC 9429 5.2.1).
 const NO_PORT: u16 = 9;
+/// The SCTP port of both ends, as everybody has it: the engine knows no other.
+pub(crate) const SCTP_PORT: u16 = 5000;
 /// Streams that the old `sctpmap` announces; nobody reads it.
 const LEGACY_STREAMS: u32 = 1024;
 
@@ -58,7 +60,7 @@ impl Common<'_> {
     pub(crate) fn offered_data(&self, mid: &str, credentials: &Credentials) -> Media {
         let mut attributes = vec![Attribute::Mid(mid.to_owned())];
         self.push_transport(&mut attributes, credentials, Setup::ActPass);
-        attributes.push(Attribute::SctpPort(self.config.sctp_port));
+        attributes.push(Attribute::SctpPort(SCTP_PORT));
         attributes.push(Attribute::MaxMessageSize(self.config.max_message_size));
         Media {
             kind: "application".to_owned(),
@@ -80,7 +82,7 @@ impl Common<'_> {
     ) -> Media {
         let mut attributes = mid_of(offered);
         self.push_transport(&mut attributes, credentials, setup);
-        let port = self.config.sctp_port;
+        let port = SCTP_PORT;
         let mut formats = offered.formats.clone();
         if offered.legacy_port().is_some() {
             formats = vec![port.to_string()];

@@ -102,10 +102,6 @@ pub struct StartDtls {
 /// How to run SCTP and data channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartSctp {
-    /// Our `a=sctp-port`.
-    pub local_port: u16,
-    /// The peer's `a=sctp-port`.
-    pub remote_port: u16,
     /// The longest message the peer takes (RFC 8841 6): 64 KiB when it does not say, `None`
     /// when it takes any size.
     pub remote_max_message_size: Option<u64>,

@@ -200,9 +200,17 @@ impl Session {
 
     fn set_remote_offer(&mut self, text: &str) -> Result<(), Error> {
         let sdp = Sdp::parse(text)?;
-        let before = self.current_remote.as_ref().map(|d| &d.sdp);
-        let before = before.filter(|_| self.current_local.is_some());
-        validate::check_offer(&sdp, before, self.running.as_ref())?;
+        let before = self
+            .current_local
+            .as_ref()
+            .zip(self.current_remote.as_ref());
+        let before = before.map(|(local, remote)| (&local.sdp, &remote.sdp));
+        // Once it has ended, a new data section is refused, whatever it says.
+        let running = self
+            .running
+            .as_ref()
+            .filter(|_| self.data != DataState::Ended);
+        validate::check_offer(&sdp, before, running)?;
         self.last_answer = None;
         self.report_identity(&sdp);
         self.pending_remote = Some(Description {
@@ -351,7 +359,6 @@ impl Session {
             fingerprints,
             lite,
             trickle,
-            sctp_port,
             max_message_size,
             ..
         } = params;
@@ -379,8 +386,6 @@ impl Session {
                 fingerprints,
             },
             sctp: StartSctp {
-                local_port: self.config.sctp_port,
-                remote_port: sctp_port,
                 remote_max_message_size: max_message_size,
                 peerloom: sdp.peerloom().cloned(),
             },

@@ -1,6 +1,7 @@
 //! The state of a session, and the calls that read it or prepare a description.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -17,14 +18,12 @@ use super::{Error, SdpType, SessionDescription, transport};
 const MAX_IDENTITY_LEN: usize = 12 * 1024;
 
 /// How a session presents itself.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SessionConfig {
     /// Where session id and ICE credentials come from: 32 random bytes, used once.
     pub seed: [u8; 32],
     /// The fingerprints of our certificate, strongest first. At least one.
     pub fingerprints: Vec<Fingerprint>,
-    /// Our `a=sctp-port`. 5000, as everybody (RFC 8841 5.2).
-    pub sctp_port: u16,
     /// The longest message we take (`a=max-message-size`); 0 takes any. 256 KiB, as Chromium:
     /// each channel may hold one such message that is half received.
     pub max_message_size: u64,
@@ -32,12 +31,22 @@ pub struct SessionConfig {
     pub peerloom: Option<Capabilities>,
 }
 
+impl fmt::Debug for SessionConfig {
+    /// Without the seed, from which our ICE passwords follow.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionConfig")
+            .field("fingerprints", &self.fingerprints)
+            .field("max_message_size", &self.max_message_size)
+            .field("peerloom", &self.peerloom)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for SessionConfig {
     fn default() -> Self {
         Self {
             seed: [0; 32],
             fingerprints: Vec::new(),
-            sctp_port: 5000,
             max_message_size: 256 * 1024,
             peerloom: Some(Capabilities::default()),
         }
@@ -75,8 +84,8 @@ impl SignalingState {
     }
 }
 
-impl std::fmt::Display for SignalingState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SignalingState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
@@ -92,7 +101,6 @@ pub struct OfferOptions {
 ///
 /// Order of use: call, then drain [`poll_effect`](Self::poll_effect) until `None`. A call that
 /// fails changes nothing, except that the rollback which a remote offer implies stands.
-#[derive(Debug)]
 pub struct Session {
     pub(super) config: SessionConfig,
     pub(super) rng: ChaCha20Rng,
@@ -160,6 +168,17 @@ pub(super) struct Generation {
     pub(super) credentials: Credentials,
     pub(super) candidates: Vec<Candidate>,
     pub(super) complete: bool,
+}
+
+impl fmt::Debug for Session {
+    /// Without descriptions, which hold ICE passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("session_id", &self.session_id)
+            .field("state", &self.state)
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {

@@ -5,13 +5,11 @@ use crate::certificate::Fingerprint;
 use crate::sdp::{self, Attribute, Media, Sdp, Setup};
 
 use super::Error;
+use super::create::SCTP_PORT;
 use super::error::invalid_access;
 
 /// What a peer that does not say takes at most (RFC 8841 6.1).
 const DEFAULT_MAX_MESSAGE_SIZE: u64 = 64 * 1024;
-/// What a peer that does not say listens on: the port everybody uses (RFC 8841 5.2 makes the
-/// attribute mandatory).
-const DEFAULT_SCTP_PORT: u16 = 5000;
 
 /// The transport of a data section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +19,6 @@ pub(super) struct Params {
     pub(super) setup: Option<Setup>,
     pub(super) lite: bool,
     pub(super) trickle: bool,
-    pub(super) sctp_port: u16,
     pub(super) max_message_size: Option<u64>,
 }
 
@@ -57,9 +54,10 @@ pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
     let port = section
         .sctp_port()
         .or_else(|| section.legacy_port())
-        .unwrap_or(DEFAULT_SCTP_PORT);
-    if port == 0 {
-        return Err(invalid_access("a=sctp-port is 0", HINT));
+        .unwrap_or(SCTP_PORT);
+    if port != SCTP_PORT {
+        let cause = format!("a=sctp-port is {port}");
+        return Err(invalid_access(cause, "the SCTP port has to be 5000"));
     }
     Ok(Params {
         credentials,
@@ -68,7 +66,6 @@ pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
         setup: lookup(sdp, section, sdp::setup),
         lite: sdp.ice_lite(),
         trickle: sdp.has_ice_option("trickle", section),
-        sctp_port: port,
         max_message_size: (max_message_size != 0).then_some(max_message_size),
     })
 }

@@ -111,56 +111,59 @@ impl Session {
         Ok(())
     }
 
-    /// Puts the line into the remote descriptions that have the generation.
+    /// Puts the line into the remote descriptions that have the generation; without one, the
+    /// latest description is meant.
     fn insert(
         &mut self,
         init: &IceCandidateInit,
         ufrag: Option<&str>,
         attribute: &Attribute,
     ) -> Result<(), Error> {
-        let latest = [&self.pending_remote, &self.current_remote]
-            .into_iter()
-            .flatten()
-            .next();
-        if let Some(latest) = latest {
+        if let Some(latest) = self
+            .pending_remote
+            .as_ref()
+            .or(self.current_remote.as_ref())
+        {
             sections(latest, init)?;
         }
-        let (mut found, mut stop) = (false, false);
-        for description in [&mut self.pending_remote, &mut self.current_remote] {
-            let Some(description) = description.as_mut().filter(|_| !stop) else {
-                continue;
+        let reach = if ufrag.is_some() { 2 } else { 1 };
+        let places = |holder: &Description| {
+            let named = sections(holder, init).unwrap_or_default();
+            let of_generation = |index: &usize| {
+                let theirs = transport::ufrag(&holder.sdp, &holder.sdp.media[*index]);
+                ufrag.is_none_or(|ufrag| theirs == Some(ufrag))
             };
-            for index in sections(description, init).unwrap_or_default() {
-                let section = &description.sdp.media[index];
-                let theirs = transport::ufrag(&description.sdp, section);
-                if ufrag.is_some_and(|ufrag| theirs != Some(ufrag)) {
-                    continue;
-                }
-                found = true;
-                if section.attributes.contains(attribute) {
-                    continue;
-                }
-                if section.candidates().count() >= MAX_REMOTE_CANDIDATES {
-                    let cause = format!("more than {MAX_REMOTE_CANDIDATES} candidates");
-                    return Err(operation(
-                        cause,
-                        "the peer has to choose among its addresses",
-                    ));
-                }
-                description.sdp.media[index]
-                    .attributes
-                    .push(attribute.clone());
+            named.into_iter().filter(of_generation).collect::<Vec<_>>()
+        };
+        let mut found = false;
+        let holders = [&self.pending_remote, &self.current_remote];
+        for holder in holders.into_iter().flatten().take(reach) {
+            let places = places(holder);
+            found |= !places.is_empty();
+            let mut full = places.iter().map(|index| &holder.sdp.media[*index]);
+            if full.any(|section| section.candidates().count() >= MAX_REMOTE_CANDIDATES) {
+                let cause = format!("more than {MAX_REMOTE_CANDIDATES} candidates");
+                return Err(operation(
+                    cause,
+                    "the peer has to choose among its addresses",
+                ));
             }
-            stop = ufrag.is_none(); // without one, the latest description is meant
         }
-        if found || ufrag.is_none() {
-            return Ok(());
+        if !found && ufrag.is_some() {
+            let cause = "its usernameFragment is of no generation that is described";
+            let hint = "it is late or early: drop it, or keep it for the next description";
+            return Err(operation(cause, hint));
         }
-        let cause = "the candidate's usernameFragment is of no generation that is described";
-        Err(operation(
-            cause,
-            "it is late or early: drop it, or keep it for the next description",
-        ))
+        let holders = [&mut self.pending_remote, &mut self.current_remote];
+        for holder in holders.into_iter().flatten().take(reach) {
+            for index in places(holder) {
+                let section = &mut holder.sdp.media[index];
+                if !section.attributes.contains(attribute) {
+                    section.attributes.push(attribute.clone());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Hands on what has not been handed on, once ICE runs with the peer's generation.

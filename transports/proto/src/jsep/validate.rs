@@ -32,25 +32,23 @@ fn check_any(sdp: &Sdp) -> Result<(), Error> {
     Ok(())
 }
 
-/// A remote offer, after what was agreed last (RFC 9429 5.8, 5.10).
+/// A remote offer, after the local and remote description agreed on last (RFC 9429 5.8, 5.10).
 pub(super) fn check_offer(
     offer: &Sdp,
-    before: Option<&Sdp>,
+    before: Option<(&Sdp, &Sdp)>,
     running: Option<&Negotiated>,
 ) -> Result<(), Error> {
     check_any(offer)?;
-    if let Some(before) = before {
-        check_order(offer, before)?;
+    if let Some((local, remote)) = before {
+        check_order(offer, local, remote)?;
     }
     let Some(index) = transport::active_data(offer) else {
         return Ok(());
     };
     let params = transport::params(offer, index)?;
     if params.setup == Some(Setup::HoldConn) {
-        return Err(invalid_access(
-            "a=setup:holdconn has no meaning in WebRTC",
-            MALFORMED,
-        ));
+        let cause = "a=setup:holdconn has no meaning in WebRTC";
+        return Err(invalid_access(cause, MALFORMED));
     }
     match running {
         Some(running) => check_same_association(&params, running),
@@ -58,22 +56,23 @@ pub(super) fn check_offer(
     }
 }
 
-/// Sections stay where they are; only one that has ended may be put to a new use.
-fn check_order(offer: &Sdp, before: &Sdp) -> Result<(), Error> {
-    if offer.media.len() < before.media.len() {
+/// Sections stay where they are; only one that was refused or has ended may be put to a new
+/// use.
+fn check_order(offer: &Sdp, local: &Sdp, remote: &Sdp) -> Result<(), Error> {
+    if offer.media.len() < remote.media.len() {
         let cause = format!(
             "{} sections after {}",
             offer.media.len(),
-            before.media.len()
+            remote.media.len()
         );
-        return Err(invalid_access(
-            cause,
-            "sections are ended with port 0, never taken out",
-        ));
+        let hint = "sections are ended with port 0, never taken out";
+        return Err(invalid_access(cause, hint));
     }
-    for (index, (new, old)) in offer.media.iter().zip(&before.media).enumerate() {
-        let same = new.kind == old.kind && (new.mid() == old.mid() || old.mid().is_none());
-        if before.is_active(old) && !same {
+    let old = local.media.iter().zip(&remote.media);
+    for (index, (new, (ours, theirs))) in offer.media.iter().zip(old).enumerate() {
+        let in_use = local.is_active(ours) && remote.is_active(theirs);
+        let same_mid = new.mid() == theirs.mid() || theirs.mid().is_none();
+        if in_use && !(new.kind == theirs.kind && same_mid) {
             let cause = format!("m-line {index} changed its kind or mid while in use");
             return Err(invalid_access(cause, MALFORMED));
         }
@@ -98,12 +97,6 @@ fn check_same_association(params: &Params, running: &Negotiated) -> Result<(), E
     if params.setup == Some(contrary) {
         return Err(invalid_access(
             "the peer wants the other DTLS role",
-            NEW_CONNECTION,
-        ));
-    }
-    if params.sctp_port != running.sctp.remote_port {
-        return Err(invalid_access(
-            "the peer's SCTP port changed",
             NEW_CONNECTION,
         ));
     }

@@ -46,7 +46,6 @@ pub struct Compact {
     #[serde(with = "serde_bytes")]
     fingerprint: [u8; 32],
     setup: CompactSetup,
-    sctp_port: u16,
     max_message_size: u64,
     peerloom: Option<(u16, Vec<String>)>,
     identity: Option<CompactIdentity>,
@@ -158,7 +157,6 @@ impl Compact {
         let config = SessionConfig {
             seed: [0; 32],
             fingerprints: vec![self.fingerprint()],
-            sctp_port: self.sctp_port,
             max_message_size: self.max_message_size,
             peerloom: self.capabilities(),
         };
@@ -254,7 +252,6 @@ fn read(kind: SdpType, sdp: &Sdp) -> Option<Compact> {
         pwd: super::ice_pwd(&section.attributes)?.to_owned(),
         fingerprint: fingerprint.value.try_into().ok()?,
         setup,
-        sctp_port: section.sctp_port()?,
         max_message_size: section.max_message_size()?,
         peerloom: sdp.peerloom().map(names),
         identity: sdp.identity().map(short_identity),

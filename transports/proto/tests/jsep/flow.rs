@@ -692,6 +692,44 @@ fn identity_is_reported_before_anything_starts() {
     );
 }
 
+#[test]
+fn a_refused_place_may_be_used_for_something_else() {
+    let mut bob = session(2);
+    let media = crate::fixtures::text("chromium-media-offer");
+    bob.set_remote(SessionDescription::offer(media.clone()))
+        .unwrap();
+    bob.set_local(None).unwrap();
+    let recycled = media
+        .replace("m=video 9", "m=audio 9")
+        .replace("a=mid:1\r", "a=mid:5\r");
+    let recycled = recycled.replace("BUNDLE 0 1 2", "BUNDLE 0 5 2");
+    bob.set_remote(SessionDescription::offer(recycled)).unwrap();
+    let moved = media
+        .replace("a=mid:2\r", "a=mid:6\r")
+        .replace("BUNDLE 0 1 2", "BUNDLE 0 1 6");
+    let error = bob
+        .set_remote(SessionDescription::offer(moved))
+        .unwrap_err();
+    assert_eq!(
+        name(&error),
+        "InvalidAccessError",
+        "the data section is in use"
+    );
+    let fewer = crate::fixtures::text("chromium-data-offer");
+    let error = bob
+        .set_remote(SessionDescription::offer(fewer))
+        .unwrap_err();
+    assert_eq!(name(&error), "InvalidAccessError");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let (alice, _) = connected();
+    let shown = format!("{alice:?} {:?}", crate::util::config(1));
+    assert!(!shown.contains(&alice.negotiated().unwrap().ice.local.pwd));
+    assert!(!shown.contains("seed"));
+}
+
 fn ufrag_of(effects: &[Effect]) -> String {
     let found = effects.iter().find_map(|e| match e {
         Effect::Gather(gather) => Some(gather.credentials.ufrag.clone()),

@@ -1,0 +1,125 @@
+//! Two peers in one process, over real loopback sockets.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use peerloom_actors::{
+    Configuration, DataChannel, DataChannelInit, Endpoint, EndpointConfig, Event, OfferOptions,
+    PeerConnection, Runtime, RuntimeConfig, SessionDescription,
+};
+
+/// A test that waits this long has failed: generous, since machines may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub const LOOPBACK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Ends a test that hangs.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited too long for: {what}"),
+    }
+}
+
+pub fn runtime(arbiters: usize) -> Runtime {
+    Runtime::start(RuntimeConfig::default().with_arbiters(arbiters)).expect("threads")
+}
+
+pub async fn endpoint(runtime: &Runtime) -> Endpoint {
+    let config = EndpointConfig { bind: vec![LOOPBACK] };
+    Endpoint::bind(runtime, config).await.expect("loopback can be bound")
+}
+
+/// Two connected peers with a channel between them.
+pub struct Pair {
+    pub a: PeerConnection,
+    pub b: PeerConnection,
+    pub channel_a: DataChannel,
+    pub channel_b: DataChannel,
+}
+
+impl Pair {
+    /// On endpoints of their own.
+    pub async fn new(runtime: &Runtime) -> Pair {
+        let (a, b) = (endpoint(runtime).await, endpoint(runtime).await);
+        Pair::between(&a, &b).await
+    }
+
+    pub async fn between(a: &Endpoint, b: &Endpoint) -> Pair {
+        Pair::with(a, b, Configuration::default(), Configuration::default()).await
+    }
+
+    pub async fn with(a: &Endpoint, b: &Endpoint, for_a: Configuration, for_b: Configuration) -> Pair {
+        let a = PeerConnection::new(a, for_a).await.expect("a connection");
+        let b = PeerConnection::new(b, for_b).await.expect("a connection");
+        let mut events = b.events();
+        let channel_a = channel(&a, "first").await;
+        negotiate(&a, &b).await.expect("a negotiation");
+        let channel_b = soon("the channel at the other end", incoming(&mut events)).await;
+        soon("the channel to open", channel_a.opened()).await.expect("an open channel");
+        Pair { a, b, channel_a, channel_b }
+    }
+}
+
+pub async fn channel(pc: &PeerConnection, label: &str) -> DataChannel {
+    pc.create_data_channel(label, DataChannelInit::default()).await.expect("a channel")
+}
+
+/// The next channel the peer opens.
+pub async fn incoming(events: &mut (impl Stream<Item = Event> + Unpin)) -> DataChannel {
+    while let Some(event) = events.next().await {
+        if let Event::DataChannel(channel) = event {
+            return channel;
+        }
+    }
+    panic!("the connection ended without a channel")
+}
+
+/// Offer, answer and trickled candidates in both directions.
+pub async fn negotiate(a: &PeerConnection, b: &PeerConnection) -> Result<(), peerloom_actors::Error> {
+    negotiate_with(a, b, OfferOptions::default()).await
+}
+
+pub async fn negotiate_with(
+    a: &PeerConnection,
+    b: &PeerConnection,
+    options: OfferOptions,
+) -> Result<(), peerloom_actors::Error> {
+    negotiate_altered(a, b, options, |_| {}).await
+}
+
+/// The same, with an answer that somebody alters on its way.
+pub async fn negotiate_altered(
+    a: &PeerConnection,
+    b: &PeerConnection,
+    options: OfferOptions,
+    alter: impl FnOnce(&mut SessionDescription),
+) -> Result<(), peerloom_actors::Error> {
+    let (from_a, from_b) = (a.events(), b.events());
+    let offer = a.create_offer(options).await?;
+    a.set_local_description(Some(offer.clone())).await?;
+    b.set_remote_description(offer).await?;
+    b.set_local_description(None).await?;
+    let mut answer = b.local_description().expect("just set");
+    alter(&mut answer);
+    a.set_remote_description(answer).await?;
+    tokio::spawn(trickle(from_a, b.clone()));
+    tokio::spawn(trickle(from_b, a.clone()));
+    Ok(())
+}
+
+async fn trickle(mut from: impl Stream<Item = Event> + Unpin, to: PeerConnection) {
+    while let Some(event) = from.next().await {
+        if let Event::IceCandidate(candidate) = event {
+            let done = candidate.is_none();
+            // The other end may have been closed by its test.
+            drop(to.add_ice_candidate(candidate).await);
+            if done {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Connections and their states.
+
+mod common;
+
+use common::{channel, endpoint, negotiate, negotiate_altered, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{
+    Cause, Configuration, ConnectionState, Event, OfferOptions, PeerConnection,
+    SessionDescription, SignalingState,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_peers_connect_with_events_in_order() {
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let a = PeerConnection::new(&ea, Configuration::default()).await.expect("a connection");
+    let b = PeerConnection::new(&eb, Configuration::default()).await.expect("a connection");
+    let mut events = a.events();
+    channel(&a, "x").await;
+    negotiate(&a, &b).await.expect("a negotiation");
+    soon("a to connect", a.connected()).await.expect("connected");
+    soon("b to connect", b.connected()).await.expect("connected");
+    assert_eq!(a.signaling_state(), SignalingState::Stable);
+    a.close().await;
+    assert_eq!(a.connection_state(), ConnectionState::Closed);
+
+    let mut seen = Vec::new();
+    while let Some(event) = soon("the events to end", events.next()).await {
+        seen.push(match event {
+            Event::NegotiationNeeded => "negotiation-needed".to_owned(),
+            Event::SignalingStateChange(state) => state.name().to_owned(),
+            Event::IceGatheringStateChange(state) => format!("gathering:{state}"),
+            Event::IceConnectionStateChange(state) => format!("ice:{state}"),
+            Event::ConnectionStateChange { state, .. } => state.name().to_owned(),
+            Event::IceCandidate(Some(_)) => "candidate".to_owned(),
+            Event::IceCandidate(None) => "end-of-candidates".to_owned(),
+            other => format!("{other:?}"),
+        });
+    }
+    let expected = [
+        "negotiation-needed",
+        "have-local-offer",
+        "gathering:gathering",
+        "candidate",
+        "gathering:complete",
+        "end-of-candidates",
+    ];
+    assert_eq!(seen[..expected.len()], expected, "{seen:?}");
+    let position = |what: &str| seen.iter().position(|event| event == what);
+    assert!(position("stable") < position("ice:checking"), "{seen:?}");
+    assert!(position("ice:checking") < position("connecting"), "{seen:?}");
+    assert!(position("connecting") < position("connected"), "{seen:?}");
+    soon("b to see the goodbye", async {
+        while b.connection_state() != ConnectionState::Failed {
+            let mut events = b.events();
+            tokio::select! { _ = events.next() => {}, _ = tokio::task::yield_now() => {} }
+        }
+    })
+    .await;
+    assert_eq!(b.cause(), Some(Cause::ClosedByPeer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_fingerprint_never_connects() {
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let a = PeerConnection::new(&ea, Configuration::default()).await.expect("a connection");
+    let b = PeerConnection::new(&eb, Configuration::default()).await.expect("a connection");
+    let other = PeerConnection::new(&eb, Configuration::default()).await.expect("a connection");
+    channel(&a, "x").await;
+    let digest = |pc: &PeerConnection| pc.certificate().fingerprint().to_string();
+    let alter = |answer: &mut SessionDescription| {
+        assert!(answer.sdp.contains(&digest(&b)));
+        answer.sdp = answer.sdp.replace(&digest(&b), &digest(&other));
+    };
+    negotiate_altered(&a, &b, OfferOptions::default(), alter).await.expect("well-formed");
+    let cause = soon("a to refuse", a.connected()).await.expect_err("another certificate");
+    assert_eq!(cause, Cause::Fingerprint);
+}

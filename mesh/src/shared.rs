@@ -1,0 +1,170 @@
+//! What the node publishes for handles to read at any time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use peerloom_mesh_proto::{PeerId, RoomId};
+use tokio::sync::{broadcast, watch};
+
+use crate::event::Event;
+use crate::gossip::Counters;
+
+/// Events kept for a slow reader; it then gets [`Event::Missed`].
+const EVENTS: usize = 1024;
+
+/// A member of a room, as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Who.
+    pub peer: PeerId,
+    /// What people call it.
+    pub nick: Option<String>,
+    /// How sure we are of it.
+    pub state: MemberState,
+    /// Where its gossip swarm listens.
+    pub addresses: Vec<String>,
+    /// Whether this node has an authenticated link to it.
+    pub linked: bool,
+    /// Whether it is this node.
+    pub me: bool,
+}
+
+/// How sure we are of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MemberState {
+    /// Its presence holds.
+    Alive,
+    /// Somebody said it is dead; it may still object.
+    Suspected,
+}
+
+/// A link of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkInfo {
+    /// The other side.
+    pub peer: PeerId,
+    /// The room it belongs to.
+    pub room: String,
+    /// How far it is.
+    pub state: LinkState,
+    /// Whether the other side's identity assertion was checked.
+    pub authenticated: bool,
+    /// When it came into this state.
+    pub since: Instant,
+}
+
+/// How far a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkState {
+    /// Being set up.
+    Connecting,
+    /// Carries messages.
+    Up,
+}
+
+/// Totals since the node started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MeshStats {
+    /// Presence and envelopes, sent and received.
+    pub bytes_gossip: u64,
+    /// Frames on data channels, sent and received.
+    pub bytes_channels: u64,
+    /// Links that are up now.
+    pub links: u64,
+    /// Identity assertions validated.
+    pub identities_verified: u64,
+    /// Identity assertions refused.
+    pub identities_refused: u64,
+    /// Broadcasts this node's application sent.
+    pub broadcasts_sent: u64,
+    /// Direct messages this node's application sent.
+    pub directs_sent: u64,
+    /// Messages handed to this node's application.
+    pub delivered: u64,
+    /// Messages dropped because the application did not read them.
+    pub dropped: u64,
+    /// Links that failed and were rebuilt or replaced.
+    pub links_lost: u64,
+}
+
+/// The counters behind [`MeshStats`]; statistics only, no decision reads them.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) bytes_channels: AtomicU64,
+    pub(crate) links: AtomicU64,
+    pub(crate) identities_verified: AtomicU64,
+    pub(crate) identities_refused: AtomicU64,
+    pub(crate) broadcasts_sent: AtomicU64,
+    pub(crate) directs_sent: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) links_lost: AtomicU64,
+}
+
+/// Adds to a statistic.
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// A room's members, replaced as a whole at each change.
+pub(crate) type Roster = Arc<Vec<Member>>;
+
+/// Everything handles may read; the node writes.
+pub(crate) struct Shared {
+    pub(crate) me: PeerId,
+    pub(crate) mesh: String,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) links: watch::Sender<Arc<Vec<LinkInfo>>>,
+    pub(crate) totals: Totals,
+    pub(crate) gossip: Arc<Counters>,
+}
+
+impl Shared {
+    pub(crate) fn new(me: PeerId, mesh: String, gossip: Arc<Counters>) -> Self {
+        Self {
+            me,
+            mesh,
+            events: broadcast::Sender::new(EVENTS),
+            links: watch::Sender::new(Arc::default()),
+            totals: Totals::default(),
+            gossip,
+        }
+    }
+
+    /// Tells whoever listens.
+    pub(crate) fn emit(&self, event: Event) {
+        tracing::debug!(?event, "mesh event");
+        // An error means that nobody listens.
+        drop(self.events.send(event));
+    }
+
+    pub(crate) fn stats(&self) -> MeshStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let totals = &self.totals;
+        MeshStats {
+            bytes_gossip: self.gossip.total(),
+            bytes_channels: read(&totals.bytes_channels),
+            links: read(&totals.links),
+            identities_verified: read(&totals.identities_verified),
+            identities_refused: read(&totals.identities_refused),
+            broadcasts_sent: read(&totals.broadcasts_sent),
+            directs_sent: read(&totals.directs_sent),
+            delivered: read(&totals.delivered),
+            dropped: read(&totals.dropped),
+            links_lost: read(&totals.links_lost),
+        }
+    }
+}
+
+/// A room's name on both levels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RoomName {
+    pub(crate) id: RoomId,
+    pub(crate) name: Arc<str>,
+}
