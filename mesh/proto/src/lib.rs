@@ -5,6 +5,7 @@
 //! [`Node`] composes the parts and is all that a shell needs: feed it
 //! [`Input`]s, carry out its [`Output`]s, call it again at its deadline.
 
+pub mod assertion;
 pub mod envelope;
 pub mod flood;
 pub mod forward;
