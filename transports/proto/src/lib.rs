@@ -16,6 +16,7 @@
 //! | [`dtls`] | handshake, fingerprint check, records in batches |
 //! | [`sctp`] | streams, retransmission, windows, resets |
 //! | [`channel`] | data channels: DCEP, priorities, credit, long messages |
+//! | [`stack`] | the layers composed by plain calls, for simulations and tests |
 //!
 //! # Invariants
 //!
@@ -35,3 +36,4 @@ pub mod id;
 pub mod jsep;
 pub mod sctp;
 pub mod sdp;
+pub mod stack;

@@ -86,6 +86,7 @@ pub(super) enum Reconfig {
 /// "In progress" of RFC 6525 §4.4: ask again.
 pub(super) const IN_PROGRESS: u32 = 6;
 /// "Success - Performed".
+#[cfg(test)]
 pub(super) const PERFORMED: u32 = 1;
 
 pub(super) fn reconfig(chunk: Chunk<'_>) -> impl Iterator<Item = Reconfig> + '_ {

@@ -1,0 +1,7 @@
+//! A seeded link between two peers on a virtual clock, and two stacks over it.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(unreachable_pub, reason = "included by several tests and an example")]
+
+pub mod link;
+pub mod pair;
