@@ -12,8 +12,9 @@ pub struct IceConfig {
     pub check_interval_min: Duration,
     /// Longest pause between two rounds of checks. 200 ms: the engine's own default.
     pub check_interval_max: Duration,
-    /// Pause between two consent checks on the selected pair. 2 s: the engine's default; RFC 7675
-    /// §5.1 asks for 4–6 s at least once, more often is allowed.
+    /// Pause between two consent checks on the selected pair. 2 s: the engine's default, and close
+    /// to libwebrtc's 2.5 s. RFC 7675 §5.1 wants 4–6 s and no less; `disconnected_after` would then
+    /// fire on a single lost packet.
     pub consent_interval: Duration,
     /// Silence after which the state becomes `Disconnected`. 5 s: what browsers do.
     pub disconnected_after: Duration,
