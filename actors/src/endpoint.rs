@@ -4,9 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peerloom_transports::udp;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::runtime::{Runtime, RuntimeError};
+
+/// Pause before a receive loop that has ended begins anew. Guess: keeps a socket that
+/// fails at once from taking a core.
+const RESTART_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Settings of an [`Endpoint`].
 #[derive(Debug, Clone, Default)]
@@ -109,12 +113,17 @@ impl Endpoint {
     }
 }
 
+/// A receive loop holds no state worth keeping: whatever ends it, it begins anew.
 fn start_loop(socket: &udp::Socket, udp: &udp::Endpoint) -> AbortHandle {
-    let receive = udp::receive(socket.clone(), udp.routes().clone());
-    let local = socket.local_addr();
+    let (socket, routes) = (socket.clone(), udp.routes().clone());
     let task = tokio::task::spawn_local(async move {
-        if let Err(error) = receive.await {
-            tracing::error!(%local, %error, "the receive loop of a socket ended");
+        let local = socket.local_addr();
+        loop {
+            let mut receiving = JoinSet::new();
+            receiving.spawn_local(udp::receive(socket.clone(), routes.clone()));
+            let ended = receiving.join_next().await;
+            tracing::error!(%local, ?ended, "the receive loop of a socket ended; starting it again");
+            tokio::time::sleep(RESTART_PAUSE).await;
         }
     });
     task.abort_handle()

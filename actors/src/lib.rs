@@ -1,4 +1,85 @@
 //! Peerloom's actors: peer connections and what they are made of.
+//!
+//! Thin shells around the engines of `peerloom-transports-proto`: an actor feeds its
+//! engine, carries out what the engine asks, and decides nothing. Applications hold
+//! handles ([`PeerConnection`], [`DataChannel`]) that are `Clone + Send + Sync`, work
+//! in any tokio runtime and need no knowledge of actix.
+//!
+//! ```
+//! use peerloom_actors::{Configuration, DataChannelInit, Endpoint, EndpointConfig};
+//! use peerloom_actors::{PeerConnection, Runtime, RuntimeConfig};
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let runtime = Runtime::start(RuntimeConfig::default())?;
+//! let bind = vec!["127.0.0.1:0".parse()?];
+//! let endpoint = Endpoint::bind(&runtime, EndpointConfig { bind }).await?;
+//! let alice = PeerConnection::new(&endpoint, Configuration::default()).await?;
+//! let bob = PeerConnection::new(&endpoint, Configuration::default()).await?;
+//! let channel = alice.create_data_channel("chat", DataChannelInit::default()).await?;
+//! alice.set_local_description(None).await?;
+//! bob.set_remote_description(alice.local_description().ok_or("no offer")?).await?;
+//! bob.set_local_description(None).await?;
+//! alice.set_remote_description(bob.local_description().ok_or("no answer")?).await?;
+//! // ... pass Event::IceCandidate of each to the other's add_ice_candidate ...
+//! # drop(channel);
+//! # Ok(()) }
+//! ```
+//!
+//! # Who lives where
+//!
+//! A [`Runtime`] is one thread with an actix system and a pool of arbiters, one per
+//! core. All actors of one peer connection live on one arbiter; connections take
+//! turns. An [`Endpoint`]'s sockets have their receive loops on arbiters too.
+//!
+//! ```text
+//! Runtime
+//!  └ Warden                 one per arbiter: parent of its connections
+//!     └ PeerConnection      offer/answer state machine, states, events
+//!        ├ IceAgent         ICE engine, routes, extra socket
+//!        ├ DtlsTransport    DTLS engine, way to the socket
+//!        ├ SctpTransport    SCTP and data channel engines
+//!        └ DataChannel *    one per channel: credit, state
+//! ```
+//!
+//! # How messages flow
+//!
+//! ```text
+//!            STUN: Checks                        PathSelected
+//!  socket ────────────────▶ IceAgent ───────────────────────────┐
+//!    │ │                       │ sends on the socket itself     ▼
+//!    │ └── Records ────────────┼───────────────────────▶ DtlsTransport ──▶ socket
+//!    │                         │ IceReport               │ ▲   │ ▲
+//!  receive loop                ▼               DtlsReport│ │   │ │ Outgoing
+//!  (one per socket)      PeerConnection ◀────────────────┘ │   ▼ │
+//!                          │  ▲   │     DtlsCommand ───────┘  Packets, PacketsSent
+//!   handle ── Create, … ───┘  │   │ SctpCommand               │ │
+//!   handle ◀─ events ─────────┘   └────────────────────▶ SctpTransport
+//!                                                          │  ▲
+//!                             ChannelInput (Delivered, …)  ▼  │ ChannelRequest
+//!   handle ◀── inbox ─────────────────────────────────── DataChannel
+//!   handle ─── outbox ──────────────────────────────────────┘
+//! ```
+//!
+//! # Mailbox rules
+//!
+//! * A message carries a batch; there is never one mailbox message per packet or per
+//!   application message. Handles and channel actors share a bounded inbox and outbox
+//!   and wake each other at most once per burst.
+//! * Every send goes through an `Outlet` held as a field, or an `Inlet` of the sockets:
+//!   one long-lived recipient, `try_send` only, a written overflow policy. Commands of
+//!   handles wait in their callers.
+//! * What may be lost (datagrams, packets) is dropped and counted when a mailbox is
+//!   full. What must arrive is flow-controlled (one write batch per channel, two packet
+//!   batches towards DTLS, credit towards channels) and kept by its sender otherwise.
+//! * An actor answers a message in one turn: deadline first, then the input, then what
+//!   the engine asks, within a budget. After a few turns it yields to the other actors
+//!   of its arbiter.
+//! * No actor awaits anything that a peer or an application controls. Identity
+//!   providers run on the caller's runtime.
+//! * An actor that dies is reported with its cause. ICE, DTLS and SCTP take keys and
+//!   sequence numbers with them: their connection fails. A channel's actor takes only
+//!   its channel with it. A wedged actor is found by its parent's pings and given up.
+
 mod cause;
 mod config;
 mod data_channel;

@@ -1,21 +1,43 @@
 //! The SCTP transport's actor: the association and the data channel engine.
+//!
+//! Flow control on both sides, so that no mailbox between actors ever fills up:
+//! a channel has one write batch under way and gets only what it has granted credit
+//! for; DTLS has [`BATCHES_UNDER_WAY`] packet batches under way at most.
 
-use std::time::Duration;
+mod channels;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message, Recipient};
 use bytes::Bytes;
 use peerloom_transports::proto::config::{ChannelConfig, SctpConfig};
 use peerloom_transports::proto::id::DtlsRole;
 use peerloom_transports::proto::jsep::StartSctp;
+use peerloom_transports::proto::sctp::{Association, CloseReason};
 
 use crate::data_channel::{ChannelInput, DataChannelInit, Message as ChannelMessage};
 use crate::dtls_transport::Outgoing;
+use crate::outlet::Outlet;
 use crate::peer_connection::messages::SctpReport;
+use crate::shell::{self, Alarm, Drained, Shell};
 use crate::supervisor::supervised;
+use channels::Links;
 
 /// Messages in the transport's mailbox: packet batches from DTLS (dropped when full),
 /// one write and one credit of each channel, commands.
 pub(crate) const MAILBOX: usize = 256;
+
+/// Packets in one batch to DTLS: two full GSO sends.
+const PACKETS_PER_BATCH: usize = 96;
+
+/// Batches DTLS may have at a time: one being encrypted while the next is made.
+const BATCHES_UNDER_WAY: usize = 2;
+
+/// Packet batches kept until the association may begin. Filled by a peer whose DTLS is
+/// up first, or while its identity is being checked; beyond it the oldest is dropped,
+/// and its packets are sent again.
+const EARLY_BATCHES: usize = 16;
 
 /// A channel of a connection, as its actors call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +71,15 @@ pub(crate) struct OpenChannel {
     pub(crate) channel: Recipient<ChannelInput>,
 }
 
+/// A channel that the peer has opened.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) key: ChannelKey,
+    pub(crate) label: String,
+    pub(crate) init: DataChannelInit,
+    pub(crate) max_message_size: usize,
+}
+
 /// From a channel to the transport.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -60,7 +91,7 @@ pub(crate) struct ChannelRequest {
 /// What a channel wants.
 #[derive(Debug)]
 pub(crate) enum ChannelOutput {
-    /// Send these. One batch at a time; [`ChannelInput::Accepted`] answers.
+    /// Send these. One batch at a time; [`ChannelInput::Progress`] answers.
     Write(Vec<ChannelMessage>),
     /// So many bytes were read: as many more may be delivered.
     Credit(usize),
@@ -94,9 +125,15 @@ pub(crate) struct SctpStats {
 
 /// The shell around the SCTP and data channel engines.
 pub(crate) struct SctpTransportActor {
-    settings: (SctpConfig, ChannelConfig),
-    dtls: crate::outlet::Outlet<Outgoing>,
-    connection: crate::outlet::Outlet<SctpReport>,
+    config: SctpConfig,
+    association: Option<Association>,
+    links: Links,
+    early: VecDeque<Packets>,
+    under_way: usize,
+    dtls: Outlet<Outgoing>,
+    connection: Outlet<SctpReport>,
+    batches_dropped: u64,
+    alarm: Alarm,
 }
 
 impl SctpTransportActor {
@@ -106,46 +143,163 @@ impl SctpTransportActor {
         connection: Recipient<SctpReport>,
     ) -> Self {
         SctpTransportActor {
-            settings,
-            dtls: crate::outlet::Outlet::keeping(dtls),
-            connection: crate::outlet::Outlet::keeping(connection),
+            config: settings.0,
+            association: None,
+            links: Links::new(settings.1),
+            early: VecDeque::new(),
+            under_way: 0,
+            dtls: Outlet::keeping(dtls),
+            connection: Outlet::keeping(connection),
+            batches_dropped: 0,
+            alarm: Alarm::default(),
         }
+    }
+
+    fn command(&mut self, command: SctpCommand, now: Instant) {
+        match command {
+            SctpCommand::Start { start, role } => self.start(&start, role, now),
+            SctpCommand::Update(start) => self.links.set_remote(&start),
+            SctpCommand::Open(open) => self.links.open(open),
+            SctpCommand::Abandon(key) => self.links.abandon(key),
+        }
+    }
+
+    fn start(&mut self, start: &StartSctp, role: DtlsRole, now: Instant) {
+        self.links.set_remote(start);
+        self.links.start(role);
+        match Association::new(self.config.clone(), role, now) {
+            Ok(association) => self.association = Some(association),
+            Err(error) => self.report(SctpReport::Lost { reason: error.to_string(), by_peer: false }),
+        }
+        for packets in std::mem::take(&mut self.early) {
+            self.take_packets(packets, now);
+        }
+    }
+
+    fn take_packets(&mut self, packets: Packets, now: Instant) {
+        let Some(association) = &mut self.association else {
+            self.keep_early(packets);
+            return;
+        };
+        for packet in packets.0 {
+            association.handle_packet(packet, now);
+        }
+    }
+
+    fn keep_early(&mut self, packets: Packets) {
+        if self.early.len() >= EARLY_BATCHES {
+            self.early.pop_front();
+            self.batches_dropped += 1;
+        }
+        self.early.push_back(packets);
+    }
+
+    /// Hands packets to DTLS as long as it keeps up.
+    fn transmit(&mut self, now: Instant) {
+        let Some(association) = &mut self.association else { return };
+        while self.under_way < BATCHES_UNDER_WAY {
+            let packets: Vec<Bytes> =
+                std::iter::from_fn(|| association.poll_transmit(now)).take(PACKETS_PER_BATCH).collect();
+            if packets.is_empty() {
+                return;
+            }
+            self.under_way += 1;
+            // A dead transport is reported by its death.
+            drop(self.dtls.send(Outgoing(packets)));
+        }
+    }
+
+    fn report(&mut self, report: SctpReport) {
+        // A connection that is gone takes this actor with it.
+        drop(self.connection.send(report));
+    }
+
+    fn ended(&mut self, reason: CloseReason) {
+        let by_peer = reason == CloseReason::Peer;
+        self.report(SctpReport::Lost { reason: reason.to_string(), by_peer });
+    }
+}
+
+impl Shell for SctpTransportActor {
+    fn deadline(&mut self) -> Option<Instant> {
+        self.association.as_ref().and_then(Association::poll_timeout).map(|deadline| deadline.at)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if let Some(association) = &mut self.association {
+            association.handle_timeout(now);
+        }
+    }
+
+    fn drain(&mut self, _: &mut Context<Self>, now: Instant) -> Drained {
+        self.connection.flush();
+        self.dtls.flush();
+        if let Some(association) = &mut self.association {
+            self.links.pump(association, now);
+        }
+        while let Some(report) = self.links.poll_report() {
+            match report {
+                channels::Report::Incoming(incoming) => self.report(SctpReport::Incoming(incoming)),
+                channels::Report::Ended(reason) => self.ended(reason),
+            }
+        }
+        self.transmit(now);
+        Drained::Idle
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
     }
 }
 
 impl Actor for SctpTransportActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        shell::start(self, ctx);
+    }
 }
 
 impl Handler<SctpCommand> for SctpTransportActor {
     type Result = ();
 
-    fn handle(&mut self, _: SctpCommand, _: &mut Self::Context) {}
+    fn handle(&mut self, command: SctpCommand, ctx: &mut Self::Context) {
+        shell::turn(self, ctx, |actor, now| actor.command(command, now));
+    }
 }
 
 impl Handler<ChannelRequest> for SctpTransportActor {
     type Result = ();
 
-    fn handle(&mut self, _: ChannelRequest, _: &mut Self::Context) {}
+    fn handle(&mut self, request: ChannelRequest, ctx: &mut Self::Context) {
+        shell::turn(self, ctx, |actor, _| actor.links.request(request));
+    }
 }
 
 impl Handler<Packets> for SctpTransportActor {
     type Result = ();
 
-    fn handle(&mut self, _: Packets, _: &mut Self::Context) {}
+    fn handle(&mut self, packets: Packets, ctx: &mut Self::Context) {
+        shell::turn(self, ctx, |actor, now| actor.take_packets(packets, now));
+    }
 }
 
 impl Handler<PacketsSent> for SctpTransportActor {
     type Result = ();
 
-    fn handle(&mut self, _: PacketsSent, _: &mut Self::Context) {}
+    fn handle(&mut self, sent: PacketsSent, ctx: &mut Self::Context) {
+        shell::turn(self, ctx, |actor, _| actor.under_way = actor.under_way.saturating_sub(sent.batches));
+    }
 }
 
 impl Handler<GetSctpStats> for SctpTransportActor {
     type Result = SctpStats;
 
     fn handle(&mut self, _: GetSctpStats, _: &mut Self::Context) -> SctpStats {
-        SctpStats::default()
+        SctpStats {
+            round_trip: self.association.as_ref().map(Association::round_trip),
+            batches_dropped: self.batches_dropped,
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 //! * **stop**: the future completes after `stopped`.
 //! * **panic**: measured on actix-rt 2.15 and tokio 1.54, a panic in a handler ends
 //!   only that task; the arbiter and its other actors go on, and `stopped` runs when
-//!   the context is dropped. `Watched` catches the unwinding one level further out
-//!   to learn the panic's message, then drops the actor.
+//!   the context is dropped. It is not told why, though, so `Watched` catches the
+//!   unwinding one level further out, where the panic's message is known.
 //! * **wedge** (an exclusive await that never resolves): the mailbox is never served
 //!   again. Parents ping every child each [`PING_INTERVAL`]; after
 //!   [`MISSED_PINGS`] unanswered ones the task is aborted, which drops the actor and
@@ -224,15 +224,13 @@ where
     fn bury(&mut self, death: Death) {
         if let Some(key) = self.key.take() {
             // This recipient's own slot takes the message even if the mailbox is full;
-            // a parent that is gone needs no report. Sent first, so that the parent
-            // publishes the cause before anything the actor owned looks for it.
+            // a parent that is gone needs no report.
             drop(self.parent.try_send(Died { key, death }));
         }
+        // After the parent's turn, so that it has published the cause before anything the
+        // actor owned looks for it. A second panic in there ends only that task.
         let actor = self.actor.take();
-        // Dropping runs `stopped`, on a state that a panic may have torn.
-        if catch_unwind(AssertUnwindSafe(|| drop(actor))).is_err() {
-            tracing::error!("an actor panicked again while it was dropped");
-        }
+        tokio::task::spawn_local(async move { drop(actor) });
     }
 }
 

@@ -7,13 +7,11 @@ use std::task::{self, Poll};
 
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message as ActixMessage, Recipient};
-use tokio::sync::watch;
 
 use super::message::Message;
 use super::pipe::Pipe;
 use crate::cause::Cause;
 use crate::outlet::Outlet;
-use crate::peer_connection::Snapshot;
 use crate::sctp_transport::{ChannelKey, ChannelOutput, ChannelRequest};
 use crate::supervisor::supervised;
 
@@ -34,10 +32,9 @@ pub(crate) enum ChannelInput {
     Opened { id: u16, max_message_size: usize },
     /// Messages that have arrived, within the credit granted.
     Delivered(Vec<Message>),
-    /// The last batch is in the engine.
-    Accepted { bytes: usize },
-    /// The engine now buffers this many bytes of the channel.
-    Buffered { bytes: usize },
+    /// So many bytes of the last batch are in the engine now, which buffers so many of
+    /// the channel's.
+    Progress { accepted: usize, buffered: usize },
     /// The peer has begun to close the channel.
     Closing,
     /// The stream was reset at both ends, or the association is gone.
@@ -49,24 +46,16 @@ pub(crate) struct DataChannelActor {
     key: ChannelKey,
     pipe: Arc<Pipe>,
     transport: Outlet<ChannelRequest>,
-    /// Where the reason is found when the actor ends before the channel was closed.
-    connection: watch::Receiver<Snapshot>,
     writing: bool,
     close_sent: bool,
 }
 
 impl DataChannelActor {
-    pub(crate) fn new(
-        key: ChannelKey,
-        pipe: Arc<Pipe>,
-        transport: Recipient<ChannelRequest>,
-        connection: watch::Receiver<Snapshot>,
-    ) -> Self {
+    pub(crate) fn new(key: ChannelKey, pipe: Arc<Pipe>, transport: Recipient<ChannelRequest>) -> Self {
         DataChannelActor {
             key,
             pipe,
             transport: Outlet::keeping(transport),
-            connection,
             writing: false,
             close_sent: false,
         }
@@ -108,14 +97,6 @@ impl Actor for DataChannelActor {
     }
 }
 
-impl Drop for DataChannelActor {
-    fn drop(&mut self) {
-        // However the actor ended, nobody waits for this channel for ever.
-        let cause = self.connection.borrow().cause.clone();
-        self.pipe.set_closed(cause.unwrap_or(Cause::EndpointGone));
-    }
-}
-
 impl Handler<ChannelInput> for DataChannelActor {
     type Result = ();
 
@@ -127,14 +108,15 @@ impl Handler<ChannelInput> for DataChannelActor {
                 self.pipe.set_open();
             }
             ChannelInput::Delivered(messages) => self.pipe.deliver(messages),
-            ChannelInput::Accepted { bytes } => {
+            ChannelInput::Progress { accepted, buffered } => {
+                // Told only when no batch is under way any more.
                 self.writing = false;
-                self.pipe.accepted(bytes);
+                self.pipe.progress(accepted, buffered);
             }
-            ChannelInput::Buffered { bytes } => self.pipe.buffered(bytes),
             ChannelInput::Closing => self.pipe.set_closing(),
             ChannelInput::Closed(cause) => {
-                self.pipe.end(cause);
+                let ours = self.pipe.close_requested() && cause == Cause::ClosedByPeer;
+                self.pipe.end(if ours { Cause::ClosedLocally } else { cause });
                 ctx.stop();
                 return;
             }

@@ -1,68 +1,6 @@
-//! What goes through a data channel.
+//! What a data channel carries and how it behaves.
 
-use bytes::Bytes;
-
-/// One message: text or bytes (RFC 8831 section 6.6).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message {
-    /// UTF-8 text, a `string` in JavaScript.
-    Text(String),
-    /// Bytes, an `ArrayBuffer` in JavaScript.
-    Binary(Bytes),
-}
-
-impl Message {
-    /// Its length in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Message::Text(text) => text.len(),
-            Message::Binary(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether it has no bytes; such messages are delivered too.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The bytes, of text too.
-    pub fn into_bytes(self) -> Bytes {
-        match self {
-            Message::Text(text) => text.into(),
-            Message::Binary(bytes) => bytes,
-        }
-    }
-}
-
-impl From<String> for Message {
-    fn from(text: String) -> Self {
-        Message::Text(text)
-    }
-}
-
-impl From<&str> for Message {
-    fn from(text: &str) -> Self {
-        Message::Text(text.to_owned())
-    }
-}
-
-impl From<Bytes> for Message {
-    fn from(bytes: Bytes) -> Self {
-        Message::Binary(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Message {
-    fn from(bytes: Vec<u8>) -> Self {
-        Message::Binary(bytes.into())
-    }
-}
-
-impl From<&'static [u8]> for Message {
-    fn from(bytes: &'static [u8]) -> Self {
-        Message::Binary(Bytes::from_static(bytes))
-    }
-}
+pub use peerloom_transports::proto::channel::{Message, Priority};
 
 /// How a channel behaves (`RTCDataChannelInit`, W3C webrtc-pc section 6.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,20 +33,6 @@ impl Default for DataChannelInit {
             priority: Priority::default(),
         }
     }
-}
-
-/// The priority of a channel (`RTCPriorityType`, RFC 8831 section 6.4).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// 128.
-    VeryLow,
-    /// 256, the default.
-    #[default]
-    Low,
-    /// 512.
-    Medium,
-    /// 1024.
-    High,
 }
 
 /// The state of a channel (`RTCDataChannelState`).

@@ -14,6 +14,8 @@ use std::task::Waker;
 use futures::task::AtomicWaker;
 use tokio::sync::{Notify, broadcast, watch};
 
+use peerloom_transports::proto::channel::{INITIAL_CREDIT, MESSAGE_OVERHEAD};
+
 use super::message::{DataChannelInit, Message, ReadyState};
 use crate::cause::Cause;
 
@@ -24,10 +26,7 @@ pub const SEND_CREDIT_BYTES: usize = 1024 * 1024;
 
 /// What delivered but unread messages of a channel may cost. Filled by the peer;
 /// beyond it messages stay in the SCTP engine, and the peer's window closes.
-pub const RECEIVE_CREDIT_BYTES: usize = 1024 * 1024;
-
-/// What a message costs beyond its bytes, so that empty ones are bounded too.
-pub(crate) const MESSAGE_COST: usize = 64;
+pub const RECEIVE_CREDIT_BYTES: usize = INITIAL_CREDIT;
 
 /// Events a slow listener may be behind before it misses the oldest.
 const EVENT_BACKLOG: usize = 64;
@@ -74,6 +73,7 @@ pub(crate) struct Pipe {
     actor: AtomicWaker,
     woken: AtomicBool,
     close_requested: AtomicBool,
+    open_told: AtomicBool,
     /// The transport has said that the channel is over.
     ended: AtomicBool,
     messages_sent: AtomicU64,
@@ -147,6 +147,7 @@ impl Pipe {
             actor: AtomicWaker::new(),
             woken: AtomicBool::new(false),
             close_requested: AtomicBool::new(false),
+            open_told: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             messages_sent: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
@@ -169,7 +170,7 @@ impl Pipe {
             ReadyState::Open => {}
             ReadyState::Closing | ReadyState::Closed => return Err(NotSent::Closed),
         }
-        if outbox.amount() + outbox.messages.len() * MESSAGE_COST >= SEND_CREDIT_BYTES {
+        if outbox.amount() + outbox.messages.len() * MESSAGE_OVERHEAD >= SEND_CREDIT_BYTES {
             return Err(NotSent::Full(message));
         }
         outbox.queued += message.len();
@@ -184,7 +185,7 @@ impl Pipe {
         let mut inbox = lock(&self.inbox);
         let before = inbox.read;
         let message = inbox.messages.pop_front()?;
-        inbox.read += cost(&message);
+        inbox.read += message.cost();
         let crossed = before < RECEIVE_CREDIT_BYTES / 2 && inbox.read >= RECEIVE_CREDIT_BYTES / 2;
         let emptied = inbox.messages.is_empty();
         drop(inbox);
@@ -243,7 +244,7 @@ impl Pipe {
     pub(crate) fn abandon(&self) {
         let mut inbox = lock(&self.inbox);
         inbox.abandoned = true;
-        let unread: usize = inbox.messages.drain(..).map(|message| cost(&message)).sum();
+        let unread: usize = inbox.messages.drain(..).map(|message| message.cost()).sum();
         inbox.read += unread;
         drop(inbox);
         self.wake_actor();
@@ -291,23 +292,13 @@ impl Pipe {
         taken
     }
 
-    /// The engine has taken `bytes` that were on their way to it.
-    pub(crate) fn accepted(&self, bytes: usize) {
-        self.lower(|outbox| {
-            outbox.moving = outbox.moving.saturating_sub(bytes);
-            outbox.engine += bytes;
-        });
-    }
-
-    /// The engine still buffers this many bytes.
-    pub(crate) fn buffered(&self, bytes: usize) {
-        self.lower(|outbox| outbox.engine = bytes);
-    }
-
-    fn lower(&self, change: impl FnOnce(&mut Outbox)) {
+    /// The engine has taken `accepted` bytes that were on their way to it, and now buffers
+    /// `engine` bytes.
+    pub(crate) fn progress(&self, accepted: usize, engine: usize) {
         let mut outbox = lock(&self.outbox);
         let before = outbox.amount();
-        change(&mut outbox);
+        outbox.moving = outbox.moving.saturating_sub(accepted);
+        outbox.engine = engine;
         let after = outbox.amount();
         drop(outbox);
         let threshold = self.low_threshold();
@@ -332,7 +323,7 @@ impl Pipe {
         self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut inbox = lock(&self.inbox);
         if inbox.abandoned {
-            inbox.read += messages.iter().map(cost).sum::<usize>();
+            inbox.read += messages.iter().map(Message::cost).sum::<usize>();
             drop(inbox);
             self.wake_actor();
             return;
@@ -360,15 +351,16 @@ impl Pipe {
         self.max_message_size.store(max, Ordering::Relaxed);
     }
 
+    /// Messages can be sent. A channel of the peer's is born open and told so once.
     pub(crate) fn set_open(&self) {
-        let opened = self.state.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let opens = state.ready == ReadyState::Connecting;
             if opens {
                 state.ready = ReadyState::Open;
             }
             opens
         });
-        if opened {
+        if self.ready() == ReadyState::Open && !self.open_told.swap(true, Ordering::Relaxed) {
             self.emit(Event::Open);
         }
     }
@@ -424,11 +416,6 @@ impl Pipe {
         // Nobody has to listen.
         drop(self.events.send(event));
     }
-}
-
-/// What a message costs while it is buffered.
-pub(crate) fn cost(message: &Message) -> usize {
-    message.len() + MESSAGE_COST
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -339,6 +339,15 @@ impl Actor for PeerConnectionActor {
     }
 }
 
+impl Drop for PeerConnectionActor {
+    fn drop(&mut self) {
+        // However the actor ended, nobody waits for its channels for ever. The warden has
+        // published the cause.
+        let cause = self.snapshot.borrow().cause.clone();
+        self.close_channels(&cause.unwrap_or(Cause::EndpointGone));
+    }
+}
+
 impl actix::Handler<Died<ChildKey>> for PeerConnectionActor {
     type Result = ();
 

@@ -41,7 +41,9 @@ impl PeerConnectionActor {
             let hint = "close channels that are no longer needed, or raise channels.max_channels";
             return Err(Error::Limit { cause: "too many data channels", hint });
         }
-        let taken = |channel: &Channel| init.id.is_some() && channel.pipe.id() == init.id;
+        let taken = |channel: &Channel| {
+            init.id.is_some() && channel.pipe.id() == init.id && channel.pipe.ready() != ReadyState::Closed
+        };
         if self.channels.values().any(taken) {
             return Err(argument("OperationError", "a channel with this id exists", "choose another id"));
         }
@@ -53,7 +55,7 @@ impl PeerConnectionActor {
         }
         let key = ChannelKey::Local(self.next_channel);
         self.next_channel += 1;
-        let pipe = self.start_channel(key, label, init, ctx);
+        let pipe = self.start_channel(key, Pipe::new(label, init, ReadyState::Connecting), ctx);
         let handle = pipe.and_then(|pipe| self.handle_to(pipe));
         handle.ok_or(Error::Closed { cause: Cause::ClosedLocally })
     }
@@ -61,15 +63,14 @@ impl PeerConnectionActor {
     fn start_channel(
         &mut self,
         key: ChannelKey,
-        label: String,
-        init: DataChannelInit,
+        pipe: Pipe,
         ctx: &mut Context<Self>,
     ) -> Option<Arc<Pipe>> {
         let transport = self.sctp_recipient()?;
-        let pipe = Arc::new(Pipe::new(label.clone(), init.clone(), ReadyState::Connecting));
+        let pipe = Arc::new(pipe);
         let mut context = Context::new();
         context.set_mailbox_capacity(data_channel::MAILBOX);
-        let actor = DataChannelActor::new(key, pipe.clone(), transport, self.snapshot.subscribe());
+        let actor = DataChannelActor::new(key, pipe.clone(), transport);
         let parent = ctx.address().recipient();
         let addr = self.children.start(ChildKey::Channel(key), context, actor, parent);
         let channel = Channel {
@@ -78,6 +79,7 @@ impl PeerConnectionActor {
             inject: addr.clone().recipient(),
         };
         self.channels.insert(key, channel);
+        let (label, init) = (pipe.label.clone(), pipe.init.clone());
         self.command_sctp(SctpCommand::Open(OpenChannel { key, label, init, channel: addr.recipient() }));
         Some(pipe)
     }
@@ -111,11 +113,12 @@ impl PeerConnectionActor {
 
     fn sctp_report(&mut self, report: SctpReport, ctx: &mut Context<Self>) {
         match report {
-            SctpReport::Connected => tracing::debug!("SCTP connected"),
             SctpReport::Lost { by_peer: true, .. } => self.fail(Cause::ClosedByPeer),
             SctpReport::Lost { reason, by_peer: false } => self.fail(Cause::Sctp(reason)),
-            SctpReport::Incoming { key, label, init } => {
-                let pipe = self.start_channel(key, label, init, ctx);
+            SctpReport::Incoming(incoming) => {
+                let pipe = Pipe::new(incoming.label, incoming.init, ReadyState::Open);
+                pipe.set_max_message_size(incoming.max_message_size);
+                let pipe = self.start_channel(incoming.key, pipe, ctx);
                 if let Some(channel) = pipe.and_then(|pipe| self.handle_to(pipe)) {
                     self.emit(Event::DataChannel(channel));
                 }

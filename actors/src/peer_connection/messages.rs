@@ -10,7 +10,7 @@ use super::stats::Stats;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::error::Error;
 use crate::identity::{IdentityError, ValidatedIdentity};
-use crate::sctp_transport::ChannelKey;
+use crate::sctp_transport::Incoming;
 
 /// `createOffer` or `createAnswer`, with the assertion to put into it.
 #[derive(Message)]
@@ -110,9 +110,8 @@ pub(crate) enum DtlsReport {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum SctpReport {
-    Connected,
     /// The association is over.
     Lost { reason: String, by_peer: bool },
     /// The peer has opened a channel; its actor is to be made.
-    Incoming { key: ChannelKey, label: String, init: DataChannelInit },
+    Incoming(Incoming),
 }

@@ -14,6 +14,7 @@
 //! all events of the association.
 
 mod channels;
+mod convert;
 mod dcep;
 mod parts;
 mod receive;
