@@ -20,6 +20,7 @@ pub mod obituary;
 pub mod presence;
 pub mod replay;
 pub mod roster;
+pub mod safety_words;
 pub mod seal;
 pub mod ticket;
 pub mod time;

@@ -398,6 +398,19 @@ impl Sim {
         }
     }
 
+    /// It answers again, as after a long sleep: its connections are gone.
+    pub(super) fn revive(&mut self, me: usize) {
+        self.peers[me].alive = true;
+        self.peers[me].pcs.clear();
+        for at in std::mem::take(&mut self.peers[me].neighbours) {
+            self.peers[at].neighbours.remove(&me);
+        }
+        let time = self.time();
+        self.peers[me].node.handle_timeout(time);
+        self.drain(me);
+        self.after(2, Happening::Neighbours(me, 0));
+    }
+
     pub(super) fn alive(&self) -> Vec<usize> {
         (0..self.peers.len())
             .filter(|at| self.peers[*at].alive)

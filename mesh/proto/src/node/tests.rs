@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::io::Event;
+use super::io::{Event, Input, LinkId, SendError, Undelivered};
 use super::sim::{MESH, ROOM, Sim};
 use crate::id::{PeerId, RoomId};
 
@@ -148,4 +148,194 @@ fn meshes_of_every_small_size_form() {
     for n in 2..9 {
         form(n, n as u64);
     }
+}
+
+#[test]
+fn everything_goes_on_without_gossip_and_the_mesh_still_heals() {
+    for seed in 0..3 {
+        let (mut sim, _) = form(12, seed);
+        sim.gossip = false;
+        broadcast_round(&mut sim, seed);
+        direct_round(&mut sim, seed);
+        let victims = sim.pick(4);
+        sim.kill(&victims);
+        let healed = sim.run_until(SECOND * 20, Sim::formed);
+        assert!(healed.is_some(), "seed {seed}: {:?}", sim.unformed());
+        broadcast_round(&mut sim, seed);
+    }
+}
+
+#[test]
+fn a_quiet_mesh_stays_as_it_is() {
+    let (mut sim, _) = form(12, 5);
+    sim.run_for(SECOND * 20);
+    for peer in &mut sim.peers {
+        peer.events.clear();
+    }
+    let before = sim.frames;
+    sim.run_for(SECOND * 300);
+    assert!(sim.formed(), "{:?}", sim.unformed());
+    for peer in &sim.peers {
+        assert_eq!(peer.events, [], "nothing happened, so nothing is told");
+    }
+    let per_node_and_second = (sim.frames - before) / 12 / 300;
+    assert!(per_node_and_second < 60, "{per_node_and_second} frames");
+    broadcast_round(&mut sim, 5);
+}
+
+#[test]
+fn who_leaves_is_gone_at_once_and_is_not_mourned() {
+    let (mut sim, _) = form(8, 6);
+    let (time, leaver) = (sim.time(), 3);
+    sim.peers[leaver].node.close(time);
+    sim.drain(leaver);
+    sim.run_for(SECOND / 4);
+    sim.kill(&[leaver]);
+    let gone = sim.peers[leaver].node.peer_id();
+    for at in sim.alive() {
+        let events = &sim.peers[at].events;
+        assert!(
+            events.contains(&Event::Left {
+                room: room(),
+                peer: gone
+            }),
+            "node {at}"
+        );
+        assert!(
+            !events
+                .iter()
+                .any(|event| matches!(event, Event::Suspected { .. })),
+            "node {at}"
+        );
+    }
+    assert!(
+        sim.run_until(SECOND * 10, Sim::formed).is_some(),
+        "{:?}",
+        sim.unformed()
+    );
+}
+
+#[test]
+fn a_living_node_clears_itself_of_a_false_obituary() {
+    let (mut sim, _) = form(8, 7);
+    let accused = sim.peers[2].node.peer_id();
+    let time = sim.time();
+    sim.peers[5].node.accuse(accused, time);
+    sim.drain(5);
+    sim.run_for(SECOND * 3);
+    let died = Event::Died {
+        room: room(),
+        peer: accused,
+    };
+    let refuted = Event::Refuted {
+        room: room(),
+        peer: accused,
+    };
+    for at in (0..8).filter(|at| *at != 2) {
+        assert!(sim.peers[at].events.contains(&refuted), "node {at}");
+        assert!(!sim.peers[at].events.contains(&died), "node {at}");
+    }
+    assert!(sim.formed());
+}
+
+#[test]
+fn a_node_that_fell_silent_for_a_while_comes_back() {
+    let (mut sim, _) = form(8, 8);
+    sim.kill(&[4]);
+    assert!(
+        sim.run_until(SECOND * 10, Sim::formed).is_some(),
+        "{:?}",
+        sim.unformed()
+    );
+    sim.revive(4);
+    let back = sim.run_until(SECOND * 60, Sim::formed);
+    assert!(back.is_some(), "{:?}", sim.unformed());
+    broadcast_round(&mut sim, 8);
+}
+
+#[test]
+fn a_direct_message_to_the_dead_is_reported() {
+    let (mut sim, _) = form(8, 9);
+    let dead = sim.peers[4].node.peer_id();
+    sim.kill(&[4]);
+    let time = sim.time();
+    let id = sim.peers[1]
+        .node
+        .send(room(), dead, "chat", Bytes::from_static(b"?"), time)
+        .unwrap();
+    sim.drain(1);
+    sim.run_for(SECOND * 20);
+    let why = Undelivered::Gone;
+    assert!(
+        sim.peers[1]
+            .events
+            .contains(&Event::Undelivered { id, why })
+    );
+    let time = sim.time();
+    let late = sim.peers[1]
+        .node
+        .send(room(), dead, "chat", Bytes::from_static(b"?"), time);
+    assert_eq!(late, Err(SendError::UnknownPeer));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_course() {
+    let course = |seed| {
+        let (mut sim, formed) = form(10, seed);
+        sim.run_for(SECOND * 5);
+        (formed, sim.frames, sim.frame_bytes)
+    };
+    assert_eq!(course(3), course(3));
+    assert_ne!(course(3), course(4));
+}
+
+#[test]
+fn hostile_bytes_change_nothing() {
+    use rand::RngExt;
+    let (mut sim, _) = form(4, 10);
+    let (links, stranger) = (sim.peers[1].node.links(), PeerId::from_bytes([9; 32]));
+    for round in 0..2000 {
+        let len = sim.rng.random_range(0..200);
+        let mut bytes: Vec<u8> = (0..len).map(|_| sim.rng.random()).collect();
+        if let Some(first) = bytes.first_mut() {
+            *first = 1;
+        }
+        let (time, node) = (sim.time(), &mut sim.peers[1].node);
+        node.handle_gossip(stranger, &bytes, time);
+        node.handle(
+            Input::Hop {
+                from: stranger,
+                bytes: bytes.clone().into(),
+            },
+            time,
+        );
+        node.handle(
+            Input::Frame {
+                link: LinkId(u64::MAX - round),
+                bytes: bytes.into(),
+            },
+            time,
+        );
+        sim.drain(1);
+    }
+    assert_eq!(sim.peers[1].node.links().len(), links.len());
+    let time = sim.time();
+    sim.peers[1].node.handle(
+        Input::Frame {
+            link: links[0].link,
+            bytes: Bytes::from_static(b"\x01junk"),
+        },
+        time,
+    );
+    sim.drain(1);
+    assert_eq!(
+        sim.peers[1].node.links().len(),
+        links.len() - 1,
+        "who sends junk loses the link"
+    );
+    assert!(
+        sim.run_until(SECOND * 10, Sim::formed).is_some(),
+        "{:?}",
+        sim.unformed()
+    );
 }
