@@ -59,7 +59,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// All of the data channel checks.
+/// All checks of data channels.
 const FULL: [&str; 8] = [
     "connect",
     "channels",
@@ -70,33 +70,62 @@ const FULL: [&str; 8] = [
     "close",
     "throughput",
 ];
-/// What a peer can be asked that knows neither messages of 256 KiB nor the
-/// reuse of ids.
-const BASIC: [&str; 5] = [
+/// Towards a peer that can neither close every channel nor reuse ids.
+const BASIC: [&str; 6] = [
     "connect",
+    "sizes",
     "bufferedAmount",
     "ordered",
     "unreliable",
     "throughput",
 ];
+/// All that a browser can be asked for.
+const BROWSER: [&str; 10] = [
+    "connect",
+    "identity",
+    "channels",
+    "sizes",
+    "bufferedAmount",
+    "ordered",
+    "unreliable",
+    "close",
+    "iceRestart",
+    "throughput",
+];
+/// For a driver that knows little more.
+const BRIEF: [&str; 2] = ["connect", "throughput"];
 const BYTES: u64 = 8 << 20;
-/// How long a connection that must not come up is watched.
-const REFUSAL_MS: u64 = 3000;
+/// How long a connection that must not come up is watched, and the limit that
+/// stands for the same thing with other drivers.
+const REFUSAL_MS: (u64, u64) = (3000, 4000);
 
 pub(crate) fn all() -> Vec<Case> {
+    use Kind::{Aiortc, Chromium, ChromiumMdns, Peerloom, WebrtcRs};
+    use Side::{Driver, Responder};
+
     let mut cases = Vec::new();
-    // The foreign peers among themselves: proves the checks, not Peerloom.
-    both_roles(&mut cases, Kind::Chromium, Kind::Aiortc, &FULL);
-    both_roles(&mut cases, Kind::Aiortc, Kind::Chromium, &FULL);
-    both_roles(&mut cases, Kind::Chromium, Kind::WebrtcRs, &FULL);
-    wrong_fingerprint(&mut cases, Kind::Chromium, Kind::Aiortc);
-    both_roles(
-        &mut cases,
-        Kind::WebrtcRs,
-        Kind::Aiortc,
-        &["connect", "throughput"],
-    );
-    both_roles(&mut cases, Kind::Aiortc, Kind::WebrtcRs, &BASIC);
+    both_roles(&mut cases, Peerloom, Peerloom, &FULL);
+    wrong_fingerprint(&mut cases, Peerloom, Peerloom, &[Driver]);
+
+    both_roles(&mut cases, Chromium, Peerloom, &BROWSER);
+    both_roles(&mut cases, Peerloom, Chromium, &BROWSER);
+    both_roles(&mut cases, ChromiumMdns, Peerloom, &BRIEF);
+    wrong_fingerprint(&mut cases, Chromium, Peerloom, &[Driver, Responder]);
+    wrong_fingerprint(&mut cases, Peerloom, Chromium, &[Driver]);
+
+    both_roles(&mut cases, Aiortc, Peerloom, &FULL);
+    both_roles(&mut cases, Peerloom, Aiortc, &FULL);
+    wrong_fingerprint(&mut cases, Aiortc, Peerloom, &[Driver, Responder]);
+    wrong_fingerprint(&mut cases, Peerloom, Aiortc, &[Driver]);
+
+    both_roles(&mut cases, WebrtcRs, Peerloom, &BRIEF);
+    both_roles(&mut cases, Peerloom, WebrtcRs, &BASIC);
+
+    // Two foreign peers: proves the checks, not Peerloom.
+    both_roles(&mut cases, Chromium, Aiortc, &FULL);
+    both_roles(&mut cases, Aiortc, Chromium, &FULL);
+    both_roles(&mut cases, Chromium, WebrtcRs, &FULL);
+    wrong_fingerprint(&mut cases, Chromium, Aiortc, &[Driver, Responder]);
     cases
 }
 
@@ -114,24 +143,27 @@ fn both_roles(cases: &mut Vec<Case>, driver: Kind, responder: Kind, checks: &[&'
 }
 
 /// ICE comes up, DTLS does not: in both offerer roles, with the lie told to
-/// either side.
-fn wrong_fingerprint(cases: &mut Vec<Case>, driver: Kind, responder: Kind) {
+/// these sides.
+fn wrong_fingerprint(cases: &mut Vec<Case>, driver: Kind, responder: Kind, lied_to: &[Side]) {
     for offerer in [Side::Driver, Side::Responder] {
-        for lied_to in [Side::Driver, Side::Responder] {
-            let refuser = if lied_to == Side::Driver {
+        for &side in lied_to {
+            let refuser = if side == Side::Driver {
                 "self"
             } else {
                 "other"
             };
+            let (wait, timeout) = REFUSAL_MS;
+            let args = json!({"wait": wait, "timeout": timeout, "refuser": refuser});
+            let tamper = Tamper::FingerprintTo(side);
             let checks = vec![Check {
                 name: "noConnect",
-                args: json!({"wait": REFUSAL_MS, "refuser": refuser}),
+                args,
             }];
             cases.push(Case {
                 driver,
                 responder,
                 offerer,
-                tamper: Tamper::FingerprintTo(lied_to),
+                tamper,
                 checks,
             });
         }

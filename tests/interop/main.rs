@@ -11,6 +11,7 @@
 )]
 
 mod cases;
+mod compare;
 mod peers;
 mod process;
 mod session;
@@ -19,12 +20,14 @@ mod table;
 use std::process::ExitCode;
 
 use cases::Case;
+use peers::Missing;
 use table::Table;
 
 struct Options {
     repeat: u32,
     filters: Vec<String>,
     list: bool,
+    compare: bool,
     verbose: bool,
 }
 
@@ -36,6 +39,7 @@ impl Options {
             repeat: 1,
             filters: Vec::new(),
             list: false,
+            compare: false,
             verbose: std::env::var_os("PEERLOOM_INTEROP_VERBOSE").is_some(),
         };
         if let Ok(text) = std::env::var("PEERLOOM_INTEROP_REPEAT") {
@@ -45,6 +49,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => options.list = true,
+                "--compare" => options.compare = true,
                 "--verbose" => options.verbose = true,
                 "--repeat" => {
                     let text = arguments.next().ok_or("--repeat needs a number")?;
@@ -72,6 +77,19 @@ fn parse_repeat(text: &str) -> Result<u32, String> {
     }
 }
 
+/// The cases whose two peers are installed; the others are noted as skipped.
+fn present(cases: Vec<Case>, table: &mut Table) -> Vec<Case> {
+    let mut missing = Missing::default();
+    let (present, absent): (Vec<_>, Vec<_>) = cases
+        .into_iter()
+        .map(|case| (missing.of(&case), case))
+        .partition(|(reason, _)| reason.is_none());
+    for (reason, case) in absent {
+        table.skip(&case, &reason.unwrap_or_default());
+    }
+    present.into_iter().map(|(_, case)| case).collect()
+}
+
 fn main() -> ExitCode {
     let options = match Options::read() {
         Ok(options) => options,
@@ -90,17 +108,18 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if options.compare {
+        return compare::run();
+    }
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     let mut table = Table::new(options.verbose);
+    let cases = present(cases, &mut table);
     for round in 1..=options.repeat {
         if options.repeat > 1 {
             println!("round {round} of {}", options.repeat);
         }
         for case in &cases {
-            match peers::missing(case) {
-                Some(reason) => table.skip(case, &reason),
-                None => table.add(case, session::run(case)),
-            }
+            table.add(case, session::run(case));
         }
     }
     table.print();

@@ -1,6 +1,7 @@
 //! The peers that can be put against each other: how each is started, and what
 //! it takes to have it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,9 +9,13 @@ use std::process::Command;
 use crate::cases::Case;
 
 /// An implementation of WebRTC that speaks the JSON-lines peer protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    Peerloom,
     Chromium,
+    /// Chromium as it is in a page without camera permission: its host
+    /// candidates are mDNS names.
+    ChromiumMdns,
     Aiortc,
     WebrtcRs,
 }
@@ -18,7 +23,9 @@ pub(crate) enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Peerloom => "peerloom",
             Self::Chromium => "chromium",
+            Self::ChromiumMdns => "chromium-mdns",
             Self::Aiortc => "aiortc",
             Self::WebrtcRs => "webrtc-rs",
         })
@@ -30,13 +37,21 @@ const CHROMIUM_PLACES: [&str; 2] = ["/usr/bin/chromium", "/usr/bin/chromium-brow
 impl Kind {
     pub(crate) fn command(self) -> Command {
         match self {
-            Self::Chromium => {
+            Self::Peerloom => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_peerloom"));
+                command.arg("peer");
+                command
+            }
+            Self::Chromium | Self::ChromiumMdns => {
                 let mut command = Command::new("node");
                 command.arg(foreign("chromium/peer.mjs"));
                 command.env(
                     "CHROMIUM",
                     chromium().unwrap_or_else(|| CHROMIUM_PLACES[0].into()),
                 );
+                if self == Self::ChromiumMdns {
+                    command.env("PEER_MDNS", "1");
+                }
                 command
             }
             Self::Aiortc => {
@@ -51,7 +66,8 @@ impl Kind {
     /// What is missing for this peer, and how to install it.
     fn missing(self) -> Option<String> {
         match self {
-            Self::Chromium => {
+            Self::Peerloom => None,
+            Self::Chromium | Self::ChromiumMdns => {
                 let node = runs(Command::new("node").arg("--version"));
                 (chromium().is_none() || !node).then(|| "no Chromium or no Node; install with: apt-get install chromium nodejs".to_owned())
             }
@@ -70,9 +86,17 @@ impl Kind {
     }
 }
 
-/// Why `case` cannot run here, if it cannot.
-pub(crate) fn missing(case: &Case) -> Option<String> {
-    case.driver.missing().or_else(|| case.responder.missing())
+/// What is missing for each kind of peer, looked up once.
+#[derive(Default)]
+pub(crate) struct Missing(BTreeMap<Kind, Option<String>>);
+
+impl Missing {
+    /// Why `case` cannot run here, if it cannot.
+    pub(crate) fn of(&mut self, case: &Case) -> Option<String> {
+        [case.driver, case.responder]
+            .into_iter()
+            .find_map(|kind| self.0.entry(kind).or_insert_with(|| kind.missing()).clone())
+    }
 }
 
 fn root() -> &'static Path {

@@ -82,7 +82,7 @@ struct Counters {
     last: i64,
     seen: BTreeSet<u32>,
     span: Option<(Instant, Instant)>,
-    longest_silence: Duration,
+    gap: Duration,
 }
 
 impl Counters {
@@ -98,14 +98,14 @@ impl Counters {
             last: -1,
             seen: BTreeSet::new(),
             span: None,
-            longest_silence: Duration::ZERO,
+            gap: Duration::ZERO,
         }
     }
 
     fn count(&mut self, data: &[u8]) {
         let now = Instant::now();
         if let Some((_, last)) = self.span {
-            self.longest_silence = self.longest_silence.max(now - last);
+            self.gap = self.gap.max(now - last);
         }
         self.span = Some((self.span.map_or(now, |(first, _)| first), now));
         self.msgs += 1;
@@ -147,7 +147,7 @@ impl Counters {
             "max": self.max,
             "last": self.last,
             "ms": self.span.map_or(0, |(first, last)| (last - first).as_millis() as u64),
-            "longestSilenceMs": self.longest_silence.as_secs_f64() * 1e3,
+            "gapMs": self.gap.as_secs_f64() * 1e3,
         })
     }
 }
@@ -677,7 +677,7 @@ impl Peer {
             "ms": ms,
             "MBps": moved / 1e3 / ms,
             "bad": bad,
-            "longestSilenceMs": seen["longestSilenceMs"],
+            "gapMs": seen["gapMs"],
         });
         if bad > 0 {
             Err(detail.to_string().into())
