@@ -41,7 +41,7 @@ struct Outcome {
 }
 
 fn scenario(seed: u64) -> Outcome {
-    let client = usize::from(seed % 2 == 0);
+    let client = usize::from(seed.is_multiple_of(2));
     let mut pair = Pair::new(&StackConfig::default(), seed, Conditions::ROUGH);
     pair.start(client);
     pair.connect();
