@@ -1,4 +1,5 @@
-//! Descriptions in the form in which other stacks write them.
+//! Descriptions in the form in which other stacks write them. Those called "captured" were made by
+//! Chromium 156 and aiortc 1.16.0; the answers among them answer offers of ours.
 
 use peerloom_transports_proto::candidate::{Address, Protocol};
 use peerloom_transports_proto::certificate::HashFunction;
@@ -25,10 +26,50 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ),
     ("firefox-data-offer", fixture!("firefox-data-offer")),
     ("firefox-data-answer", fixture!("firefox-data-answer")),
-    ("aiortc-data-offer", fixture!("aiortc-data-offer")),
+    ("old-aiortc-data-offer", fixture!("old-aiortc-data-offer")),
     ("aiortc-data-answer", fixture!("aiortc-data-answer")),
     ("webrtc-rs-data-offer", fixture!("webrtc-rs-data-offer")),
     ("str0m-data-offer", fixture!("str0m-data-offer")),
+    (
+        "captured-chromium-data-offer",
+        fixture!("captured-chromium-data-offer"),
+    ),
+    (
+        "captured-chromium-data-answer",
+        fixture!("captured-chromium-data-answer"),
+    ),
+    (
+        "captured-chromium-media-offer",
+        fixture!("captured-chromium-media-offer"),
+    ),
+    (
+        "captured-chromium-media-again-offer",
+        fixture!("captured-chromium-media-again-offer"),
+    ),
+    (
+        "captured-chromium-max-bundle-offer",
+        fixture!("captured-chromium-max-bundle-offer"),
+    ),
+    (
+        "captured-chromium-max-compat-offer",
+        fixture!("captured-chromium-max-compat-offer"),
+    ),
+    (
+        "captured-chromium-restart-offer",
+        fixture!("captured-chromium-restart-offer"),
+    ),
+    (
+        "captured-chromium-restart-answer",
+        fixture!("captured-chromium-restart-answer"),
+    ),
+    (
+        "captured-aiortc-data-offer",
+        fixture!("captured-aiortc-data-offer"),
+    ),
+    (
+        "captured-aiortc-data-answer",
+        fixture!("captured-aiortc-data-answer"),
+    ),
 ];
 
 /// As it travels: lines end with CRLF.
@@ -231,7 +272,7 @@ fn the_old_form_is_answered_in_the_old_form() {
         answer,
         negotiated,
         effects,
-    } = answer("aiortc-data-offer");
+    } = answer("old-aiortc-data-offer");
     assert_eq!(negotiated.sctp.remote_max_message_size, Some(65_536));
     assert!(!negotiated.ice.remote_trickle);
     assert_eq!(candidates(&effects).len(), 2);
@@ -341,4 +382,51 @@ fn a_lite_peer_is_controlled() {
     bob.set_local(None).unwrap();
     let ice = &bob.negotiated().unwrap().ice;
     assert_eq!((ice.role, ice.remote_lite), (IceRole::Controlling, true));
+}
+
+#[test]
+fn captured_offers_are_answered_and_captured_answers_taken() {
+    let captured = ALL
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| name.starts_with("captured"));
+    for name in captured {
+        let effects = if name.ends_with("offer") {
+            let Answered {
+                answer,
+                negotiated,
+                effects,
+            } = answer(name);
+            let refused = answer.media.iter().filter(|media| media.port == 0).count();
+            assert_eq!(refused, answer.media.len() - 1, "{name}: all but the data");
+            assert_eq!(usize::from(negotiated.mline_index), refused, "{name}");
+            assert_eq!(negotiated.dtls.role, DtlsRole::Client, "{name}");
+            effects
+        } else {
+            let (negotiated, effects) = accept(name);
+            assert_eq!(negotiated.dtls.role, DtlsRole::Server, "{name}");
+            effects
+        };
+        if !name.contains("restart") {
+            assert!(candidates(&effects).len() >= 2, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_captured_restart_restarts() {
+    let mut bob = session(2);
+    let first = text("captured-chromium-restart-offer");
+    let first = first.replace("a=ice-ufrag:", "a=ice-ufrag:before");
+    bob.set_remote(SessionDescription::offer(first)).unwrap();
+    bob.set_local(None).unwrap();
+    effects(&mut bob);
+    let restart = text("captured-chromium-restart-offer");
+    bob.set_remote(SessionDescription::offer(restart)).unwrap();
+    bob.set_local(None).unwrap();
+    let all = effects(&mut bob);
+    assert!(
+        all.iter().any(|e| matches!(e, Effect::RestartIce(_))),
+        "{all:?}"
+    );
 }
