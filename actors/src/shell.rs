@@ -144,3 +144,164 @@ impl<A: Actor> ActorFuture<A> for Yield {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix::{AsyncContext as _, Handler, Message, System};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// What happened, in order.
+    type Log = Arc<Mutex<Vec<String>>>;
+
+    struct Clockwork {
+        log: Log,
+        deadline: Option<Instant>,
+        work: u32,
+        alarm: Alarm,
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    enum Input {
+        Arm(Duration),
+        Work(u32),
+        Note(u32),
+    }
+
+    impl Shell for Clockwork {
+        fn deadline(&mut self) -> Option<Instant> {
+            self.deadline
+        }
+
+        fn expire(&mut self, _: Instant) {
+            self.deadline = None;
+            note(&self.log, "expired");
+        }
+
+        fn drain(&mut self, _: &mut Context<Self>, _: Instant) -> Drained {
+            if self.work == 0 {
+                return Drained::Idle;
+            }
+            self.work -= 1;
+            note(&self.log, "worked");
+            if self.work == 0 { Drained::Idle } else { Drained::More }
+        }
+
+        fn alarm(&mut self) -> &mut Alarm {
+            &mut self.alarm
+        }
+    }
+
+    impl Actor for Clockwork {
+        type Context = Context<Self>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            start(self, ctx);
+        }
+    }
+
+    impl Handler<Input> for Clockwork {
+        type Result = ();
+
+        fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
+            turn(self, ctx, |shell, now| match input {
+                Input::Arm(after) => shell.deadline = Some(now + after),
+                Input::Work(units) => shell.work = units,
+                Input::Note(n) => note(&shell.log, &n.to_string()),
+            });
+        }
+    }
+
+    #[test]
+    fn an_idle_shell_wakes_at_its_deadline() {
+        paused(|addr, log| async move {
+            addr.send(Input::Arm(Duration::from_secs(3600))).await.expect("alive");
+            let before = clock::now();
+            while notes(&log).is_empty() {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            assert!(clock::now() - before >= Duration::from_secs(3600));
+            assert_eq!(notes(&log), ["expired"]);
+        });
+    }
+
+    #[test]
+    fn an_earlier_deadline_replaces_a_later_one() {
+        paused(|addr, log| async move {
+            addr.send(Input::Arm(Duration::from_secs(3600))).await.expect("alive");
+            addr.send(Input::Arm(Duration::from_secs(1))).await.expect("alive");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            assert_eq!(notes(&log), ["expired"]);
+        });
+    }
+
+    #[test]
+    fn a_full_mailbox_does_not_starve_the_deadline() {
+        paused(|addr, log| async move {
+            addr.send(Input::Arm(Duration::from_millis(5))).await.expect("alive");
+            tokio::time::advance(Duration::from_millis(10)).await;
+            let recipient = addr.recipient();
+            for n in 0..3 {
+                recipient.try_send(Input::Note(n)).expect("room");
+            }
+            recipient.send(Input::Note(3)).await.expect("alive");
+            assert_eq!(notes(&log), ["expired", "0", "1", "2", "3"]);
+        });
+    }
+
+    #[test]
+    fn work_beyond_the_budget_goes_on_by_itself() {
+        paused(|addr, log| async move {
+            addr.send(Input::Work(40)).await.expect("alive");
+            while notes(&log).len() < 40 {
+                tokio::task::yield_now().await;
+            }
+            addr.send(Input::Note(1)).await.expect("alive");
+            assert_eq!(notes(&log).len(), 41);
+        });
+    }
+
+    #[test]
+    fn a_busy_shell_yields_to_its_neighbours() {
+        paused(|addr, log| async move {
+            let neighbour = log.clone();
+            let recipient = addr.recipient();
+            for n in 0..4 * TURNS_PER_POLL {
+                recipient.try_send(Input::Note(n)).expect("room");
+            }
+            tokio::task::spawn_local(async move { note(&neighbour, "neighbour") });
+            recipient.send(Input::Note(u32::MAX)).await.expect("alive");
+            let seen = notes(&log);
+            let turn = seen.iter().position(|entry| entry == "neighbour").expect("it ran");
+            assert!(turn <= TURNS_PER_POLL as usize, "{seen:?}");
+        });
+    }
+
+    /// Runs a test with one shell on a paused clock.
+    fn paused<F: Future<Output = ()>>(test: impl FnOnce(actix::Addr<Clockwork>, Log) -> F) {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().start_paused(true).build().expect("a runtime")
+        };
+        System::with_tokio_rt(runtime).block_on(async {
+            let log = Log::default();
+            let mut context = Context::new();
+            context.set_mailbox_capacity(64);
+            let addr = context.address();
+            let shell =
+                Clockwork { log: log.clone(), deadline: None, work: 0, alarm: Alarm::default() };
+            context.run(shell);
+            test(addr, log).await;
+        });
+    }
+
+    fn note(log: &Log, entry: &str) {
+        log.lock().expect("not poisoned").push(entry.to_owned());
+    }
+
+    fn notes(log: &Log) -> Vec<String> {
+        log.lock().expect("not poisoned").clone()
+    }
+}

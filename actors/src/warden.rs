@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message};
+use actix::{Actor, AsyncContext as _, Context, Handler, Message};
 use tokio::sync::{broadcast, watch};
 
 use crate::cause::{ActorKind, Cause};
 use crate::peer_connection::{ConnectionState, Event, Plan, Snapshot, Started};
-use crate::supervisor::{Children, Death, Died, PING_INTERVAL};
+use crate::supervisor::{Children, Death, Died, watch};
 
 /// Messages in a warden's mailbox: new connections and deaths. Senders wait.
 const MAILBOX: usize = 1024;
@@ -68,7 +68,7 @@ impl Actor for Warden {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(PING_INTERVAL, |warden, _| {
+        watch(ctx, |warden, _| {
             for key in warden.children.wedged() {
                 warden.bury(key, Death::Wedged);
             }

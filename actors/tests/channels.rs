@@ -102,7 +102,7 @@ async fn channels_look_alike_at_both_ends() {
 async fn a_slow_reader_stops_the_sender_and_loses_nothing() {
     let runtime = runtime(2);
     let pair = Pair::new(&runtime).await;
-    let (count, size) = (4096u32, 16 * 1024);
+    let (count, size) = (1280u32, 16 * 1024);
     let sent = Arc::new(AtomicU32::new(0));
     let sender = tokio::spawn({
         let (channel, sent) = (pair.channel_a.clone(), sent.clone());

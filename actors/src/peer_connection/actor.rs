@@ -25,7 +25,7 @@ use crate::dtls_transport::DtlsCommand;
 use crate::error::Error;
 use crate::identity::ValidatedIdentity;
 use crate::sctp_transport::{ChannelKey, SctpCommand};
-use crate::supervisor::{Children, Death, Died, PING_INTERVAL, supervised};
+use crate::supervisor::{self, Children, Death, Died, supervised};
 
 /// Messages in a connection's mailbox: commands, which wait in their callers, and
 /// reports of children, which keep what does not fit.
@@ -327,7 +327,7 @@ impl Actor for PeerConnectionActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.wire(ctx);
-        ctx.run_interval(PING_INTERVAL, |actor, ctx| {
+        supervisor::watch(ctx, |actor, ctx| {
             for key in actor.children.wedged() {
                 actor.bury(key, Death::Wedged, ctx);
             }
