@@ -119,6 +119,22 @@ async fn a_missing_assertion_is_refused_when_one_is_required() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_assertion_does_not_cover_the_offer_that_replaces_it() {
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let a = PeerConnection::new(&ea, with(named("alice"))).await.expect("a connection");
+    let offers = [with(named("bob")), Configuration::default()].map(|configuration| async {
+        let b = PeerConnection::new(&eb, configuration).await.expect("a connection");
+        channel(&b, "any").await;
+        b.create_offer(Default::default()).await.expect("an offer")
+    });
+    let [proved, unproved] = offers;
+    a.set_remote_description(proved.await).await.expect("bob's own certificate");
+    let replaced = a.set_remote_description(unproved.await).await;
+    assert!(matches!(replaced, Err(Error::Identity(IdentityError::Missing))), "{replaced:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_else_is_refused() {
     let expects_carol = Configuration { peer_identity: Some("carol".into()), ..with(named("alice")) };
     let error = IdentityError::OtherIdentity { found: "bob".into(), expected: "carol".into() };

@@ -102,6 +102,7 @@ impl PeerConnectionActor {
         let rollback = description.kind == SdpType::Rollback;
         // The gate closes before any effect opens a transport.
         let before = self.snapshot.borrow().identity.clone();
+        let bound = self.session.negotiated().is_some();
         self.set_identity(Identity::Pending);
         if let Err(error) = self.session.set_remote(description) {
             self.set_identity(before);
@@ -114,15 +115,21 @@ impl PeerConnectionActor {
                 self.identity_round += 1;
                 Ok(Some(ToValidate { round: self.identity_round, identity }))
             }
-            None => self.accept_without_assertion(before, rollback).map(|()| None),
+            None if rollback => {
+                self.set_identity(before);
+                self.advance();
+                Ok(None)
+            }
+            None => self.accept_without_assertion(before, bound).map(|()| None),
         }
     }
 
-    fn accept_without_assertion(&mut self, before: Identity, rollback: bool) -> Result<(), Error> {
+    /// `bound` says that DTLS was agreed on before: later descriptions cannot change the
+    /// certificate, so what was proved about it holds on. Before that, a description without
+    /// an assertion may name anybody's.
+    fn accept_without_assertion(&mut self, before: Identity, bound: bool) -> Result<(), Error> {
         let settled = match before {
-            // Proved once, and DTLS still holds the same certificate.
-            Identity::Valid(identity) => Identity::Valid(identity),
-            before if rollback => before,
+            Identity::Valid(identity) if bound => Identity::Valid(identity),
             _ if self.config.needs_identity() => return self.refuse(IdentityError::Missing),
             _ => Identity::Absent,
         };
