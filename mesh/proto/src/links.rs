@@ -366,7 +366,16 @@ impl LinkPlan {
     }
 
     fn dial_random(&mut self, now: Instant, rng: &mut impl Rng) -> Option<PlanAction> {
-        if self.occupied() + self.partners_missing(true) >= self.config.target {
+        // Links to suspects will hardly last: they are replaced at once.
+        let suspects = self
+            .peers
+            .values()
+            .filter(|p| p.suspected && p.state != State::Idle)
+            .count();
+        if self.occupied() >= self.config.max {
+            return None;
+        }
+        if self.occupied() + self.partners_missing(true) >= self.config.target + suspects {
             self.short_since = None;
             return None;
         }

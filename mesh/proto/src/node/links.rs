@@ -187,7 +187,10 @@ impl Node {
             return;
         };
         let (room, peer) = (link.room, link.peer);
-        let polite = matches!(cause, CloseCause::Surplus | CloseCause::Leaving);
+        let polite = matches!(
+            cause,
+            CloseCause::Surplus | CloseCause::Leaving | CloseCause::Bye
+        );
         match &link.state {
             State::Closing(_) => return,
             State::Up(_) if polite => {
@@ -361,22 +364,23 @@ impl Node {
         }
     }
 
-    /// The other side sends nothing more. It gets everything sent before this
-    /// node's own goodbye.
+    /// The other side sends nothing more. If it said so first, this node says
+    /// goodbye in turn and leaves closing to the other side, which thereby
+    /// gets everything sent until now.
     fn goodbye(&mut self, id: LinkId, time: Time) {
-        let Some(link) = self.links.get(&id) else {
-            return;
-        };
-        if matches!(link.state, State::Closing(_)) {
+        let closing = self
+            .links
+            .get(&id)
+            .is_some_and(|link| matches!(link.state, State::Closing(_)));
+        if closing {
             self.forget_link(id, time.now);
             self.outputs.push_back(Output::Close {
                 link: id,
                 cause: CloseCause::Bye,
             });
-            return;
+        } else {
+            self.close_link(id, CloseCause::Bye, Some(Ended::Released), time);
         }
-        self.send_frame(id, &Frame::Bye, Lane::Data);
-        self.close_link(id, CloseCause::Bye, Some(Ended::Released), time);
     }
 
     /// Probes, attempts and goodbyes that are due.
