@@ -210,11 +210,12 @@ impl FromStr for Ticket {
         if checksum(value) != sum {
             return Err(TicketError::Checksum);
         }
-        let contents: Contents =
-            wire::decode(VERSION, MAX_TICKET_LEN, value).map_err(|error| match error {
-                WireError::Version { found, .. } => TicketError::Version(found),
-                other => TicketError::Contents(other),
-            })?;
+        let contents: Contents = wire::decode(VERSION, MAX_TICKET_LEN, value).map_err(|error| {
+            if let WireError::Version { found, .. } = error {
+                return TicketError::Version(found);
+            }
+            TicketError::Contents(error)
+        })?;
         let addresses = contents
             .addresses
             .into_vec()

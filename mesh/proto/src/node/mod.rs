@@ -20,7 +20,10 @@
 
 pub mod io;
 
+mod config;
+mod event;
 mod links;
+mod post;
 mod records;
 mod room;
 mod signaling;
@@ -28,7 +31,7 @@ mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
@@ -36,62 +39,20 @@ use rand_chacha::ChaCha20Rng;
 use crate::envelope::{Gossip, HopFrame, Inbox};
 use crate::forward::Surroundings;
 use crate::frame::{ChannelName, Frame};
-use crate::id::{Identity, Incarnation, MeshTag, MessageId, PeerId, RoomId, Seq, SessionId};
+use crate::id::{Identity, Incarnation, MeshTag, MessageId, PeerId, RoomId, Seq};
 use crate::limit::{Limiter, Rate, TokenBucket};
-use crate::links::PlanConfig;
-use crate::liveness::{Health, ProbeConfig};
+use crate::liveness::Health;
 use crate::presence::{Capabilities, MAX_ADDRESSES, MAX_NICK, MAX_ROOMS};
 use crate::roster::Roster;
 use crate::seal::Prekeys;
 use crate::time::Time;
 use crate::wire::{BoundedString, BoundedVec, SignedBytes};
 
+pub use config::{Config, LinkInfo, Stats};
 use io::{HopId, Input, Lane, LinkId, Output, SendError, Topic, Verdict};
 use links::Link;
+use post::Post;
 use room::Room;
-use signaling::Post;
-
-/// How a node behaves.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The mesh's name.
-    pub mesh: String,
-    /// What people call this node; cut off at [`MAX_NICK`] bytes.
-    pub nick: String,
-    /// Where this node's libp2p swarm listens; more may be set later.
-    pub addresses: Vec<String>,
-    /// This life of the node: grows from start to start.
-    pub incarnation: Incarnation,
-    /// How links are chosen.
-    pub plan: PlanConfig,
-    /// How links are probed.
-    pub probe: ProbeConfig,
-    /// How long a presence holds; it is renewed three times as often. A
-    /// backstop only: obituaries are much faster.
-    pub presence_ttl: Duration,
-    /// How long a connection attempt may take. Generous, so that a machine
-    /// building dozens of connections at once does not give up on all.
-    pub attempt_timeout: Duration,
-    /// How long records are collected before they are passed on together.
-    pub coalesce: Duration,
-}
-
-impl Config {
-    /// Defaults for a mesh called `mesh`.
-    pub fn new(mesh: impl Into<String>, incarnation: Incarnation) -> Self {
-        Config {
-            mesh: mesh.into(),
-            nick: String::new(),
-            addresses: Vec::new(),
-            incarnation,
-            plan: PlanConfig::default(),
-            probe: ProbeConfig::default(),
-            presence_ttl: Duration::from_secs(90),
-            attempt_timeout: Duration::from_secs(8),
-            coalesce: Duration::from_millis(10),
-        }
-    }
-}
 
 /// Room floods of envelopes that one sender may cause.
 const FLOOD_RATE: Rate = Rate {
@@ -116,46 +77,6 @@ const OBITUARY_RATE: Rate = Rate {
 };
 /// Senders a limiter tracks.
 const LIMITED: usize = 4096;
-
-/// What a node has counted so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Broadcasts written by this node.
-    pub broadcasts_sent: u64,
-    /// Broadcasts and direct messages handed to the application.
-    pub delivered: u64,
-    /// Copies of broadcasts that had been delivered before.
-    pub duplicates: u64,
-    /// Direct messages written by this node.
-    pub directs_sent: u64,
-    /// Envelopes sent to one neighbour.
-    pub envelopes_sent: u64,
-    /// Envelopes flooded through a room.
-    pub envelopes_flooded: u64,
-    /// Letters opened.
-    pub letters: u64,
-    /// Frames, records and envelopes refused.
-    pub refused: u64,
-    /// Obituaries written by this node.
-    pub obituaries: u64,
-}
-
-/// One link, for display.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkInfo {
-    /// The link.
-    pub link: LinkId,
-    /// Its room.
-    pub room: RoomId,
-    /// The other side.
-    pub peer: PeerId,
-    /// Its session.
-    pub session: SessionId,
-    /// Since when it carries frames; `None` while it is being built.
-    pub up_since: Option<Instant>,
-    /// Smoothed round-trip time of its probes.
-    pub rtt: Option<Duration>,
-}
 
 /// The mesh logic of one node. See the module documentation for the order of
 /// calls.
@@ -215,7 +136,7 @@ impl Node {
             links: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             posts: BTreeMap::new(),
-            passed_on: signaling::passed_on(now),
+            passed_on: post::passed_on(now),
             news: Vec::new(),
             flush_at: None,
             renew_at: now,

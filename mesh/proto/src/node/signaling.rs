@@ -1,48 +1,24 @@
 //! Building links: offers, answers and candidates in sealed letters.
 //!
-//! A letter first goes to its addressee over the hop protocol. If that fails,
-//! or is not acknowledged in [`POST_PATIENCE`], the envelope is flooded: on
-//! the room's gossip topic and over the room's links, at this node's flood
-//! rate. Offers without answer are repeated as new letters.
+//! Offers and answers that nothing comes of are repeated as new letters until
+//! the attempt is given up.
 
 use std::time::{Duration, Instant};
 
 use super::Node;
-use super::io::{CloseCause, HopId, LinkId, Output, PcSignal, Topic, Verdict};
+use super::io::{CloseCause, LinkId, Output, PcSignal};
 use super::links::State;
-use crate::envelope::{
-    Body, Candidates, Envelope, Gossip, HopFrame, Letter, MAX_CANDIDATES, OpenError, Refusal,
-    RejectReason, Sdp,
-};
-use crate::frame::Frame;
+use crate::envelope::{Body, Candidates, Envelope, Letter, MAX_CANDIDATES, RejectReason, Sdp};
 use crate::glare::{self, Glare};
-use crate::id::{MessageId, PeerId, RoomId, SessionId};
+use crate::id::{PeerId, RoomId, SessionId};
 use crate::links::{Admission, Ended};
-use crate::replay::SeenCache;
 use crate::time::Time;
 use crate::wire::{BoundedString, SignedBytes};
 
-/// How long an envelope may go unacknowledged before it is flooded.
-const POST_PATIENCE: Duration = Duration::from_millis(700);
-/// Envelopes awaiting their acknowledgement. Filled by this node's letters;
-/// beyond it they are flooded at once.
-const MAX_POSTS: usize = 512;
 /// Pause before an offer or answer is repeated; doubled each time.
 const RESEND: Duration = Duration::from_millis(1500);
 /// When a full node may be asked again.
 const FULL_RETRY_MS: u32 = 2000;
-/// Envelopes passed on over links, remembered in each of two generations.
-const PASSED_ON: usize = 4096;
-
-/// An envelope on its way to a neighbour.
-#[derive(Debug)]
-pub(super) struct Post {
-    hop: HopId,
-    room: RoomId,
-    envelope: Envelope,
-    due: Instant,
-}
-
 /// An attempt to build a link.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -66,10 +42,6 @@ impl Call {
     pub(super) fn resend_at(&self) -> Option<Instant> {
         self.last.as_ref().map(|(_, at, _)| *at)
     }
-}
-
-pub(super) fn passed_on(now: Instant) -> SeenCache<MessageId> {
-    SeenCache::new(Duration::from_secs(60), PASSED_ON, now)
 }
 
 impl Node {
@@ -215,188 +187,7 @@ impl Node {
         }
     }
 
-    fn post(&mut self, to: PeerId, room: RoomId, envelope: Envelope, time: Time) {
-        let member = self.roster.get(&to);
-        let addresses: Vec<String> = member
-            .map(|m| m.presence.addresses.iter().map(|a| a.to_string()).collect())
-            .unwrap_or_default();
-        let reachable = self.neighbours.contains(&to) || !addresses.is_empty();
-        if !reachable || self.posts.len() >= MAX_POSTS {
-            return self.flood_envelope(room, envelope, None, time.now);
-        }
-        let id = envelope.id;
-        if let Some(hop) = self.output_hop(to, addresses, &HopFrame::Forward(envelope.clone())) {
-            self.stats.envelopes_sent += 1;
-            self.posts.insert(
-                id,
-                Post {
-                    hop,
-                    room,
-                    envelope,
-                    due: time.now + POST_PATIENCE,
-                },
-            );
-        }
-    }
-
-    /// When the next envelope has waited long enough for its acknowledgement.
-    pub(super) fn posts_timeout(&self) -> Option<Instant> {
-        self.posts.values().map(|post| post.due).min()
-    }
-
-    /// Floods what was not acknowledged.
-    pub(super) fn posts_due(&mut self, now: Instant) {
-        let due = self
-            .posts
-            .iter()
-            .filter(|(_, post)| post.due <= now)
-            .map(|(id, _)| *id);
-        for id in due.collect::<Vec<_>>() {
-            self.flood_post(&id, now);
-        }
-    }
-
-    fn flood_post(&mut self, id: &MessageId, now: Instant) {
-        if let Some(post) = self.posts.remove(id) {
-            self.flood_envelope(post.room, post.envelope, None, now);
-        }
-    }
-
-    /// The last resort: an envelope to everyone in the room.
-    fn flood_envelope(
-        &mut self,
-        room: RoomId,
-        envelope: Envelope,
-        except: Option<PeerId>,
-        now: Instant,
-    ) {
-        if !self.my_floods.take(now) {
-            return;
-        }
-        self.stats.envelopes_flooded += 1;
-        self.passed_on.insert(envelope.id, (), now);
-        self.send_to_room(
-            room,
-            &Frame::Envelope(envelope.clone()),
-            super::io::Lane::Control,
-            except,
-        );
-        if let Ok(bytes) = Gossip::Flood(envelope).encode() {
-            self.outputs.push_back(Output::Publish {
-                topic: Topic::Room(room),
-                bytes,
-            });
-        }
-    }
-
-    pub(super) fn hop_failed(&mut self, id: HopId, time: Time) {
-        let post = self
-            .posts
-            .iter()
-            .find(|(_, post)| post.hop == id)
-            .map(|(id, _)| *id);
-        if let Some(id) = post {
-            self.flood_post(&id, time.now);
-        }
-    }
-
-    /// A frame of the hop protocol.
-    pub(super) fn hop(&mut self, from: PeerId, bytes: &[u8], time: Time) {
-        match HopFrame::decode(bytes) {
-            Ok(HopFrame::Forward(envelope)) => {
-                let id = envelope.id;
-                let answer = match self.open(&envelope, time) {
-                    Ok(()) | Err(OpenError::Duplicate | OpenError::Replayed) => {
-                        HopFrame::Ack { id }
-                    }
-                    Err(OpenError::NotForMe) => HopFrame::Nack {
-                        id,
-                        why: Refusal::NoRoute,
-                    },
-                    Err(OpenError::Expired) => HopFrame::Nack {
-                        id,
-                        why: Refusal::Expired,
-                    },
-                    Err(OpenError::Seal(_) | OpenError::Letter(_) | OpenError::Skew(_)) => {
-                        HopFrame::Nack {
-                            id,
-                            why: Refusal::Unreadable,
-                        }
-                    }
-                };
-                self.output_hop(from, Vec::new(), &answer);
-            }
-            Ok(HopFrame::Ack { id }) => drop(self.posts.remove(&id)),
-            Ok(HopFrame::Nack {
-                id,
-                why: Refusal::NoRoute | Refusal::Busy,
-            }) => self.flood_post(&id, time.now),
-            Ok(HopFrame::Nack {
-                id,
-                why: Refusal::Expired | Refusal::Unreadable,
-            }) => drop(self.posts.remove(&id)),
-            Ok(HopFrame::Credit { .. }) => {}
-            Ok(HopFrame::Records(records)) => self.hop_records(from, &records, time),
-            Err(error) => {
-                self.stats.refused += 1;
-                tracing::debug!(%error, peer = %from.short(), "hop frame refused");
-            }
-        }
-    }
-
-    /// An envelope from a room's gossip topic.
-    pub(super) fn flooded(&mut self, author: PeerId, envelope: Envelope, time: Time) -> Verdict {
-        if envelope.is_expired(time.unix_ms) || !self.floods.take(author, time.now) {
-            return Verdict::Ignore;
-        }
-        match self.open(&envelope, time) {
-            // Passed on even when it was for this node: nobody shall see who
-            // stops a flood.
-            Ok(()) | Err(OpenError::NotForMe) => Verdict::Accept,
-            Err(_) => Verdict::Ignore,
-        }
-    }
-
-    /// An envelope that somebody floods over a room's links.
-    pub(super) fn link_envelope(
-        &mut self,
-        room: RoomId,
-        from: PeerId,
-        mut envelope: Envelope,
-        time: Time,
-    ) {
-        if !self.passed_on.insert(envelope.id, (), time.now) || envelope.is_expired(time.unix_ms) {
-            return;
-        }
-        if matches!(self.open(&envelope, time), Err(OpenError::NotForMe))
-            && self.floods.take(from, time.now)
-            && let Some(ttl) = envelope.ttl.checked_sub(1)
-        {
-            envelope.ttl = ttl;
-            envelope.hops = envelope.hops.saturating_add(1);
-            self.send_to_room(
-                room,
-                &Frame::Envelope(envelope),
-                super::io::Lane::Control,
-                Some(from),
-            );
-        }
-    }
-
-    fn open(&mut self, envelope: &Envelope, time: Time) -> Result<(), OpenError> {
-        let rooms = self.rooms.keys().copied();
-        let letter = self
-            .inbox
-            .open(envelope, &self.prekeys, rooms, time)
-            .inspect_err(|error| {
-                tracing::trace!(%error, "envelope not opened");
-            })?;
-        self.stats.letters += 1;
-        self.read(letter, time);
-        Ok(())
-    }
-
-    fn read(&mut self, letter: Letter, time: Time) {
+    pub(super) fn read(&mut self, letter: Letter, time: Time) {
         let link = self
             .rooms
             .get(&letter.room)

@@ -9,14 +9,18 @@
 //! Bounds: [`MAX_MEMBERS`] members, as many graves, [`MAX_ACCUSERS`] accusers
 //! for each suspect. A full roster takes no newcomers until somebody leaves.
 
+mod outcome;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
+
+pub use outcome::{Applied, RecordError, RosterEvent};
 
 use crate::id::{MeshTag, PeerId, RoomId, Seq};
 use crate::obituary::{MAX_ACCUSERS, Obituary, grace};
 use crate::presence::{MAX_CLOCK_SKEW_MS, Presence, Record};
 use crate::time::Time;
-use crate::wire::{SignedBytes, WireError};
+use crate::wire::SignedBytes;
 
 /// Members a roster holds.
 pub const MAX_MEMBERS: usize = 4096;
@@ -62,82 +66,6 @@ struct Grave {
     seq: Seq,
     until: Instant,
     record: Option<SignedBytes>,
-}
-
-/// What a record meant to a roster.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// New: pass it on. `first` when the peer was not known alive before.
-    News {
-        /// Whom the record is about.
-        subject: PeerId,
-        /// Whether it made somebody appear.
-        first: bool,
-    },
-    /// Known already, or superseded.
-    Old,
-    /// The peer it speaks of is known dead or gone: answer with this record.
-    Buried(SignedBytes),
-    /// It speaks of this node and has to be answered: a leave or presence of
-    /// an earlier life, or an obituary. This node's next presence must have a
-    /// higher number than this.
-    AboutMe(Seq),
-    /// An obituary of this node that its newest presence refutes already:
-    /// answer with that.
-    Refuted,
-}
-
-/// Why a record was not applied.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordError {
-    /// Malformed or badly signed.
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    /// Of another mesh.
-    #[error("record of another mesh")]
-    OtherMesh,
-    /// Signed too long ago, or in the future.
-    #[error("record is {0} ms old by this node's clock")]
-    Stale(i64),
-    /// The accuser is not a known member.
-    #[error("obituary by a stranger")]
-    Stranger,
-    /// No space for another member.
-    #[error("roster is full")]
-    Full,
-}
-
-/// A change of the roster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RosterEvent {
-    /// A member appeared. `was` is empty.
-    Joined(PeerId),
-    /// A member's presence changed; the rooms it was in before.
-    Updated {
-        /// Who.
-        peer: PeerId,
-        /// Its rooms before this presence.
-        was: Vec<RoomId>,
-    },
-    /// A member is suspected to be dead.
-    Suspected(PeerId),
-    /// A suspect objected.
-    Refuted(PeerId),
-    /// A member left.
-    Left {
-        /// Who.
-        peer: PeerId,
-        /// Its rooms until now.
-        was: Vec<RoomId>,
-    },
-    /// A member is dead, or has not been heard of for its time to live.
-    Died {
-        /// Who.
-        peer: PeerId,
-        /// Its rooms until now.
-        was: Vec<RoomId>,
-    },
 }
 
 /// Presence records by peer. See the module documentation.
@@ -480,5 +408,4 @@ impl Roster {
 }
 
 #[cfg(test)]
-#[path = "roster_tests.rs"]
 mod tests;

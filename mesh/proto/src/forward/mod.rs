@@ -11,21 +11,21 @@
 //! now flooding, until [`GIVE_UP`]. The addressee recognises repetitions by
 //! the author's numbering, so the application sees each message once.
 
+mod body;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use body::Direct;
 use bytes::Bytes;
 use rand::CryptoRng;
-use serde::{Deserialize, Serialize};
 
-use crate::frame::{
-    AckFrame, ChannelName, DirectBody, DirectFrame, Frame, MAX_FRAME, MAX_PAYLOAD, TTL,
-};
-use crate::id::{Identity, Incarnation, MessageId, PeerId, RoomId, SIGNATURE_LEN};
+use crate::frame::{AckFrame, ChannelName, DirectBody, DirectFrame, Frame, MAX_PAYLOAD, TTL};
+use crate::id::{Identity, Incarnation, MessageId, PeerId, RoomId};
 use crate::node::io::{SendError, Undelivered};
 use crate::replay::{SeenCache, Streams};
-use crate::seal::{self, Encapsulated, Prekeys, PublicPrekey};
-use crate::wire::{self, WireError};
+use crate::seal::{Prekeys, PublicPrekey};
+use crate::wire::WireError;
 
 /// When the first attempt is repeated; doubled each time.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -46,33 +46,6 @@ const ROUTES: usize = 4096;
 /// Filled by neighbours; overflow forgets the way back of the oldest.
 const CRUMBS: usize = 8192;
 const CRUMB_LIFE: Duration = Duration::from_secs(30);
-
-const VERSION: u8 = 1;
-const CONTEXT: &str = "peerloom/direct/1";
-const INFO: &[u8] = b"peerloom/direct/1";
-
-/// What an author writes.
-#[derive(Debug, Serialize, Deserialize)]
-struct Direct {
-    from: PeerId,
-    room: RoomId,
-    incarnation: Incarnation,
-    n: u64,
-    #[serde(with = "serde_bytes")]
-    token: [u8; 16],
-    channel: ChannelName,
-    #[serde(with = "wire::bin")]
-    payload: Bytes,
-}
-
-/// The sealed plaintext.
-#[derive(Serialize, Deserialize)]
-struct Signed {
-    #[serde(with = "wire::bin")]
-    direct: Bytes,
-    #[serde(with = "serde_bytes")]
-    sig: [u8; SIGNATURE_LEN],
-}
 
 #[derive(Debug)]
 struct Pending {
@@ -198,7 +171,7 @@ impl Forward {
             channel,
             payload,
         };
-        let direct = wire::encode(VERSION, MAX_FRAME, &direct).map_err(|_| SendError::TooLarge)?;
+        let direct = direct.encode().map_err(|_| SendError::TooLarge)?;
         self.numbers.insert(to.0, n + 1);
         let end = now + GIVE_UP;
         let pending = Pending {
@@ -368,7 +341,7 @@ impl Forward {
         } else {
             // A prekey that cannot be used is the addressee's fault: without
             // receipt the message is given up in time.
-            let Ok(body) = seal_direct(around.identity, &to, prekey, &id, &pending.direct, rng)
+            let Ok(body) = body::seal(around.identity, &to, prekey, &id, &pending.direct, rng)
             else {
                 return;
             };
@@ -425,7 +398,7 @@ impl Forward {
         from: PeerId,
         around: &Surroundings<'_>,
     ) -> Result<(), WireError> {
-        let direct = self.open(frame, from, around)?;
+        let direct = body::open(&self.me, &self.room, frame, from, around)?;
         let back = Frame::Ack(AckFrame {
             id: frame.id,
             attempt: frame.attempt,
@@ -448,42 +421,6 @@ impl Forward {
         Ok(())
     }
 
-    fn open(
-        &self,
-        frame: &DirectFrame,
-        from: PeerId,
-        around: &Surroundings<'_>,
-    ) -> Result<Direct, WireError> {
-        let direct = match &frame.body {
-            DirectBody::Open(bytes) => {
-                let direct: Direct = wire::decode(VERSION, MAX_FRAME, bytes)?;
-                Some(direct).filter(|direct| direct.from == from)
-            }
-            DirectBody::Sealed {
-                prekey,
-                enc,
-                sealed,
-            } => {
-                let aad = aad(&frame.to, &frame.id);
-                let Ok(plaintext) = around.prekeys.open(*prekey, INFO, &aad, enc, sealed) else {
-                    return Err(WireError::BadSignature);
-                };
-                let signed: Signed = wire::decode(VERSION, MAX_FRAME, &plaintext)?;
-                let direct: Direct = wire::decode(VERSION, MAX_FRAME, &signed.direct)?;
-                let parts: [&[u8]; 4] = [
-                    self.me.as_bytes(),
-                    &enc.0,
-                    frame.id.as_bytes(),
-                    &signed.direct,
-                ];
-                Some(direct).filter(|direct| direct.from.verify(CONTEXT, &parts, &signed.sig))
-            }
-        };
-        direct
-            .filter(|direct| direct.room == self.room)
-            .ok_or(WireError::BadSignature)
-    }
-
     fn give_up(&mut self, why: Undelivered, which: impl Fn(&Pending) -> bool) {
         let outcomes = &mut self.outcomes;
         self.pending.retain(|id, pending| {
@@ -496,36 +433,5 @@ impl Forward {
     }
 }
 
-fn aad(to: &PeerId, id: &MessageId) -> Vec<u8> {
-    [&[VERSION][..], to.as_bytes(), id.as_bytes()].concat()
-}
-
-fn seal_direct(
-    identity: &Identity,
-    to: &PeerId,
-    prekey: &PublicPrekey,
-    id: &MessageId,
-    direct: &Bytes,
-    rng: &mut impl CryptoRng,
-) -> Result<DirectBody, seal::SealError> {
-    let sign = |enc: &Encapsulated| {
-        let sig = identity.sign(CONTEXT, &[to.as_bytes(), &enc.0, id.as_bytes(), direct]);
-        let signed = Signed {
-            direct: direct.clone(),
-            sig,
-        };
-        wire::encode(VERSION, MAX_FRAME, &signed)
-            .map(Vec::from)
-            .unwrap_or_default()
-    };
-    let (enc, sealed) = seal::seal_with(prekey, INFO, &aad(to, id), rng, sign)?;
-    Ok(DirectBody::Sealed {
-        prekey: prekey.id,
-        enc,
-        sealed: sealed.into(),
-    })
-}
-
 #[cfg(test)]
-#[path = "forward_tests.rs"]
 mod tests;

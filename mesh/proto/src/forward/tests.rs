@@ -137,7 +137,13 @@ impl Net {
                 .direct(direct, from, &around, self.now)
                 .unwrap(),
             Frame::Ack(ack) => peer.forward.ack(ack, &around, self.now),
-            other => panic!("{other:?}"),
+            Frame::Hello { .. }
+            | Frame::Ping { .. }
+            | Frame::Pong { .. }
+            | Frame::Broadcast(_)
+            | Frame::Records(_)
+            | Frame::Envelope(_)
+            | Frame::Bye => panic!("no frame of forwarding"),
         }
     }
 

@@ -381,5 +381,4 @@ fn check_period(claims: &Claims, unix_ms: u64) -> Result<(), AssertionError> {
 }
 
 #[cfg(test)]
-#[path = "assertion_tests.rs"]
 mod tests;

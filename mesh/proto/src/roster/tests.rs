@@ -8,6 +8,7 @@ use super::*;
 use crate::id::Identity;
 use crate::presence::Leave;
 use crate::presence::tests::presence;
+use crate::wire::WireError;
 use proptest::prelude::*;
 
 const UNIX: u64 = 1_000_000;
