@@ -1,7 +1,7 @@
 //! Setting descriptions, rolling back, and what follows for the transports.
 
 use crate::id::{DtlsRole, IceRole};
-use crate::sdp::{Sdp, Setup};
+use crate::sdp::{Media, Sdp, Setup};
 
 use super::effect::{
     DataStop, Effect, GatherIce, Negotiated, RemoteIdentity, StartDtls, StartIce, StartSctp,
@@ -282,7 +282,7 @@ impl Session {
 
     /// Both sides have spoken: start what is agreed, or restart what changed.
     fn start_transports(&mut self, kind: SdpType, offered_here: bool) {
-        let Some((index, agreed)) = self.agreed(offered_here) else {
+        let Some(agreed) = self.agreed(offered_here) else {
             if kind == SdpType::Answer {
                 self.stop_data(offered_here);
             }
@@ -301,11 +301,8 @@ impl Session {
                 None => Effect::StartIce(agreed.ice.clone()),
             });
         }
-        tracing::debug!(
-            mline = index,
-            restart = before.is_some(),
-            "data section agreed"
-        );
+        let mline = agreed.mline_index;
+        tracing::debug!(mline, again = before.is_some(), "data section agreed");
         self.pass_on_candidates();
         match before {
             None => {
@@ -319,82 +316,41 @@ impl Session {
         }
     }
 
-    /// The data section that both descriptions have, and what they say about it.
-    fn agreed(&mut self, offered_here: bool) -> Option<(usize, Negotiated)> {
+    /// What both descriptions say about the data section that they share.
+    fn agreed(&self, offered_here: bool) -> Option<Negotiated> {
         let (local, remote) = (self.local_sdp()?, self.remote_sdp()?);
         let index = transport::active_data(local)?;
-        let theirs = remote.media.get(index)?;
+        let (ours, theirs) = (local.media.get(index)?, remote.media.get(index)?);
         if !theirs.is_data() || !remote.is_active(theirs) {
             return None;
         }
         // Checked when the description was set.
         let params = transport::params(remote, index).ok()?;
-        let generation = self
-            .pending_generation
-            .as_ref()
-            .or(self.current_generation.as_ref())?;
-        let answered = if offered_here {
-            // RFC 4145 4: an answer that does not say is active.
-            if params.setup == Some(Setup::Passive) {
-                DtlsRole::Client
-            } else {
-                DtlsRole::Server
-            }
-        } else {
-            let ours = crate::sdp::setup(&local.media.get(index)?.attributes);
-            if ours == Some(Setup::Passive) {
-                DtlsRole::Server
-            } else {
-                DtlsRole::Client
-            }
-        };
-        let local_credentials = generation.credentials.clone();
-        let (mid, sdp) = (
-            local.media.get(index)?.mid().map(str::to_owned),
-            remote.clone(),
-        );
-        let first_offer_here = *self.initial_offerer.get_or_insert(offered_here);
-        let Params {
-            credentials,
-            fingerprints,
-            lite,
-            trickle,
-            max_message_size,
-            ..
-        } = params;
-        let role = match &self.running {
-            Some(running) => running.ice.role,
-            None if lite || first_offer_here => IceRole::Controlling,
-            None => IceRole::Controlled,
-        };
-        let same = |before: &&Negotiated| before.ice.remote == credentials;
-        let complete = self
-            .running
-            .as_ref()
-            .filter(same)
-            .is_some_and(|b| b.remote_candidates_complete);
-        let agreed = Negotiated {
+        let (pending, current) = (&self.pending_generation, &self.current_generation);
+        let generation = pending.as_ref().or(current.as_ref())?;
+        let before = self.running.as_ref();
+        let unchanged = before.filter(|before| before.ice.remote == params.credentials);
+        Some(Negotiated {
             ice: StartIce {
-                role,
-                local: local_credentials,
-                remote: credentials,
-                remote_lite: lite,
-                remote_trickle: trickle,
+                role: before.map_or_else(|| ice_role(offered_here, &params), |b| b.ice.role),
+                local: generation.credentials.clone(),
+                remote: params.credentials,
+                remote_lite: params.lite,
+                remote_trickle: params.trickle,
             },
             dtls: StartDtls {
-                role: answered,
-                fingerprints,
+                role: dtls_role(offered_here, ours, params.setup),
+                fingerprints: params.fingerprints,
             },
             sctp: StartSctp {
-                remote_max_message_size: max_message_size,
-                peerloom: sdp.peerloom().cloned(),
+                remote_max_message_size: params.max_message_size,
+                peerloom: remote.peerloom().cloned(),
             },
-            mid,
+            mid: ours.mid().map(str::to_owned),
             mline_index: u16::try_from(index).unwrap_or(u16::MAX),
-            remote_candidates_complete: complete,
-            identity: sdp.identity().map(str::to_owned),
-        };
-        Some((index, agreed))
+            remote_candidates_complete: unchanged.is_some_and(|b| b.remote_candidates_complete),
+            identity: remote.identity().map(str::to_owned),
+        })
     }
 
     /// A final answer without a data section.
@@ -417,6 +373,28 @@ impl Session {
             }
             self.emit(Effect::StopData(DataStop::Refused));
         }
+    }
+}
+
+/// The first offerer controls, and anybody controls a lite peer (RFC 8445 6.1.1).
+fn ice_role(offered_here: bool, theirs: &Params) -> IceRole {
+    if offered_here || theirs.lite {
+        IceRole::Controlling
+    } else {
+        IceRole::Controlled
+    }
+}
+
+/// The answer decides (RFC 8842 5.3); one that does not say is active (RFC 4145 4).
+fn dtls_role(offered_here: bool, ours: &Media, theirs: Option<Setup>) -> DtlsRole {
+    let answered = if offered_here {
+        theirs
+    } else {
+        crate::sdp::setup(&ours.attributes)
+    };
+    match (answered == Some(Setup::Passive), offered_here) {
+        (true, true) | (false, false) => DtlsRole::Client,
+        (true, false) | (false, true) => DtlsRole::Server,
     }
 }
 

@@ -124,8 +124,6 @@ pub struct Session {
     pub(super) pending_remote: Option<Description>,
     pub(super) current_generation: Option<Generation>,
     pub(super) pending_generation: Option<Generation>,
-    /// Whether we made the first offer that was answered; settles the ICE role.
-    pub(super) initial_offerer: Option<bool>,
     pub(super) running: Option<Negotiated>,
     /// Candidates of the peer's current generation that were passed on.
     pub(super) delivered: BTreeSet<String>,
@@ -206,7 +204,6 @@ impl Session {
             pending_remote: None,
             current_generation: None,
             pending_generation: None,
-            initial_offerer: None,
             running: None,
             delivered: BTreeSet::new(),
         }

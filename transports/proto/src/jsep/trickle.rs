@@ -119,48 +119,40 @@ impl Session {
         ufrag: Option<&str>,
         attribute: &Attribute,
     ) -> Result<(), Error> {
-        if let Some(latest) = self
-            .pending_remote
-            .as_ref()
-            .or(self.current_remote.as_ref())
-        {
-            sections(latest, init)?;
-        }
-        let reach = if ufrag.is_some() { 2 } else { 1 };
-        let places = |holder: &Description| {
-            let named = sections(holder, init).unwrap_or_default();
-            let of_generation = |index: &usize| {
-                let theirs = transport::ufrag(&holder.sdp, &holder.sdp.media[*index]);
-                ufrag.is_none_or(|ufrag| theirs == Some(ufrag))
-            };
-            named.into_iter().filter(of_generation).collect::<Vec<_>>()
-        };
-        let mut found = false;
-        let holders = [&self.pending_remote, &self.current_remote];
-        for holder in holders.into_iter().flatten().take(reach) {
-            let places = places(holder);
-            found |= !places.is_empty();
-            let mut full = places.iter().map(|index| &holder.sdp.media[*index]);
-            if full.any(|section| section.candidates().count() >= MAX_REMOTE_CANDIDATES) {
-                let cause = format!("more than {MAX_REMOTE_CANDIDATES} candidates");
-                return Err(operation(
-                    cause,
-                    "the peer has to choose among its addresses",
-                ));
+        let holders = [&mut self.pending_remote, &mut self.current_remote];
+        let reach = if ufrag.is_some() { holders.len() } else { 1 };
+        let mut holders: Vec<_> = holders.into_iter().flatten().take(reach).collect();
+        let mut places = Vec::new();
+        for (at, holder) in holders.iter().enumerate() {
+            match sections(holder, init) {
+                Ok(named) => places.extend(named.into_iter().map(|index| (at, index))),
+                Err(error) if at == 0 => return Err(error),
+                Err(_) => {} // the section is new in the latest description
             }
         }
-        if !found && ufrag.is_some() {
+        places.retain(|(at, index)| {
+            let sdp = &holders[*at].sdp;
+            ufrag.is_none_or(|ufrag| transport::ufrag(sdp, &sdp.media[*index]) == Some(ufrag))
+        });
+        if places.is_empty() && ufrag.is_some() {
             let cause = "its usernameFragment is of no generation that is described";
             let hint = "it is late or early: drop it, or keep it for the next description";
             return Err(operation(cause, hint));
         }
-        let holders = [&mut self.pending_remote, &mut self.current_remote];
-        for holder in holders.into_iter().flatten().take(reach) {
-            for index in places(holder) {
-                let section = &mut holder.sdp.media[index];
-                if !section.attributes.contains(attribute) {
-                    section.attributes.push(attribute.clone());
-                }
+        let is_full = |(at, index): &(usize, usize)| {
+            holders[*at].sdp.media[*index].candidates().count() >= MAX_REMOTE_CANDIDATES
+        };
+        if places.iter().any(is_full) {
+            let cause = format!("more than {MAX_REMOTE_CANDIDATES} candidates");
+            return Err(operation(
+                cause,
+                "the peer has to choose among its addresses",
+            ));
+        }
+        for (at, index) in places {
+            let section = &mut holders[at].sdp.media[index];
+            if !section.attributes.contains(attribute) {
+                section.attributes.push(attribute.clone());
             }
         }
         Ok(())
