@@ -4,12 +4,16 @@ use crate::candidate::{Candidate, Credentials};
 use crate::certificate::Fingerprint;
 use crate::sdp::{self, Attribute, Media, Sdp, Setup};
 
-use super::Error;
 use super::create::SCTP_PORT;
 use super::error::invalid_access;
+use super::{Error, MAX_REMOTE_CANDIDATES};
 
 /// What a peer that does not say takes at most (RFC 8841 6.1).
 const DEFAULT_MAX_MESSAGE_SIZE: u64 = 64 * 1024;
+
+/// Candidate lines looked at: four times as many as are taken, since some may be repeated or
+/// of no use.
+const MAX_CANDIDATE_LINES: usize = 4 * MAX_REMOTE_CANDIDATES;
 
 /// The transport of a data section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +108,9 @@ pub(super) fn candidates(sdp: &Sdp, generation: &str) -> Vec<Candidate> {
         .media
         .iter()
         .filter(|media| ufrag(sdp, media) == Some(generation));
-    let lines = sharing.flat_map(Media::candidates);
+    let lines = sharing
+        .flat_map(Media::candidates)
+        .take(MAX_CANDIDATE_LINES);
     let parsed = lines.filter_map(|line| line.parse::<Candidate>().ok());
     let fits =
         |c: &Candidate| c.component == 1 && c.extension("ufrag").is_none_or(|of| of == generation);

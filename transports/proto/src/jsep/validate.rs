@@ -12,8 +12,16 @@ use super::transport::{self, Params};
 const NEW_CONNECTION: &str = "close this peer connection and make a new one";
 const MALFORMED: &str = "the peer made a description that no browser would take";
 
+/// Most fingerprints in a description: five hash functions for a hundred sections. Each is
+/// compared with the peer's certificate.
+const MAX_FINGERPRINTS: usize = 512;
+
 /// Rules for every description.
 fn check_any(sdp: &Sdp) -> Result<(), Error> {
+    if sdp.fingerprint_lines() > MAX_FINGERPRINTS {
+        let cause = format!("more than {MAX_FINGERPRINTS} fingerprints");
+        return Err(invalid_access(cause, MALFORMED));
+    }
     let mut mids = BTreeSet::new();
     for mid in sdp.media.iter().filter_map(|media| media.mid()) {
         if !mids.insert(mid) {

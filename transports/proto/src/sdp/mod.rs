@@ -129,6 +129,14 @@ impl Sdp {
         all
     }
 
+    /// How many `a=fingerprint` lines there are, repetitions included.
+    pub(crate) fn fingerprint_lines(&self) -> usize {
+        let sections = self.media.iter().map(|media| &media.attributes);
+        let all = sections.chain([&self.attributes]).flatten();
+        all.filter(|a| matches!(a, Attribute::Fingerprint(_)))
+            .count()
+    }
+
     /// The identity assertion (RFC 8827 5), a session-level attribute.
     pub fn identity(&self) -> Option<&str> {
         first!(&self.attributes, Attribute::Identity(value) => value.as_str())

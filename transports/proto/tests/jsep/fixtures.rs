@@ -4,7 +4,9 @@
 use peerloom_transports_proto::candidate::{Address, Protocol};
 use peerloom_transports_proto::certificate::HashFunction;
 use peerloom_transports_proto::id::{DtlsRole, IceRole};
-use peerloom_transports_proto::jsep::{Effect, Negotiated, SessionDescription, SignalingState};
+use peerloom_transports_proto::jsep::{
+    Effect, MAX_REMOTE_CANDIDATES, Negotiated, SessionDescription, SignalingState,
+};
 use peerloom_transports_proto::sdp::{Attribute, Sdp, Setup};
 
 use crate::util::{effects, name, session};
@@ -372,6 +374,33 @@ fn what_cannot_work_is_refused_with_the_reason() {
         name(&alice.set_remote(other).unwrap_err()),
         "InvalidAccessError"
     );
+}
+
+#[test]
+fn fingerprints_and_candidates_are_bounded() {
+    let good = text("chromium-data-offer");
+    let line = good
+        .lines()
+        .find(|l| l.starts_with("a=fingerprint"))
+        .unwrap();
+    let many = good.replace(line, &[line; 1000].join("\r\n"));
+    let error = session(2)
+        .set_remote(SessionDescription::offer(many))
+        .unwrap_err();
+    assert_eq!(name(&error), "InvalidAccessError");
+    let lines: String = (0..2000)
+        .map(|n| {
+            format!(
+                "a=candidate:1 1 udp {n} 192.0.2.1 {} typ host\r\n",
+                1000 + n
+            )
+        })
+        .collect();
+    let mut bob = session(2);
+    bob.set_remote(SessionDescription::offer(format!("{good}{lines}")))
+        .unwrap();
+    bob.set_local(None).unwrap();
+    assert_eq!(candidates(&effects(&mut bob)).len(), MAX_REMOTE_CANDIDATES);
 }
 
 #[test]
