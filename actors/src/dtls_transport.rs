@@ -202,9 +202,7 @@ impl DtlsTransportActor {
     fn drain_events(&mut self) {
         while let Some(event) = self.transport.as_mut().and_then(Transport::poll_event) {
             match event {
-                Event::Connected { version, peer_certificate } => {
-                    self.report(DtlsReport::Connected { version, certificate: peer_certificate });
-                }
+                Event::Connected { version, .. } => self.report(DtlsReport::Connected { version }),
                 Event::Data(data) => self.plain.push(data),
                 Event::Closed => self.report(DtlsReport::Closed),
                 Event::Failed(error) => self.report(DtlsReport::Failed(error)),
@@ -217,10 +215,8 @@ impl DtlsTransportActor {
         if self.plain.is_empty() {
             return;
         }
-        let batch = Packets(std::mem::take(&mut self.plain));
-        if self.sctp.send(batch).is_err() {
-            self.stats.batches_dropped += 1;
-        }
+        // A full mailbox is counted by the outlet; SCTP sends again what is lost.
+        self.sctp.post(Packets(std::mem::take(&mut self.plain)));
     }
 
     /// Writes batches to the socket until it blocks. Whether the budget ran out.
@@ -249,7 +245,7 @@ impl DtlsTransportActor {
             return;
         }
         let batches = std::mem::take(&mut self.unanswered);
-        drop(self.credit.send(PacketsSent { batches }));
+        self.credit.post(PacketsSent { batches });
     }
 
     /// Comes back when the socket takes data again.
@@ -271,7 +267,7 @@ impl DtlsTransportActor {
 
     fn report(&mut self, report: DtlsReport) {
         // A connection that is gone takes this actor with it.
-        drop(self.connection.send(report));
+        self.connection.post(report);
     }
 }
 
@@ -358,6 +354,7 @@ impl Handler<GetDtlsStats> for DtlsTransportActor {
             peer_certificate: transport
                 .and_then(Transport::peer_certificate)
                 .map(Bytes::copy_from_slice),
+            batches_dropped: self.stats.batches_dropped + self.sctp.dropped(),
             ..self.stats.clone()
         }
     }

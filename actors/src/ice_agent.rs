@@ -66,7 +66,6 @@ pub(crate) struct IceStats {
     pub(crate) path: Option<Path>,
     pub(crate) role: Option<IceRole>,
     pub(crate) engine: Stats,
-    pub(crate) local: Vec<Candidate>,
     pub(crate) inlet_overflow: u64,
 }
 
@@ -254,7 +253,7 @@ impl IceAgentActor {
         self.selected = Some(path);
         self.registration.release_all_but(path);
         if let Some(socket) = self.sender.socket_for(path.local).cloned() {
-            drop(self.dtls.send(PathSelected { path, socket }));
+            self.dtls.post(PathSelected { path, socket });
         }
         self.report(IceReport::Selected(path));
     }
@@ -270,7 +269,7 @@ impl IceAgentActor {
 
     fn report(&mut self, report: IceReport) {
         // A connection that is gone takes this actor with it.
-        drop(self.connection.send(report));
+        self.connection.post(report);
     }
 }
 
@@ -352,7 +351,6 @@ impl Handler<GetIceStats> for IceAgentActor {
             path: self.selected,
             role: self.agent.as_ref().map(Agent::role),
             engine: self.agent.as_ref().map(Agent::stats).unwrap_or_default(),
-            local: self.agent.as_ref().map(|a| a.local_candidates().to_vec()).unwrap_or_default(),
             inlet_overflow: self.registration.stats().overflowed,
         }
     }

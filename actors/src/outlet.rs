@@ -73,6 +73,13 @@ where
         }
     }
 
+    /// Hands a message to a receiver whose death is reported elsewhere.
+    pub(crate) fn post(&mut self, message: M) {
+        if let Err(refused) = self.send(message) {
+            tracing::trace!(?refused, "message not delivered");
+        }
+    }
+
     /// Offers kept messages again; `true` when none is left.
     pub(crate) fn flush(&mut self) -> bool {
         while let Some(message) = self.kept.pop_front() {

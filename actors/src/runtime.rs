@@ -204,7 +204,7 @@ mod tests {
         struct Told(std::sync::mpsc::Sender<()>);
         impl Drop for Told {
             fn drop(&mut self) {
-                drop(self.0.send(()));
+                assert!(self.0.send(()).is_ok());
             }
         }
         let runtime = Runtime::start(RuntimeConfig::default().with_arbiters(1)).expect("threads");

@@ -205,13 +205,13 @@ impl SctpTransportActor {
             }
             self.under_way += 1;
             // A dead transport is reported by its death.
-            drop(self.dtls.send(Outgoing(packets)));
+            self.dtls.post(Outgoing(packets));
         }
     }
 
     fn report(&mut self, report: SctpReport) {
         // A connection that is gone takes this actor with it.
-        drop(self.connection.send(report));
+        self.connection.post(report);
     }
 
     fn ended(&mut self, reason: CloseReason) {

@@ -148,7 +148,7 @@ impl<A: Actor> ActorFuture<A> for Yield {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix::{AsyncContext as _, Handler, Message, System};
+    use actix::{Handler, Message, System};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 

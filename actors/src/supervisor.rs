@@ -158,11 +158,6 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
         self.children.remove(key).is_some()
     }
 
-    /// Forgets and aborts every child.
-    pub(crate) fn clear(&mut self) {
-        self.children.clear();
-    }
-
     /// Pings everybody; returns those that have missed too many pings, for the parent to
     /// remove. Call once per [`PING_INTERVAL`].
     pub(crate) fn wedged(&mut self) -> Vec<K> {
@@ -288,7 +283,7 @@ pub(crate) use supervised;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix::{AsyncContext as _, System};
+    use actix::System;
     use tokio::sync::mpsc;
 
     struct Parent {

@@ -26,19 +26,10 @@ async fn two_peers_connect_with_events_in_order() {
 
     let mut seen = Vec::new();
     while let Some(event) = soon("the events to end", events.next()).await {
-        seen.push(match event {
-            Event::NegotiationNeeded => "negotiation-needed".to_owned(),
-            Event::SignalingStateChange(state) => state.name().to_owned(),
-            Event::IceGatheringStateChange(state) => format!("gathering:{state}"),
-            Event::IceConnectionStateChange(state) => format!("ice:{state}"),
-            Event::ConnectionStateChange { state, .. } => state.name().to_owned(),
-            Event::IceCandidate(Some(_)) => "candidate".to_owned(),
-            Event::IceCandidate(None) => "end-of-candidates".to_owned(),
-            other => format!("{other:?}"),
-        });
+        seen.push(name(&event));
     }
     let expected = [
-        "negotiation-needed",
+        "NegotiationNeeded",
         "have-local-offer",
         "gathering:gathering",
         "candidate",
@@ -76,4 +67,20 @@ async fn a_wrong_fingerprint_never_connects() {
     negotiate_altered(&a, &b, OfferOptions::default(), alter).await.expect("well-formed");
     let cause = soon("a to refuse", a.connected()).await.expect_err("another certificate");
     assert_eq!(cause, Cause::Fingerprint);
+}
+
+fn name(event: &Event) -> String {
+    if let Event::SignalingStateChange(state) = event {
+        state.name().to_owned()
+    } else if let Event::IceGatheringStateChange(state) = event {
+        format!("gathering:{state}")
+    } else if let Event::IceConnectionStateChange(state) = event {
+        format!("ice:{state}")
+    } else if let Event::ConnectionStateChange { state, .. } = event {
+        state.name().to_owned()
+    } else if let Event::IceCandidate(candidate) = event {
+        if candidate.is_some() { "candidate" } else { "end-of-candidates" }.to_owned()
+    } else {
+        format!("{event:?}")
+    }
 }

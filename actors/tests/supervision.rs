@@ -151,10 +151,9 @@ async fn works(a: &DataChannel, b: &DataChannel) {
 
 async fn death_of(events: &mut (impl Stream<Item = Event> + Unpin), kind: &ActorKind) -> Death {
     while let Some(event) = events.next().await {
-        match event {
-            Event::ActorDied { kind: dead, cause } if dead == *kind => return cause,
-            Event::ActorDied { kind, cause } => panic!("{kind} died too: {cause}"),
-            _ => {}
+        if let Event::ActorDied { kind: dead, cause } = event {
+            assert_eq!(dead, *kind, "died too: {cause}");
+            return cause;
         }
     }
     panic!("the connection ended without a report")

@@ -48,7 +48,7 @@ async fn stun_goes_by_ufrag_and_the_rest_by_path() {
     let dtls = vec![22u8; 40];
     let noise = vec![200u8; 40];
     for datagram in [stun(Some("second:x")), noise, response.clone(), dtls.clone()] {
-        send(&a, a.path_to(&b), &[datagram.clone()], datagram.len());
+        send(&a, a.path_to(&b), std::slice::from_ref(&datagram), datagram.len());
     }
     let records = first.records.recv().await.expect("the loop runs");
     assert_eq!(contents(&records), vec![dtls]);
@@ -89,7 +89,7 @@ async fn an_overflowing_inlet_drops_and_counts() {
     assert_eq!(registration.claim(b.path_from(&a)), Claim::Granted);
     send(&a, a.path_to(&b), &vec![vec![22; 100]; 7], 100);
     let end = stun(Some("end:x"));
-    send(&a, a.path_to(&b), &[end.clone()], end.len());
+    send(&a, a.path_to(&b), std::slice::from_ref(&end), end.len());
     witness.stun.recv().await.expect("the loop runs on");
     assert_eq!(registration.stats().overflowed, 7);
 }

@@ -81,9 +81,8 @@ enum Life {
     Closing,
 }
 
-/// The actor of a peer connection. Its messages are private; use a
-/// [`PeerConnection`](crate::PeerConnection).
-pub struct PeerConnectionActor {
+/// The actor of a peer connection.
+pub(crate) struct PeerConnectionActor {
     pub(super) config: Arc<Configuration>,
     pub(super) certificate: Certificate,
     pub(super) udp: udp::Endpoint,
@@ -186,7 +185,7 @@ impl PeerConnectionActor {
     /// Lets the DTLS actor send its goodbye; everything else ends at once.
     fn say_goodbye(&mut self) {
         if let Some(wires) = &mut self.wires {
-            drop(wires.dtls.send(DtlsCommand::Close));
+            wires.dtls.post(DtlsCommand::Close);
         }
         self.children.remove(&ChildKey::Ice);
         self.children.remove(&ChildKey::Sctp);

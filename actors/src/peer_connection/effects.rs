@@ -23,11 +23,13 @@ impl PeerConnectionActor {
         let mut identity = None;
         let mut later = Vec::new();
         while let Some(effect) = self.session.poll_effect() {
-            match effect {
-                Effect::RemoteIdentity(found) => identity = Some(found),
+            if let Effect::RemoteIdentity(found) = effect {
+                identity = Some(found);
+            } else if matches!(effect, Effect::SignalingStateChange(_)) {
                 // Fires before anything that the new state sets in motion.
-                Effect::SignalingStateChange(_) => self.carry_out_one(effect),
-                other => later.push(other),
+                self.carry_out_one(effect);
+            } else {
+                later.push(effect);
             }
         }
         self.publish_descriptions();
@@ -130,8 +132,12 @@ impl PeerConnectionActor {
     fn accept_without_assertion(&mut self, before: Identity, bound: bool) -> Result<(), Error> {
         let settled = match before {
             Identity::Valid(identity) if bound => Identity::Valid(identity),
-            _ if self.config.needs_identity() => return self.refuse(IdentityError::Missing),
-            _ => Identity::Absent,
+            Identity::Unknown | Identity::Pending | Identity::Absent | Identity::Valid(_) | Identity::Refused(_) => {
+                if self.config.needs_identity() {
+                    return self.refuse(IdentityError::Missing);
+                }
+                Identity::Absent
+            }
         };
         self.set_identity(settled);
         self.advance();
@@ -191,7 +197,7 @@ impl PeerConnectionActor {
 
     fn dtls_report(&mut self, report: DtlsReport) {
         match report {
-            DtlsReport::Connected { version, .. } => {
+            DtlsReport::Connected { version } => {
                 tracing::debug!(?version, "DTLS connected");
                 self.progress.dtls = Some(dtls::State::Connected);
                 self.advance();
@@ -202,10 +208,8 @@ impl PeerConnectionActor {
             }
             DtlsReport::Failed(error) => {
                 self.progress.dtls = Some(dtls::State::Failed);
-                self.fail(match error {
-                    dtls::Error::FingerprintMismatch => Cause::Fingerprint,
-                    other => Cause::Dtls(other.to_string()),
-                });
+                let mismatch = error == dtls::Error::FingerprintMismatch;
+                self.fail(if mismatch { Cause::Fingerprint } else { Cause::Dtls(error.to_string()) });
             }
         }
     }

@@ -101,7 +101,7 @@ pub(crate) enum IceReport {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum DtlsReport {
-    Connected { version: dtls::Version, certificate: bytes::Bytes },
+    Connected { version: dtls::Version },
     Closed,
     Failed(dtls::Error),
 }

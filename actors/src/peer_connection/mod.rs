@@ -163,8 +163,12 @@ impl PeerConnection {
 
     /// `close`: says goodbye to the peer, closes all channels and stops the actors.
     pub async fn close(&self) {
-        // An actor that is gone is closed.
-        drop(self.handle.actor.send(Close).await);
+        if self.handle.actor.send(Close).await.is_err() {
+            tracing::debug!("closed already");
+        }
+        // Both its senders are gone when the actor is and its warden knows.
+        let mut snapshot = self.handle.public.snapshot.clone();
+        while snapshot.changed().await.is_ok() {}
     }
 
     /// `getStats`.

@@ -83,19 +83,19 @@ impl PeerConnectionActor {
     pub(super) fn command_ice(&mut self, command: IceCommand) {
         if let Some(wires) = &mut self.wires {
             // A dead agent is reported by its death.
-            drop(wires.ice.send(command));
+            wires.ice.post(command);
         }
     }
 
     pub(super) fn command_dtls(&mut self, command: DtlsCommand) {
         if let Some(wires) = &mut self.wires {
-            drop(wires.dtls.send(command));
+            wires.dtls.post(command);
         }
     }
 
     pub(super) fn command_sctp(&mut self, command: SctpCommand) {
         if let Some(wires) = &mut self.wires {
-            drop(wires.sctp.send(command));
+            wires.sctp.post(command);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Link {
     fn tell(&mut self, input: ChannelInput) {
         match &mut self.outlet {
             // A dead actor is reported by its death.
-            Some(outlet) => drop(outlet.send(input)),
+            Some(outlet) => outlet.post(input),
             None => self.early.push(input),
         }
     }
@@ -96,7 +96,7 @@ impl Links {
                     self.ids.insert(open.key, id);
                     self.links.insert(id, Link::new(open.key, Some(outlet)));
                 }
-                Err(error) => drop(outlet.send(ChannelInput::Closed(Cause::Sctp(error.to_string())))),
+                Err(error) => outlet.post(ChannelInput::Closed(Cause::Sctp(error.to_string()))),
             },
             ChannelKey::Remote(_) => self.attach(open.key, outlet),
         }
@@ -106,7 +106,7 @@ impl Links {
     fn attach(&mut self, key: ChannelKey, mut outlet: Outlet<ChannelInput>) {
         let link = self.ids.get(&key).and_then(|id| self.links.get_mut(id));
         let Some(link) = link else {
-            drop(outlet.send(ChannelInput::Closed(Cause::ClosedByPeer)));
+            outlet.post(ChannelInput::Closed(Cause::ClosedByPeer));
             return;
         };
         link.outlet = Some(outlet);

@@ -11,48 +11,48 @@ use peerloom_actors::{
 };
 
 /// A test that waits this long has failed: generous, since machines may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const LOOPBACK: SocketAddr =
+pub(crate) const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Ends a test that hangs.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("waited too long for: {what}"),
     }
 }
 
-pub fn runtime(arbiters: usize) -> Runtime {
+pub(crate) fn runtime(arbiters: usize) -> Runtime {
     Runtime::start(RuntimeConfig::default().with_arbiters(arbiters)).expect("threads")
 }
 
-pub async fn endpoint(runtime: &Runtime) -> Endpoint {
+pub(crate) async fn endpoint(runtime: &Runtime) -> Endpoint {
     let config = EndpointConfig { bind: vec![LOOPBACK] };
     Endpoint::bind(runtime, config).await.expect("loopback can be bound")
 }
 
 /// Two connected peers with a channel between them.
-pub struct Pair {
-    pub a: PeerConnection,
-    pub b: PeerConnection,
-    pub channel_a: DataChannel,
-    pub channel_b: DataChannel,
+pub(crate) struct Pair {
+    pub(crate) a: PeerConnection,
+    pub(crate) b: PeerConnection,
+    pub(crate) channel_a: DataChannel,
+    pub(crate) channel_b: DataChannel,
 }
 
 impl Pair {
     /// On endpoints of their own.
-    pub async fn new(runtime: &Runtime) -> Pair {
+    pub(crate) async fn new(runtime: &Runtime) -> Pair {
         let (a, b) = (endpoint(runtime).await, endpoint(runtime).await);
         Pair::between(&a, &b).await
     }
 
-    pub async fn between(a: &Endpoint, b: &Endpoint) -> Pair {
+    pub(crate) async fn between(a: &Endpoint, b: &Endpoint) -> Pair {
         Pair::with(a, b, Configuration::default(), Configuration::default()).await
     }
 
-    pub async fn with(a: &Endpoint, b: &Endpoint, for_a: Configuration, for_b: Configuration) -> Pair {
+    pub(crate) async fn with(a: &Endpoint, b: &Endpoint, for_a: Configuration, for_b: Configuration) -> Pair {
         let a = PeerConnection::new(a, for_a).await.expect("a connection");
         let b = PeerConnection::new(b, for_b).await.expect("a connection");
         let mut events = b.events();
@@ -64,12 +64,12 @@ impl Pair {
     }
 }
 
-pub async fn channel(pc: &PeerConnection, label: &str) -> DataChannel {
+pub(crate) async fn channel(pc: &PeerConnection, label: &str) -> DataChannel {
     pc.create_data_channel(label, DataChannelInit::default()).await.expect("a channel")
 }
 
 /// The next channel the peer opens.
-pub async fn incoming(events: &mut (impl Stream<Item = Event> + Unpin)) -> DataChannel {
+pub(crate) async fn incoming(events: &mut (impl Stream<Item = Event> + Unpin)) -> DataChannel {
     while let Some(event) = events.next().await {
         if let Event::DataChannel(channel) = event {
             return channel;
@@ -79,11 +79,11 @@ pub async fn incoming(events: &mut (impl Stream<Item = Event> + Unpin)) -> DataC
 }
 
 /// Offer, answer and trickled candidates in both directions.
-pub async fn negotiate(a: &PeerConnection, b: &PeerConnection) -> Result<(), peerloom_actors::Error> {
+pub(crate) async fn negotiate(a: &PeerConnection, b: &PeerConnection) -> Result<(), peerloom_actors::Error> {
     negotiate_with(a, b, OfferOptions::default()).await
 }
 
-pub async fn negotiate_with(
+pub(crate) async fn negotiate_with(
     a: &PeerConnection,
     b: &PeerConnection,
     options: OfferOptions,
@@ -92,7 +92,7 @@ pub async fn negotiate_with(
 }
 
 /// The same, with an answer that somebody alters on its way.
-pub async fn negotiate_altered(
+pub(crate) async fn negotiate_altered(
     a: &PeerConnection,
     b: &PeerConnection,
     options: OfferOptions,
