@@ -33,11 +33,14 @@ mod room;
 mod shared;
 mod store;
 
+mod keyring;
+
 pub use channel::{Channel, Received, Sender as ChannelSender};
 pub use config::{Config, KnownPeers, Limits};
 pub use error::{ChannelError, Error, JoinError, SendError};
 pub use event::{Event, LinkCause};
 pub use gossip::GossipError;
+pub use keyring::{Keyring, KeyringError, Occasion};
 pub use mesh::Mesh;
 pub use peerloom_mesh_proto::ticket::TicketError;
 pub use peerloom_mesh_proto::{PeerId, Ticket};

@@ -11,7 +11,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::WatchStream;
 
 use crate::channel::Channel;
-use crate::error::ChannelError;
+use crate::error::{ChannelError, JoinError};
 use crate::node::{Joined, Request, Requests};
 use crate::shared::{Member, RoomName, Roster, Shared};
 
@@ -70,6 +70,19 @@ impl Room {
     /// closely are seen as one). Ends when the mesh is closed.
     pub fn members(&self) -> impl Stream<Item = Vec<Member>> + Send + Unpin + use<> {
         WatchStream::new(self.roster.clone()).map(|roster| roster.as_ref().clone())
+    }
+
+    /// Waits until the roster is as wanted, and hands it back.
+    ///
+    /// # Errors
+    /// When the mesh is closed before that.
+    pub async fn wait_for(
+        &self,
+        mut wanted: impl FnMut(&[Member]) -> bool,
+    ) -> Result<Vec<Member>, JoinError> {
+        let mut roster = self.roster.clone();
+        let met = roster.wait_for(|roster| wanted(roster.as_ref())).await;
+        met.map(|roster| roster.as_ref().clone()).map_err(|_| JoinError::Closed)
     }
 
     /// Opens a typed channel of this room. All handles of one name and room

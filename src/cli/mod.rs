@@ -3,10 +3,15 @@
 //! Exit codes: 0 done, 1 the operation failed, 2 bad usage. A failure is one
 //! line on stderr saying what failed, why, and what to do.
 
+mod demo;
 mod failure;
+mod id;
 mod interrupt;
+mod join;
+mod node;
 mod output;
 mod peer;
+mod up;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -26,6 +31,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// A whole mesh on this machine: forms, talks, loses members, heals.
+    Demo(demo::Args),
+    /// A node of a mesh; prints its ticket and runs until Ctrl-C.
+    Up(up::Args),
+    /// Join a mesh and talk in a room, on stdin and stdout.
+    Join(join::Args),
+    /// This machine's identity and the assertions it remembers.
+    Id(id::Args),
     /// One peer connection, driven by JSON lines on stdin and stdout.
     Peer(peer::Args),
 }
@@ -45,6 +58,10 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Demo(args) => on_runtime(demo::run(args)),
+        Command::Up(args) => on_runtime(up::run(args)),
+        Command::Join(args) => on_runtime(join::run(args)),
+        Command::Id(args) => on_runtime(id::run(args)),
         Command::Peer(args) => on_runtime(peer::run(args)),
     }
 }

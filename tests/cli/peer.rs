@@ -206,9 +206,10 @@ fn a_wrong_fingerprint_does_not_connect() {
             *sdp = flip_fingerprint(text).into();
         }
     });
-    let result = pair.check(0, "noConnect", json!({}));
+    let result = pair.check(0, "noConnect", json!({"wait": 2_000}));
     assert_ok(&result);
-    let result = pair.check(0, "connect", json!({}));
+    assert_eq!(result["detail"]["iceConnected"], true, "{result}");
+    let result = pair.check(0, "connect", json!({"timeout": 500}));
     assert_eq!(result["ok"], false);
     assert_eq!(result["detail"]["step"], "connected");
 }

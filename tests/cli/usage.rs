@@ -12,7 +12,29 @@ fn no_command_is_bad_usage() {
 #[test]
 fn an_unknown_command_is_bad_usage() {
     assert_eq!(refusal(&run(&["dance"])).0, Some(2));
+    assert_eq!(refusal(&run(&["demo", "--peers", "many"])).0, Some(2));
     assert_eq!(refusal(&run(&["peer", "--bind", "nowhere"])).0, Some(2));
+}
+
+#[test]
+fn impossible_demos_are_bad_usage_on_one_line() {
+    for args in [
+        &["demo", "--peers", "1"][..],
+        &["demo", "--peers", "4", "--kill", "3"],
+        &["demo", "--peers", "100000"],
+    ] {
+        let (code, said) = refusal(&run(args));
+        assert_eq!(code, Some(2), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("peerloom: "), "{said}");
+    }
+}
+
+#[test]
+fn something_else_than_a_ticket_is_refused() {
+    let (code, said) = refusal(&run(&["join", "hello"]));
+    assert_eq!(code, Some(2));
+    assert!(said.contains("ticket"), "{said}");
 }
 
 #[test]
@@ -20,7 +42,7 @@ fn version_and_help_are_fine() {
     let version = run(&["--version"]);
     assert!(version.status.success());
     assert!(String::from_utf8_lossy(&version.stdout).starts_with("peerloom "));
-    for command in ["peer"] {
+    for command in ["demo", "up", "join", "id", "peer"] {
         assert!(run(&[command, "--help"]).status.success(), "{command}");
     }
 }

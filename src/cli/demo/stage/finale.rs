@@ -1,0 +1,125 @@
+//! What of a demo is shown: the live view on the way, the report at the end.
+
+use std::time::Duration;
+
+use super::super::ledger::{Phase, median};
+use super::super::report::Report;
+use super::super::shape::{DEGREE_WANTED, NodeView};
+use super::super::view::{NodeCell, Snapshot};
+use super::Stage;
+
+impl Stage {
+    /// Completes the report with what the books say.
+    pub(super) fn fill_report(&mut self) {
+        let total = self.ledger.total();
+        let healed = self.ledger.tally(Phase::Healed);
+        let stats = self.nodes.iter().flatten().map(|node| node.mesh.stats());
+        let (gossip, channels) = stats.fold((0, 0), |(gossip, channels), stats| {
+            (gossip + stats.bytes_gossip, channels + stats.bytes_channels)
+        });
+        self.report = Report {
+            identities_verified: self.verified.len(),
+            broadcasts_sent: self.ledger.broadcasts,
+            directs_sent: self.ledger.directs,
+            deliveries_expected: total.expected,
+            deliveries: total.delivered,
+            duplicates: self.ledger.duplicates,
+            hops_max: self.ledger.hops_max,
+            bytes_gossip: gossip,
+            bytes_channels: channels,
+            direct_rtt_us_p50: median(&mut self.rtts).map(micros),
+            deliveries_after_heal: healed.delivered,
+            deliveries_expected_after_heal: healed.expected,
+            errors: self.ledger.errors,
+            ..self.report.clone()
+        };
+    }
+
+    /// The report for people.
+    pub(super) fn summary(&self, outcome: &Result<(), String>) -> Vec<String> {
+        let report = &self.report;
+        let ms = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("in {ms} ms"));
+        let mut lines = vec![
+            format!(
+                "mesh      {} peers formed {}: {} links, {} to {} a node, {} identities verified",
+                report.peers,
+                ms(report.formed_ms),
+                report.links,
+                report.degree_min,
+                report.degree_max,
+                report.identities_verified
+            ),
+            format!(
+                "messages  {} broadcasts and {} direct: {} of {} delivered, {} twice, at most {} hops",
+                report.broadcasts_sent,
+                report.directs_sent,
+                report.deliveries,
+                report.deliveries_expected,
+                report.duplicates,
+                report.hops_max
+            ),
+            format!(
+                "traffic   {} over data channels, {} over gossip; direct round trip {}",
+                bytes(report.bytes_channels),
+                bytes(report.bytes_gossip),
+                report
+                    .direct_rtt_us_p50
+                    .map_or("unknown".into(), |us| format!("{us} µs"))
+            ),
+        ];
+        if report.killed > 0 {
+            lines.push(format!(
+                "healing   {} killed without a word, healed {}, then {} of {} delivered",
+                report.killed,
+                ms(report.healed_ms),
+                report.deliveries_after_heal,
+                report.deliveries_expected_after_heal
+            ));
+        }
+        lines.push(match outcome {
+            Ok(()) => "result    everything arrived exactly once".to_owned(),
+            Err(_) => format!("result    FAILED, {} errors", report.errors),
+        });
+        lines
+    }
+
+    /// Redraws the live view, where there is one.
+    pub(super) fn draw(&mut self) {
+        if !self.show.is_live() {
+            return;
+        }
+        let wanted = DEGREE_WANTED.min(self.living.len().saturating_sub(1));
+        let cell = |(index, view): (usize, &NodeView)| NodeCell {
+            dead: !self.living.contains(&index),
+            well_linked: view.links.len() >= wanted,
+            links: view.links.len(),
+            roster: view.roster.len() + usize::from(self.nodes[index].is_some()),
+            received: self.received[index],
+        };
+        let total = self.ledger.total();
+        let snapshot = Snapshot {
+            phase: self.act,
+            elapsed: self.began.elapsed(),
+            nodes: self.views.iter().enumerate().map(cell).collect(),
+            links: self.shape.links,
+            missing: self.shape.missing(),
+            expected: total.expected,
+            delivered: total.delivered,
+            history: Vec::new(),
+        };
+        self.show.draw(snapshot);
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A number of bytes for people.
+fn bytes(count: u64) -> String {
+    match count {
+        0..10_000 => format!("{count} B"),
+        10_000..10_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        _ => format!("{:.1} MB", count as f64 / 1e6),
+    }
+}
