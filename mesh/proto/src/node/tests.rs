@@ -133,14 +133,23 @@ fn check_times(lives: &[(Duration, Duration, u8)]) {
 
 #[test]
 fn twelve_nodes_form_talk_lose_four_and_heal() {
-    let lives: Vec<_> = (0..12).map(|seed| life(12, seed, true)).collect();
+    let lives: Vec<_> = (0..6).map(|seed| life(12, seed, true)).collect();
     check_times(&lives);
 }
 
 #[test]
 fn fifty_nodes_form_talk_lose_sixteen_and_heal() {
-    let lives: Vec<_> = (0..2).map(|seed| life(50, seed, seed == 0)).collect();
-    check_times(&lives);
+    check_times(&[life(50, 0, true)]);
+}
+
+#[test]
+#[ignore = "takes minutes; run after changes to links, rosters or signaling"]
+fn many_seeds() {
+    let twelve: Vec<_> = (100..200).map(|seed| life(12, seed, true)).collect();
+    check_times(&twelve);
+    for seed in 100..110 {
+        life(50, seed, true);
+    }
 }
 
 #[test]
