@@ -25,6 +25,7 @@ mod association;
 mod clock;
 mod engine;
 mod gate;
+mod pacer;
 mod packet;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,11 @@
 //! A second opinion: our stack against str0m in one process, in every pairing of roles, over a
 //! clean and over a rough link.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test has to begin at some instant"
+)]
+
 mod support;
 
 use std::collections::VecDeque;

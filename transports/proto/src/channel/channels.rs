@@ -33,6 +33,8 @@ pub struct Channels {
     pub(super) remote_names: usize,
     /// Why a channel that is closing was closed by us.
     pub(super) causes: BTreeMap<ChannelId, CloseCause>,
+    /// Channels on which a send was refused since their buffer was full.
+    starved: BTreeSet<ChannelId>,
     /// Channels in turn to write.
     pub(super) active: VecDeque<ChannelId>,
     /// Streams with messages that may still be unread.
@@ -63,6 +65,7 @@ impl Channels {
             remote: BTreeSet::new(),
             remote_names: 0,
             causes: BTreeMap::new(),
+            starved: BTreeSet::new(),
             active: VecDeque::new(),
             readable: BTreeSet::new(),
             early: BTreeMap::new(),
@@ -142,7 +145,7 @@ impl Channels {
         }
         let cost = channel.queued + channel.queue.len() * super::MESSAGE_OVERHEAD;
         if cost >= self.config.send_buffer {
-            channel.starved = true;
+            self.starved.insert(id);
             return Err(SendError::Full(message));
         }
         channel.push(message, limit);
@@ -424,12 +427,18 @@ impl Channels {
     }
 
     fn wake_starved(&mut self) {
-        for channel in self.channels.values_mut().filter(|channel| channel.starved) {
-            if channel.queued < self.config.send_buffer / 2 {
-                channel.starved = false;
-                self.events.push_back(Event::Writable(channel.id));
+        let (channels, events) = (&self.channels, &mut self.events);
+        let limit = self.config.send_buffer / 2;
+        self.starved.retain(|id| {
+            let Some(channel) = channels.get(id) else {
+                return false;
+            };
+            let waits = channel.queued >= limit;
+            if !waits {
+                events.push_back(Event::Writable(*id));
             }
-        }
+            waits
+        });
     }
 
     /// The next event.

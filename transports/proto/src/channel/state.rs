@@ -32,8 +32,6 @@ pub(super) struct Channel {
     /// The same for what is not the application's: DCEP, the byte of an empty message.
     pub(super) overhead_in_sctp: usize,
     pub(super) low_threshold: usize,
-    /// A send was refused since the buffer was full.
-    pub(super) starved: bool,
     pub(super) deficit: isize,
     pub(super) scheduled: bool,
     pub(super) credit: isize,
@@ -55,7 +53,6 @@ impl Channel {
             in_sctp: 0,
             overhead_in_sctp: 0,
             low_threshold: 0,
-            starved: false,
             deficit: 0,
             scheduled: false,
             credit: isize::try_from(INITIAL_CREDIT).unwrap_or(isize::MAX),

@@ -38,6 +38,8 @@ pub struct Transport {
     /// The engine is through; waits for the certificate to be checked.
     finished: bool,
     deadline: Option<Instant>,
+    /// The time the engine was told last.
+    told: Option<Instant>,
     scratch: Vec<u8>,
     batch: Batch,
     ready: VecDeque<(Bytes, usize)>,
@@ -67,6 +69,7 @@ impl Transport {
             peer_certificate: None,
             finished: false,
             deadline: None,
+            told: None,
             scratch: vec![0; MAX_RECORD + 256],
             batch: Batch::default(),
             ready: VecDeque::new(),
@@ -91,8 +94,11 @@ impl Transport {
         if choosing && !opens_server_flight(packet) {
             return;
         }
+        let told = self.told.replace(now) == Some(now);
         let result = guard(Layer::Dtls, || {
-            engine.handle_timeout(now)?;
+            if !told {
+                engine.handle_timeout(now)?;
+            }
             engine.handle_packet(packet)
         });
         self.after_call(result);
@@ -103,6 +109,7 @@ impl Transport {
         let Some(engine) = self.engine.as_mut() else {
             return;
         };
+        self.told = Some(now);
         let result = guard(Layer::Dtls, || engine.handle_timeout(now));
         self.after_call(result);
     }
@@ -116,8 +123,11 @@ impl Transport {
             return Err(Error::Full);
         }
         let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
+        let told = self.told.replace(now) == Some(now);
         let result = guard(Layer::Dtls, || {
-            engine.handle_timeout(now)?;
+            if !told {
+                engine.handle_timeout(now)?;
+            }
             engine.send_application_data(data).map(drop)
         });
         self.after_call(result);
@@ -350,4 +360,39 @@ fn new_engine(
     };
     engine.set_active(role == DtlsRole::Client);
     Ok(engine)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        reason = "a test has to begin at some instant"
+    )]
+
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::error::EngineFault;
+
+    #[test]
+    fn a_panic_of_the_engine_ends_the_connection_with_its_reason() {
+        let now = Instant::now();
+        let made = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let certificate = Certificate::generate(made).expect("certificate");
+        let expected = vec![certificate.fingerprint().clone()];
+        let config = DtlsConfig::default();
+        let mut transport = Transport::new(&config, &certificate, DtlsRole::Server, expected, now)
+            .expect("transport");
+        let fault = EngineFault { layer: Layer::Dtls };
+        transport.after_call(Err(fault));
+        assert_eq!(
+            transport.poll_event(),
+            Some(Event::Failed(Error::Fault(fault)))
+        );
+        assert_eq!(transport.state(), State::Failed);
+        transport.handle_packet(&[22; 40], now);
+        transport.handle_timeout(now);
+        assert_eq!(transport.send(b"x", now), Err(Error::NotConnected));
+        assert_eq!(transport.poll_event(), None);
+    }
 }

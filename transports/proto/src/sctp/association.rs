@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::clock::Clock;
 use super::engine::{Engine, Output, engine_reliability};
 use super::gate::{Gate, SINK, Verdict};
+use super::pacer::Pacer;
 use super::{CloseReason, Error, Event, Message, Reliability, Timer};
 use crate::config::SctpConfig;
 use crate::engine::Deadline;
@@ -28,9 +29,6 @@ const RESET_RETRY: Duration = Duration::from_millis(250);
 
 /// Timers of the engine that may run out before its retransmission timer does.
 const TIMERS_TO_SKIP: usize = 3;
-
-/// Bytes that may leave at once, below the receive buffer of a default socket.
-const BURST: u64 = 512 * 1024;
 
 /// Counters of an association.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -538,45 +536,29 @@ impl fmt::Debug for Association {
     }
 }
 
-/// A token bucket, so that a window that has opened wide does not leave as one burst into a
-/// socket buffer.
-#[derive(Debug)]
-struct Pacer {
-    rate: u64,
-    tokens: u64,
-    at: Instant,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        reason = "a test has to begin at some instant"
+    )]
 
-impl Pacer {
-    fn new(rate: u64, now: Instant) -> Self {
-        Self {
-            rate: rate.max(1),
-            tokens: BURST,
-            at: now,
-        }
-    }
+    use super::*;
+    use crate::error::Layer;
 
-    fn allow(&mut self, len: usize, now: Instant) -> bool {
-        let len = u64::try_from(len).unwrap_or(u64::MAX);
-        if self.tokens < len {
-            let nanos = now.saturating_duration_since(self.at).as_nanos();
-            let earned = nanos.saturating_mul(u128::from(self.rate)) / 1_000_000_000;
-            let earned = u64::try_from(earned).unwrap_or(u64::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(BURST);
-            self.at = now;
-        }
-        if self.tokens < len {
-            return false;
-        }
-        self.tokens -= len;
-        true
-    }
-
-    fn ready_at(&self, len: usize) -> Instant {
-        let missing = u64::try_from(len)
-            .unwrap_or(u64::MAX)
-            .saturating_sub(self.tokens);
-        let nanos = u128::from(missing) * 1_000_000_000 / u128::from(self.rate);
-        self.at + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX) + 1)
+    #[test]
+    fn a_panic_of_the_engine_ends_the_association_with_its_reason() {
+        let now = Instant::now();
+        let config = SctpConfig::default();
+        let mut association = Association::new(config, DtlsRole::Client, now).expect("sctp");
+        let fault = EngineFault { layer: Layer::Sctp };
+        association.after_call(Err(fault));
+        let reason = CloseReason::Fault(fault);
+        assert_eq!(association.poll_event(), Some(Event::Closed(reason)));
+        assert_eq!(association.close_reason(), Some(reason));
+        association.handle_packet(Bytes::from_static(&[0; 40]), now);
+        association.handle_timeout(now);
+        assert_eq!(association.poll_event(), None);
+        assert_eq!(association.poll_timeout(), None);
     }
 }

@@ -47,6 +47,11 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        reason = "a test has to begin at some instant"
+    )]
+
     use super::*;
 
     #[test]

@@ -85,9 +85,10 @@ impl Gate {
 
     /// Judges a packet from the peer. `full` says that too many chunks are unread.
     pub(super) fn incoming(&mut self, packet: &[u8], established: bool, full: bool) -> Verdict {
-        let mut any = false;
+        if !packet::well_formed(packet) {
+            return Verdict::Drop("malformed");
+        }
         for chunk in packet::chunks(packet) {
-            any = true;
             let verdict = match chunk.kind {
                 packet::DATA => self.incoming_data(chunk, full),
                 packet::INIT => self.incoming_init(chunk, established),
@@ -96,14 +97,13 @@ impl Gate {
                 packet::FORWARD_TSN => self.incoming_forward_tsn(chunk),
                 packet::RE_CONFIG => self.incoming_reconfig(chunk),
                 packet::ERROR => Verdict::Drop("error report"),
+                packet::ABORT => packet::plain_abort(packet, chunk)
+                    .map_or(Verdict::Drop("malformed ABORT"), Verdict::Replace),
                 _ => Verdict::Pass,
             };
             if verdict != Verdict::Pass {
                 return verdict;
             }
-        }
-        if !any {
-            return Verdict::Drop("malformed");
         }
         self.note_local_tag(packet);
         match packet::divert(packet, &self.diverted, SINK.0) {

@@ -9,6 +9,7 @@ pub(super) const DATA: u8 = 0;
 pub(super) const INIT: u8 = 1;
 pub(super) const INIT_ACK: u8 = 2;
 pub(super) const SACK: u8 = 3;
+pub(super) const ABORT: u8 = 6;
 pub(super) const ERROR: u8 = 9;
 pub(super) const RE_CONFIG: u8 = 130;
 pub(super) const FORWARD_TSN: u8 = 192;
@@ -34,6 +35,19 @@ pub(super) fn chunks(packet: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some(Chunk { kind, value })
     })
+}
+
+/// Whether the chunks fill the packet exactly, but for the padding of the last one. The engine
+/// believes the length of a COOKIE ECHO before it has compared it with what is there.
+pub(super) fn well_formed(packet: &[u8]) -> bool {
+    let mut at = HEADER;
+    while let Some(len) = be16(packet, at + 2).map(usize::from) {
+        if len < 4 || at + len > packet.len() {
+            return false;
+        }
+        at += len.next_multiple_of(4);
+    }
+    at > HEADER && at >= packet.len()
 }
 
 pub(super) fn verification_tag(packet: &[u8]) -> Option<u32> {
@@ -119,6 +133,19 @@ pub(super) fn build(ports: [u8; 4], tag: u32, kind: u8, flags: u8, value: &[u8])
     packet.resize(packet.len().next_multiple_of(4), 0);
     seal(&mut packet);
     packet.into()
+}
+
+/// A packet that aborts like `packet` does, reduced to whether its user wanted it (RFC 9260
+/// §3.3.10.12): the engine believes the lengths of error causes.
+pub(super) fn plain_abort(packet: &[u8], abort: Chunk<'_>) -> Option<Bytes> {
+    const USER_INITIATED: u16 = 12;
+    let value: &[u8] = if be16(abort.value, 0) == Some(USER_INITIATED) {
+        &[0, 12, 0, 4]
+    } else {
+        &[]
+    };
+    let ports = packet.get(..4)?.try_into().ok()?;
+    Some(build(ports, verification_tag(packet)?, ABORT, 0, value))
 }
 
 /// The value of a RE-CONFIG chunk that answers `request`.
@@ -212,8 +239,11 @@ mod tests {
         let all: Vec<_> = chunks(&packet).map(|chunk| chunk.value.len()).collect();
         assert_eq!(all, [13]);
         assert_eq!(verification_tag(&packet), Some(7));
+        assert!(well_formed(&packet));
         for cut in 0..packet.len() {
             assert!(chunks(&packet[..cut]).count() <= 1);
+            let padding = HEADER + 4 + 13;
+            assert_eq!(well_formed(&packet[..cut]), cut >= padding, "{cut}");
         }
         let mut zero_length = packet.to_vec();
         zero_length[HEADER + 3] = 0;

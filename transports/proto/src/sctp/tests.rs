@@ -1,3 +1,8 @@
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test has to begin at some instant"
+)]
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

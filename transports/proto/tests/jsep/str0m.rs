@@ -1,5 +1,10 @@
 //! Descriptions exchanged with str0m's own offer/answer, in both directions.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test has to begin at some instant"
+)]
+
 use std::time::Instant;
 
 use peerloom_transports_proto::id::DtlsRole;

@@ -1,5 +1,9 @@
 //! A seeded link between two peers on a virtual clock, and two stacks over it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test has to begin at some instant"
+)]
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(unreachable_pub, reason = "included by several tests and an example")]
 
