@@ -644,6 +644,19 @@ impl Peer {
             driver.serial
         );
         let channel = self.open(&label, Role::Sink).await?;
+        // A request that names the channel could otherwise overtake its
+        // announcement, which travels on another stream.
+        loop {
+            let reply = self.ask(driver, json!({"op": "channels"})).await?;
+            let all = reply["channels"].as_array().into_iter().flatten();
+            if all
+                .into_iter()
+                .any(|entry| entry["label"] == label.as_str())
+            {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
         let from = Instant::now();
         if up {
             send_patterned(channel.raw()?, count, size).await?;

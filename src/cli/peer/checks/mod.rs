@@ -172,13 +172,21 @@ impl Check<'_> {
         format!("{prefix}-{serial}")
     }
 
-    /// Opens a channel and waits until it is open.
+    /// Opens a channel and waits until it is open at both ends. A request on
+    /// `ctl` that names it could otherwise overtake the announcement, which
+    /// travels on another stream.
     async fn open(&self, label: &str, init: DataChannelInit) -> Result<DataChannel, String> {
         let channel = self.driver.channels.open(label, init).await?;
         channel
             .opened()
             .await
             .map_err(|error| format!("{label:?} did not open: {}", chain(&error)))?;
+        self.driver
+            .ctl
+            .ask_until("channels", Value::Null, |reply| {
+                lists(reply, label).then_some(())
+            })
+            .await?;
         Ok(channel)
     }
 

@@ -387,6 +387,14 @@ class Peer:
     async def open(self, label, **options):
         opened = Opened(self.create_channel(label, options))
         await within(opened.open.wait(), CONNECT_LIMIT, f"open {label[:40]}")
+
+        # A request on `ctl` that names the channel could otherwise overtake its
+        # announcement, which travels on another stream.
+        async def listed():
+            there = (await self.ask("channels"))["channels"]
+            return any(entry["label"] == label for entry in there)
+
+        await until(listed, CONNECT_LIMIT, f"{label[:40]} open at the other side")
         return opened
 
     async def connect_ctl(self):

@@ -301,6 +301,10 @@ const peer = (() => {
         ? Promise.resolve(inbox.shift())
         : within(new Promise((resolve) => (waiting = resolve)), ms, `message on ${label.slice(0, 40)}`);
     if (channel.readyState !== 'open') await once(channel, 'open', CONNECT_LIMIT_MS);
+    // A request on `ctl` that names the channel could otherwise overtake its
+    // announcement, which travels on another stream.
+    const listed = async () => (await ask('channels')).channels.some((entry) => entry.label === label);
+    await until(listed, CONNECT_LIMIT_MS, `${label.slice(0, 40)} open at the other side`);
     return channel;
   }
 
