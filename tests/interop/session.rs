@@ -17,6 +17,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
 /// Each check has a limit of its own, 60 s; this one catches a driver that hangs.
 const CHECK_LIMIT: Duration = Duration::from_secs(90);
+/// How long ICE may take to be up at both ends, once one has refused DTLS.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
 /// Lines of each session kept for the report of a failure.
 const HISTORY: usize = 60;
 
@@ -164,7 +166,11 @@ impl<'a> Session<'a> {
     }
 
     /// A wrong fingerprint shows in DTLS only, and to the side that was lied to.
-    fn refused(&self, lied_to: Side) -> Result<(), String> {
+    fn refused(&mut self, lied_to: Side) -> Result<(), String> {
+        // A side that refuses at once may be done before the other has said
+        // that its ICE is up.
+        let end = Instant::now() + REFUSAL_LIMIT;
+        while self.ice != [true; 2] && self.step(end, "ICE at both ends").is_ok() {}
         let kind = self.case.kind(lied_to);
         if self.ice != [true; 2] {
             return Err(format!(
