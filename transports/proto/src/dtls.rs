@@ -8,6 +8,7 @@
 //!   found to have one of the expected fingerprints; otherwise the engine is thrown away;
 //! * packets that the engine would answer with a fatal error although a reordering network
 //!   produces them are dropped;
+//! * the engine's timeouts are kept apart, since it can ask for one without end;
 //! * records are packed into batches for segmentation offload as they are made.
 //!
 //! The engine is told the time before anything else, since a server that never saw the clock

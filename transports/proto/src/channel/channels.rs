@@ -313,7 +313,9 @@ impl Channels {
                 Some((State::Closing, None)) => self.close_now(id, association, now),
                 Some((State::Closing, Some(at))) => {
                     let overdue = now.saturating_duration_since(at) >= RESET_PATIENCE;
-                    if overdue && !association.resets_open() {
+                    if overdue && association.resets_open() {
+                        self.wait_again(id, now);
+                    } else if overdue {
                         self.drop_channel(id, None);
                     }
                 }
@@ -321,6 +323,12 @@ impl Channels {
                     self.changing.remove(&id);
                 }
             }
+        }
+    }
+
+    fn wait_again(&mut self, id: ChannelId, now: Instant) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.reset_at = Some(now);
         }
     }
 

@@ -273,3 +273,35 @@ fn data_goes_both_ways_in_batches_and_close_is_seen() {
     pair.exchange(|packets| packets);
     assert_eq!(events(&mut pair.client), [Event::Closed]);
 }
+
+#[test]
+fn a_gap_in_the_flight_is_acknowledged_without_spinning() {
+    for versions in [DtlsVersions::Only13, DtlsVersions::Only12] {
+        let mut pair = pair_with(&only(versions), &only(versions), false);
+        for packet in packets(&mut pair.client) {
+            pair.server.handle_packet(&packet, pair.now);
+        }
+        // The first and the last of the server's flight arrive.
+        let flight = packets(&mut pair.server);
+        pair.client.handle_packet(&flight[0], pair.now);
+        pair.client
+            .handle_packet(&flight[flight.len() - 1], pair.now);
+        let begun = pair.now;
+        let mut sent = 0;
+        let mut calls = 0;
+        while let Some(due) = pair
+            .client
+            .poll_timeout()
+            .filter(|d| d.at <= begun + SECOND)
+        {
+            pair.now = pair.now.max(due.at);
+            pair.client.handle_timeout(pair.now);
+            sent += packets(&mut pair.client).len();
+            calls += 1;
+            assert!(calls < 100, "{versions:?}: spins");
+        }
+        assert!(sent < 100, "{versions:?}: {sent} packets in a second");
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);

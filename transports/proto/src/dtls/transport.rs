@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dimpl::{Dtls, DtlsCertificate, Output, ProtocolVersion};
@@ -28,6 +28,10 @@ const ENGINE_QUEUE: usize = 64;
 /// last until then even on a network that duplicates, since duplicates are answered too.
 const FLIGHT_RETRIES: usize = 32;
 
+/// Least time between two timeouts. While a piece of the peer's flight is missing, the engine
+/// acknowledges what it has and asks to be called again at once, without end.
+const TIMEOUT_PAUSE: Duration = Duration::from_millis(20);
+
 /// A DTLS connection over whatever path ICE has selected.
 pub struct Transport {
     engine: Option<Dtls>,
@@ -40,6 +44,8 @@ pub struct Transport {
     deadline: Option<Instant>,
     /// The time the engine was told last.
     told: Option<Instant>,
+    /// When a timeout was last run.
+    timed_out: Option<Instant>,
     scratch: Vec<u8>,
     batch: Batch,
     ready: VecDeque<(Bytes, usize)>,
@@ -70,6 +76,7 @@ impl Transport {
             finished: false,
             deadline: None,
             told: None,
+            timed_out: None,
             scratch: vec![0; MAX_RECORD + 256],
             batch: Batch::default(),
             ready: VecDeque::new(),
@@ -110,6 +117,7 @@ impl Transport {
             return;
         };
         self.told = Some(now);
+        self.timed_out = Some(now);
         let result = guard(Layer::Dtls, || engine.handle_timeout(now));
         self.after_call(result);
     }
@@ -196,7 +204,8 @@ impl Transport {
             }
             Output::BufferTooSmall { needed } => scratch.resize(needed, 0),
             Output::Timeout(at) => {
-                self.deadline = Some(at);
+                let soonest = self.timed_out.map_or(at, |last| last + TIMEOUT_PAUSE);
+                self.deadline = Some(at.max(soonest));
                 return Ok(false);
             }
             Output::Connected => {
@@ -369,7 +378,7 @@ mod tests {
         reason = "a test has to begin at some instant"
     )]
 
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use super::*;
     use crate::error::EngineFault;

@@ -132,7 +132,17 @@ impl Pair {
     /// Runs until `done` or until `limit` has passed; tells whether it was done.
     pub fn run(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + limit;
+        let mut rounds = (self.now, 0);
         loop {
+            rounds = if rounds.0 == self.now {
+                (self.now, rounds.1 + 1)
+            } else {
+                (self.now, 0)
+            };
+            assert!(
+                rounds.1 < 1000,
+                "a timer asks to be run at once, without end"
+            );
             self.drain();
             if done(self) {
                 return true;
