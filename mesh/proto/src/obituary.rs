@@ -10,24 +10,46 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{MeshTag, PeerId, Seq};
+use crate::id::{MeshTag, PeerId};
+use crate::presence::{Presence, Record};
+use crate::wire::{SignedBytes, WireError};
 
 /// Accusers whose obituaries of one peer are kept and passed on. More would
 /// change nothing: the grace is at its shortest.
 pub const MAX_ACCUSERS: usize = 3;
 
 /// A statement of its signer that a peer is dead. Refuted by any presence
-/// with a higher number.
+/// with a higher number than the one it carries.
+///
+/// It carries the newest presence of the accused that the accuser has seen,
+/// as signed by the accused. A number alone could be made up: one that the
+/// accused never reached could not be refuted, and would keep a peer out that
+/// has not even come yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obituary {
     /// The mesh.
     pub mesh: MeshTag,
-    /// Who is said to be dead.
-    pub peer: PeerId,
-    /// The newest number of that peer the accuser has seen.
-    pub seq: Seq,
     /// When it was signed, by the accuser's wall clock.
     pub issued_ms: u64,
+    /// The last words of the accused: its newest presence.
+    pub last: SignedBytes,
+}
+
+impl Obituary {
+    /// Who is said to be dead.
+    pub fn peer(&self) -> PeerId {
+        self.last.signer()
+    }
+
+    /// The presence it carries, not verified.
+    pub fn presence(&self) -> Result<Presence, WireError> {
+        match Record::peek(&self.last)? {
+            Record::Presence(presence) if presence.mesh == self.mesh => Ok(presence),
+            Record::Presence(_) | Record::Leave(_) | Record::Obituary(_) => {
+                Err(WireError::BadSignature)
+            }
+        }
+    }
 }
 
 /// How long a suspect has to object. One second covers a round trip through

@@ -16,7 +16,8 @@ use crate::seal::PublicPrekey;
 use crate::ticket::{MAX_ADDRESS_LEN, MAX_TICKET_ADDRESSES};
 use crate::wire::{self, BoundedString, BoundedVec, SignedBytes, WireError};
 
-/// Largest record, encoded: a presence with 16 rooms and 8 long addresses.
+/// Largest record, encoded: an obituary of a peer with 16 rooms and 8 long
+/// addresses.
 pub const MAX_RECORD: usize = 2048;
 /// Rooms a peer may be in at once.
 pub const MAX_ROOMS: usize = 16;
@@ -137,16 +138,16 @@ impl Record {
     pub fn subject(&self, signer: PeerId) -> PeerId {
         match self {
             Record::Presence(_) | Record::Leave(_) => signer,
-            Record::Obituary(obituary) => obituary.peer,
+            Record::Obituary(obituary) => obituary.peer(),
         }
     }
 
     /// The subject's sequence number that this record speaks of.
-    pub fn seq(&self) -> Seq {
+    pub fn seq(&self) -> Result<Seq, WireError> {
         match self {
-            Record::Presence(presence) => presence.seq,
-            Record::Leave(leave) => leave.seq,
-            Record::Obituary(obituary) => obituary.seq,
+            Record::Presence(presence) => Ok(presence.seq),
+            Record::Leave(leave) => Ok(leave.seq),
+            Record::Obituary(obituary) => obituary.presence().map(|presence| presence.seq),
         }
     }
 
@@ -203,7 +204,18 @@ pub(crate) mod tests {
         let signed = Record::Presence(full.clone())
             .sign(&Identity::from_seed([1; 32]))
             .unwrap();
-        assert_eq!(Record::open(&signed).unwrap(), Record::Presence(full));
+        assert_eq!(
+            Record::open(&signed).unwrap(),
+            Record::Presence(full.clone())
+        );
+        let (mesh, issued_ms) = (full.mesh, u64::MAX);
+        let obituary = Record::Obituary(Obituary {
+            mesh,
+            issued_ms,
+            last: signed,
+        });
+        let signed = obituary.sign(&Identity::from_seed([2; 32])).unwrap();
+        assert_eq!(Record::open(&signed).unwrap(), obituary);
     }
 
     #[test]
@@ -228,7 +240,10 @@ pub(crate) mod tests {
             let record = match which {
                 0 => Record::Presence(Presence { issued_ms, ..presence(seq, &[]) }),
                 1 => Record::Leave(Leave { mesh, seq: Seq(seq), issued_ms }),
-                _ => Record::Obituary(Obituary { mesh, peer: PeerId::from_bytes(key), seq: Seq(seq), issued_ms }),
+                _ => {
+                    let last = Record::Presence(presence(seq, &[])).sign(&Identity::from_seed(key)).unwrap();
+                    Record::Obituary(Obituary { mesh, issued_ms, last })
+                }
             };
             let signed = record.sign(&Identity::from_seed([1; 32])).unwrap();
             prop_assert_eq!(Record::peek(&signed).unwrap(), record);

@@ -240,9 +240,9 @@ impl Node {
         };
         let news = self
             .roster
-            .get(&obituary.peer)
+            .get(&obituary.peer())
             .is_some_and(|member| !member.is_suspected());
-        (news || obituary.peer == self.me) && !self.obituaries.take(record.signer(), now)
+        (news || obituary.peer() == self.me) && !self.obituaries.take(record.signer(), now)
     }
 
     fn learn_way(&mut self, subject: PeerId, from: Option<PeerId>, room: Option<RoomId>) {
@@ -273,12 +273,11 @@ impl Node {
         let Some(member) = self.roster.get(&peer) else {
             return;
         };
-        let seq = member.presence.seq;
+        let last = member.signed.clone();
         let obituary = Obituary {
             mesh: self.mesh,
-            peer,
-            seq,
             issued_ms: time.unix_ms,
+            last,
         };
         let Ok(signed) = Record::Obituary(obituary).sign(&self.identity) else {
             return;

@@ -67,6 +67,10 @@ pub(super) struct Sim {
     index: BTreeMap<PeerId, usize>,
     /// Whether libp2p works: hops and gossip.
     pub(super) gossip: bool,
+    /// Part of the hop frames that get lost without a word.
+    pub(super) hop_loss: f64,
+    /// Part of the peer connections that fail.
+    pub(super) pc_loss: f64,
     pub(super) frames: u64,
     pub(super) frame_bytes: u64,
 }
@@ -84,6 +88,8 @@ impl Sim {
             peers: Vec::new(),
             index: BTreeMap::new(),
             gossip: true,
+            hop_loss: 0.0,
+            pc_loss: 0.0,
             frames: 0,
             frame_bytes: 0,
         };
@@ -241,6 +247,14 @@ impl Sim {
         if !matched(a, b) || !matched(b, a) {
             return;
         }
+        if self.pc_loss > 0.0 && self.rng.random_bool(self.pc_loss) {
+            let cause = DownCause::Failed;
+            self.at(
+                self.now,
+                Happening::Input(a.0, Input::LinkDown { link: a.1, cause }),
+            );
+            return;
+        }
         for (me, other) in [(a, b), (b, a)] {
             self.peers[me.0].pcs.get_mut(&me.1).unwrap().up = true;
             let peer = self.peers[other.0].node.peer_id();
@@ -280,6 +294,9 @@ impl Sim {
                         self.now + DIAL_FAILS,
                         Happening::Input(me, Input::HopFailed { id }),
                     );
+                }
+                if self.hop_loss > 0.0 && self.rng.random_bool(self.hop_loss) {
+                    return;
                 }
                 if !near {
                     self.after(2, Happening::Neighbours(me, other));

@@ -175,6 +175,23 @@ fn everything_goes_on_without_gossip_and_the_mesh_still_heals() {
 }
 
 #[test]
+fn lost_envelopes_and_failed_connections_delay_but_do_not_prevent() {
+    for seed in 0..4 {
+        let mut sim = Sim::new(12, Duration::from_millis(100), seed);
+        sim.hop_loss = 0.3;
+        sim.pc_loss = 0.2;
+        let formed = sim.run_until(SECOND * 30, Sim::formed);
+        assert!(formed.is_some(), "seed {seed}: {:?}", sim.unformed());
+        broadcast_round(&mut sim, seed);
+        let victims = sim.pick(4);
+        sim.kill(&victims);
+        let healed = sim.run_until(SECOND * 30, Sim::formed);
+        assert!(healed.is_some(), "seed {seed}: {:?}", sim.unformed());
+        broadcast_round(&mut sim, seed);
+    }
+}
+
+#[test]
 fn a_quiet_mesh_stays_as_it_is() {
     let (mut sim, _) = form(12, 5);
     sim.run_for(SECOND * 20);

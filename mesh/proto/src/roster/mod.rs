@@ -141,10 +141,11 @@ impl Roster {
             return Err(RecordError::OtherMesh);
         }
         let subject = record.subject(signed.signer());
+        let seq = record.seq()?;
         if subject == self.me {
-            return self.about_me(&record, signed);
+            return self.about_me(&record, seq, signed);
         }
-        if let Some(answer) = self.superseded(&record, subject, signed.signer()) {
+        if let Some(answer) = self.superseded(&record, seq, subject, signed.signer()) {
             return Ok(answer);
         }
         self.check_age(&record, time)?;
@@ -196,26 +197,41 @@ impl Roster {
         self.events.pop_front()
     }
 
-    fn about_me(&self, record: &Record, signed: &SignedBytes) -> Result<Applied, RecordError> {
-        let seq = record.seq();
+    fn about_me(
+        &self,
+        record: &Record,
+        seq: Seq,
+        signed: &SignedBytes,
+    ) -> Result<Applied, RecordError> {
         match record {
-            Record::Presence(_) | Record::Leave(_) if seq <= self.my_seq => {
-                return Ok(Applied::Old);
+            Record::Presence(_) | Record::Leave(_) if seq <= self.my_seq => Ok(Applied::Old),
+            Record::Presence(_) | Record::Leave(_) => {
+                Record::verify(signed)?;
+                Ok(Applied::AboutMe(seq))
             }
-            Record::Obituary(_) if seq < self.my_seq => return Ok(Applied::Refuted),
-            Record::Presence(_) | Record::Leave(_) | Record::Obituary(_) => {}
+            Record::Obituary(_) if seq < self.my_seq => Ok(Applied::Refuted),
+            Record::Obituary(obituary) => {
+                Record::verify(signed)?;
+                Record::verify(&obituary.last)?;
+                let known = self.members.contains_key(&signed.signer());
+                if known {
+                    Ok(Applied::AboutMe(seq))
+                } else {
+                    Err(RecordError::Stranger)
+                }
+            }
         }
-        Record::verify(signed)?;
-        if matches!(record, Record::Obituary(_)) && !self.members.contains_key(&signed.signer()) {
-            return Err(RecordError::Stranger);
-        }
-        Ok(Applied::AboutMe(seq))
     }
 
     /// Whether a record says nothing new, found out before paying for its
     /// signature.
-    fn superseded(&self, record: &Record, subject: PeerId, signer: PeerId) -> Option<Applied> {
-        let seq = record.seq();
+    fn superseded(
+        &self,
+        record: &Record,
+        seq: Seq,
+        subject: PeerId,
+        signer: PeerId,
+    ) -> Option<Applied> {
         if let Some(grave) = self.graves.get(&subject).filter(|grave| seq <= grave.seq) {
             let answer = grave
                 .record
@@ -354,37 +370,50 @@ impl Roster {
         if accuser != self.me && !self.members.contains_key(&accuser) {
             return Err(RecordError::Stranger);
         }
-        let peer = obituary.peer;
+        let (peer, presence) = (obituary.peer(), obituary.presence()?);
+        let seq = presence.seq;
+        if self
+            .members
+            .get(&peer)
+            .is_none_or(|member| member.presence.seq < seq)
+        {
+            Record::verify(&obituary.last)?;
+        }
+        if self
+            .members
+            .get(&peer)
+            .is_some_and(|member| member.presence.seq < seq)
+        {
+            self.presence(peer, presence, &obituary.last, now)?;
+        }
+        let news = Applied::News {
+            subject: peer,
+            first: false,
+        };
         let Some(member) = self.members.get_mut(&peer) else {
-            self.bury(peer, obituary.seq, Some(signed.clone()), now);
-            return Ok(Applied::News {
-                subject: peer,
-                first: false,
-            });
+            self.bury(peer, seq, Some(signed.clone()), now);
+            return Ok(news);
         };
         match &mut member.suspicion {
-            Some(suspicion) if suspicion.seq >= obituary.seq => {
+            Some(suspicion) if suspicion.seq >= seq => {
                 suspicion.accusers.insert(accuser);
             }
             Some(suspicion) => {
-                suspicion.seq = obituary.seq;
+                suspicion.seq = seq;
                 suspicion.accusers.insert(accuser);
                 suspicion.record = signed.clone();
             }
             None => {
                 member.suspicion = Some(Suspicion {
                     since: now,
-                    seq: obituary.seq,
+                    seq,
                     accusers: BTreeSet::from([accuser]),
                     record: signed.clone(),
                 });
                 self.events.push_back(RosterEvent::Suspected(peer));
             }
         }
-        Ok(Applied::News {
-            subject: peer,
-            first: false,
-        })
+        Ok(news)
     }
 
     fn bury(&mut self, peer: PeerId, seq: Seq, record: Option<SignedBytes>, now: Instant) {

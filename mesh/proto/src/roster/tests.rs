@@ -8,7 +8,7 @@ use super::*;
 use crate::id::Identity;
 use crate::presence::Leave;
 use crate::presence::tests::presence;
-use crate::wire::WireError;
+use crate::wire::{self, WireError};
 use proptest::prelude::*;
 
 const UNIX: u64 = 1_000_000;
@@ -37,12 +37,10 @@ fn gone(n: u8, seq: u64) -> SignedBytes {
 }
 
 fn dead(accuser: u8, n: u8, seq: u64) -> SignedBytes {
-    let peer = identity(n).peer_id();
     let obituary = Obituary {
         mesh: MeshTag::new("m"),
-        peer,
-        seq: Seq(seq),
         issued_ms: UNIX,
+        last: here(n, seq),
     };
     Record::Obituary(obituary).sign(&identity(accuser)).unwrap()
 }
@@ -156,6 +154,54 @@ fn strangers_accuse_nobody() {
         roster.apply(&dead(8, 0, 5), time),
         Err(RecordError::Stranger)
     ));
+}
+
+#[test]
+fn nobody_is_buried_under_a_number_of_the_accusers_choice() {
+    let (mut roster, time) = roster();
+    let peer = identity(9).peer_id();
+    roster.apply(&here(9, 5), time).unwrap();
+    for target in [9, 8] {
+        // A presence that claims to be the target's, signed by the accuser.
+        let made_up = Record::Presence(presence(u64::MAX, &[room()]));
+        let mut last = made_up.sign(&identity(1)).unwrap();
+        last = wire::decode(1, 4096, &forge_signer(&last, identity(target).peer_id())).unwrap();
+        let obituary = Obituary {
+            mesh: MeshTag::new("m"),
+            issued_ms: UNIX,
+            last,
+        };
+        let obituary = Record::Obituary(obituary).sign(&identity(1)).unwrap();
+        let result = roster.apply(&obituary, time);
+        assert!(matches!(
+            result,
+            Err(RecordError::Wire(WireError::BadSignature))
+        ));
+    }
+    assert!(!roster.get(&peer).unwrap().is_suspected());
+    assert!(matches!(
+        roster.apply(&here(8, 1), time),
+        Ok(Applied::News { first: true, .. })
+    ));
+}
+
+/// The same bytes with another signer named.
+fn forge_signer(signed: &SignedBytes, signer: PeerId) -> Vec<u8> {
+    let bytes = wire::encode(1, 4096, signed).unwrap().to_vec();
+    let at = bytes
+        .windows(32)
+        .position(|part| part == signed.signer().as_bytes())
+        .unwrap();
+    [&bytes[..at], signer.as_bytes(), &bytes[at + 32..]].concat()
+}
+
+#[test]
+fn an_obituary_brings_the_last_words_along() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(9, 5), time).unwrap();
+    roster.apply(&dead(1, 9, 7), time).unwrap();
+    let member = roster.get(&identity(9).peer_id()).unwrap();
+    assert_eq!((member.presence.seq, member.is_suspected()), (Seq(7), true));
 }
 
 #[test]
