@@ -111,7 +111,7 @@ pub use peer_connection::{
     CandidatePairStats, CertificateStats, ConnectionState, DataChannelStats, Event,
     IceConnectionState, IceGatheringState, PeerConnection, Stats, TransportStats,
 };
-pub use peerloom_transports::proto::certificate::{Certificate, Fingerprint};
+pub use peerloom_transports::proto::certificate::{Certificate, Fingerprint, HashFunction};
 pub use peerloom_transports::proto::jsep::{
     IceCandidateInit, OfferOptions, SdpType, SessionDescription, SignalingState,
 };

@@ -11,7 +11,6 @@ use crate::store::Data;
 /// mesh "peerloom" with its identity in the platform's data directory, open to
 /// the local network; [`Config::local`] is one for tests and demonstrations.
 #[derive(Clone)]
-#[non_exhaustive]
 pub struct Config {
     /// Name of the mesh; nodes of other meshes are strangers. 1 to 64 bytes.
     pub mesh: String,
@@ -111,7 +110,6 @@ impl Config {
 
 /// Bounds of a node. Raising one costs memory and handshakes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// Links per room the node strives for: two ring neighbours and random
     /// others. Four keep a random graph connected through the loss of a third

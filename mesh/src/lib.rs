@@ -22,10 +22,12 @@
 //! bounded and says what overflow does.
 
 mod channel;
+mod clock;
 mod config;
 mod error;
 mod event;
 mod gossip;
+mod identity;
 mod link;
 mod mesh;
 mod node;

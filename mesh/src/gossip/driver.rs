@@ -255,13 +255,11 @@ impl Driver {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
                 let token = Token { message: message_id, source: propagation_source };
                 self.ends.counters.received(message.data.len());
-                match names::from_libp2p(&propagation_source) {
-                    Some(neighbour) => self.emit(Event::Message {
-                        topic: message.topic.into_string(),
-                        neighbour,
-                        data: message.data.into(),
-                        token,
-                    }),
+                // Strict validation: the source is there, and has signed.
+                match message.source.as_ref().and_then(names::from_libp2p) {
+                    Some(author) => {
+                        self.emit(Event::Message { author, data: message.data.into(), token });
+                    }
                     None => self.judge(&token, Verdict::Reject),
                 }
             }

@@ -39,10 +39,10 @@ const COMMANDS: usize = 512;
 const EVENTS: usize = 256;
 /// Control requests waiting for the swarm thread.
 const CONTROL: usize = 4;
-/// Largest gossipsub message: an envelope of 4 KiB with its framing.
-pub(crate) const MESSAGE_MAX: usize = 8 * 1024;
+/// Largest payload of a gossipsub message.
+pub(crate) const MESSAGE_MAX: usize = peerloom_mesh_proto::envelope::MAX_GOSSIP;
 /// Largest frame of the hop protocol.
-pub(crate) const HOP_MAX: usize = 64 * 1024;
+pub(crate) const HOP_MAX: usize = peerloom_mesh_proto::envelope::MAX_HOP;
 /// How long a hop frame may take, dialling included, before it has failed.
 const HOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long connections may take to close when the swarm ends.
@@ -125,8 +125,8 @@ pub(crate) enum Event {
     Down { peer: PeerId, cause: String },
     /// A dial failed.
     DialFailed { peer: Option<PeerId>, cause: String },
-    /// A gossip message; answer with [`Command::Judge`].
-    Message { topic: String, neighbour: PeerId, data: Bytes, token: Token },
+    /// A gossip message whose author signed it; answer with [`Command::Judge`].
+    Message { author: PeerId, data: Bytes, token: Token },
     /// A hop frame from a neighbour.
     Hop { from: PeerId, data: Bytes },
     /// A hop frame did not arrive.

@@ -29,6 +29,8 @@ const QUIC_WINDOW: u32 = 1024 * 1024;
 /// Gossipsub housekeeping (libp2p's default of 1 s; grafting on subscription
 /// does not wait for it).
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// What gossipsub adds to a payload: author, signature, topic, number.
+const FRAMING: usize = 1024;
 /// Connections per peer: two when both dial at once, and one to spare.
 const PER_PEER: u32 = 3;
 /// Handshakes going on at once, in each direction.
@@ -135,7 +137,7 @@ fn gossipsub(keys: &Keypair) -> Result<gossipsub::Behaviour, GossipError> {
         .heartbeat_initial_delay(HEARTBEAT)
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
-        .max_transmit_size(MESSAGE_MAX)
+        .max_transmit_size(MESSAGE_MAX + FRAMING)
         .build()
         .map_err(|error| setup("gossipsub", error))?;
     gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(keys.clone()), config)

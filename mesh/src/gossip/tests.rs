@@ -129,14 +129,14 @@ async fn a_publication_waits_for_its_first_subscriber_and_verdicts_pass_it_on() 
         assert!(from.gossip.command(Command::Dial { peer: to.peer, addresses }));
     }
     let message = |event| match event {
-        Event::Message { neighbour, data, token, .. } => Some((neighbour, data, token)),
+        Event::Message { author, data, token } => Some((author, data, token)),
         _ => None,
     };
-    let (neighbour, heard, token) = b.until(message).await;
-    assert_eq!((neighbour, &heard), (a.peer, &data));
+    let (author, heard, token) = b.until(message).await;
+    assert_eq!((author, &heard), (a.peer, &data));
     assert!(b.gossip.command(Command::Judge { token, verdict: Verdict::Accept }));
-    let (neighbour, heard, _) = c.until(message).await;
-    assert_eq!((neighbour, heard), (b.peer, data));
+    let (author, heard, _) = c.until(message).await;
+    assert_eq!((author, heard), (a.peer, data));
 }
 
 #[tokio::test]

@@ -6,6 +6,13 @@
 //! queues: requests, and application messages, which it takes only while its
 //! links have room. That is the backpressure of `broadcast().await`.
 
+mod actor;
+mod bootstrap;
+mod carry;
+mod close;
+mod happen;
+mod requests;
+mod rooms;
 mod start;
 
 use std::sync::Arc;

@@ -28,7 +28,6 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use key::Seed;
 pub use tables::{KnownIdentity, RememberedPeer};
 pub(crate) use tables::Verdict;
-pub(crate) use worker::unix_now;
 use worker::Command;
 
 /// Remembered peers per mesh (design: "the last 32 good peers").

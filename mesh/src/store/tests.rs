@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::worker::unix_now;
 use super::*;
+use crate::clock::unix_now;
 
 /// Tells the child of the kill test where to write.
 const CHILD_DIR: &str = "PEERLOOM_STORE_TEST_DIR";

@@ -1,7 +1,5 @@
 //! The store thread: loads, answers, commits, acknowledges, in that order.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::{Backend, Memory, Write};
@@ -10,6 +8,7 @@ use super::key::{self, Seed};
 use super::lock::Directory;
 use super::tables::{KnownIdentity, RememberedPeer, Tables, Verdict};
 use super::{Data, Notice, StoreError};
+use crate::clock::unix_now;
 
 /// Commands served by one flush.
 const BATCH: usize = 32;
@@ -201,9 +200,4 @@ fn after_flush<T: 'static>(
             None
         }
     }
-}
-
-/// Seconds since 1970; zero when the clock is before that.
-pub(crate) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -1,0 +1,285 @@
+//! The root actor: streams in, one turn each, one driver for time.
+//!
+//! A turn feeds the core one input, carries out everything it asks, takes the
+//! application's messages while the links have room, and publishes what
+//! changed. The [`Driver`] is the only thing that waits: for the core's
+//! deadline, for the bootstrap list, for messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll, Waker};
+use std::time::Instant;
+
+use actix::fut::ActorFuture;
+use actix::{Actor, AsyncContext, Context, StreamHandler};
+use peerloom_actors::{Endpoint, Runtime};
+use peerloom_mesh_proto::node::Node;
+use peerloom_mesh_proto::{
+    Identity, Input, LinkId, MessageId, PeerId, RoomId, Ticket,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::bootstrap::Bootstrap;
+use super::rooms::Rooms;
+use super::{Outgoing, Reply, Request};
+use crate::clock::time;
+use crate::config::KnownPeers;
+use crate::error::{Error, SendError};
+use crate::event::Event;
+use crate::gossip::{Command, Event as GossipEvent, Gossip};
+use crate::identity::{Assertions, KnownNames};
+use crate::link::{Link, Report};
+use crate::shared::{LinkState, Shared};
+use crate::store::Store;
+
+/// Application messages taken per turn, so that others have theirs.
+const MESSAGES_PER_TURN: usize = 32;
+
+/// What a node is made of.
+pub(super) struct Parts {
+    pub(super) core: Node,
+    pub(super) identity: Arc<Identity>,
+    pub(super) gossip: Gossip,
+    pub(super) endpoint: Endpoint,
+    pub(super) store: Store,
+    pub(super) shared: Arc<Shared>,
+    pub(super) bootstrap: Bootstrap,
+    pub(super) known: KnownNames,
+    pub(super) assertions: Assertions,
+    pub(super) known_peers: KnownPeers,
+    pub(super) reports: mpsc::Sender<(LinkId, Report)>,
+    pub(super) messages: mpsc::Receiver<Outgoing>,
+    pub(super) nick: Option<String>,
+    /// Held, not used: a pool of the node's own ends with the node.
+    pub(super) _runtime: Runtime,
+}
+
+/// What the node listens to.
+pub(super) struct Queues {
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) gossip: mpsc::Receiver<GossipEvent>,
+    pub(super) reports: mpsc::Receiver<(LinkId, Report)>,
+}
+
+/// A link as the node knows it.
+pub(super) struct LinkEntry {
+    pub(super) link: Link,
+    pub(super) room: RoomId,
+    pub(super) peer: PeerId,
+    pub(super) state: LinkState,
+    pub(super) since: Instant,
+}
+
+/// A direct message that waits for its acknowledgement.
+pub(super) struct Pending {
+    pub(super) to: PeerId,
+    pub(super) reply: Reply<Result<(), SendError>>,
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its work.
+    Running,
+    /// Nothing, visibly: silenced by fault injection.
+    #[cfg(feature = "chaos")]
+    Silent,
+    /// Saying goodbye.
+    Closing,
+}
+
+/// The root actor of a node.
+pub(super) struct NodeActor {
+    pub(super) parts: Parts,
+    pub(super) links: BTreeMap<LinkId, LinkEntry>,
+    pub(super) rooms: Rooms,
+    pub(super) unacknowledged: BTreeMap<MessageId, Pending>,
+    pub(super) addresses: BTreeSet<String>,
+    /// Tickets asked for before the first address was known.
+    pub(super) tickets: Vec<Reply<Result<Ticket, Error>>>,
+    pub(super) phase: Phase,
+    /// Rooms whose roster is to be published at the end of the turn.
+    pub(super) dirty: BTreeSet<RoomId>,
+    pub(super) links_dirty: bool,
+    /// Events of this turn, told when it ends.
+    pub(super) told: Vec<Event>,
+    driver: Option<Waker>,
+    queues: Option<Queues>,
+}
+
+impl NodeActor {
+    /// Starts the actor on the current arbiter.
+    pub(super) fn launch(parts: Parts, queues: Queues) {
+        let actor = Self {
+            parts,
+            links: BTreeMap::new(),
+            rooms: Rooms::default(),
+            unacknowledged: BTreeMap::new(),
+            addresses: BTreeSet::new(),
+            tickets: Vec::new(),
+            phase: Phase::Running,
+            dirty: BTreeSet::new(),
+            links_dirty: false,
+            told: Vec::new(),
+            driver: None,
+            queues: Some(queues),
+        };
+        // Nobody sends it actix messages: it lives as long as its streams.
+        drop(actor.start());
+    }
+
+    /// Feeds the core and carries out what follows.
+    pub(super) fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
+        if self.phase == Phase::Running {
+            self.parts.core.handle(input, time());
+        }
+        self.turn(ctx);
+    }
+
+    /// Carries out what the core asks; see the module documentation.
+    pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
+        if self.phase == Phase::Running {
+            let now = time();
+            if self.parts.core.poll_timeout().is_some_and(|deadline| deadline.at <= now.now) {
+                self.parts.core.handle_timeout(now);
+            }
+        }
+        self.drain(ctx);
+        self.publish();
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+
+    /// Carries out every output; input that follows at once is fed at once.
+    pub(super) fn drain(&mut self, ctx: &mut Context<Self>) {
+        while let Some(output) = self.parts.core.poll() {
+            self.carry_out(ctx, output);
+        }
+    }
+
+    /// When the driver has to run next.
+    fn due(&self) -> Option<Instant> {
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let core = self.parts.core.poll_timeout().map(|deadline| deadline.at);
+        [core, self.parts.bootstrap.due()].into_iter().flatten().min()
+    }
+
+    /// Dials who is next on the bootstrap list.
+    fn dial_next(&mut self) {
+        for contact in self.parts.bootstrap.take(Instant::now()) {
+            let dial = Command::Dial { peer: contact.peer, addresses: contact.addresses };
+            self.gossip(dial);
+        }
+    }
+
+    /// Hands a command to gossip. A full queue loses it, as a network might.
+    pub(super) fn gossip(&self, command: Command) {
+        if !self.parts.gossip.command(command) {
+            tracing::debug!("gossip command dropped");
+        }
+    }
+}
+
+impl Actor for NodeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(queues) = self.queues.take() {
+            ctx.add_stream(ReceiverStream::new(queues.requests));
+            ctx.add_stream(ReceiverStream::new(queues.gossip));
+            ctx.add_stream(ReceiverStream::new(queues.reports));
+        }
+        let sleep = Box::pin(sleep_until(tokio::time::Instant::now()));
+        ctx.spawn(Driver { sleep, armed: None });
+    }
+}
+
+impl StreamHandler<Request> for NodeActor {
+    fn handle(&mut self, request: Request, ctx: &mut Self::Context) {
+        self.request(ctx, request);
+        self.turn(ctx);
+    }
+
+    /// The last handle is gone.
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        self.close(ctx, None);
+    }
+}
+
+impl StreamHandler<GossipEvent> for NodeActor {
+    fn handle(&mut self, event: GossipEvent, ctx: &mut Self::Context) {
+        self.gossip_event(event);
+        self.turn(ctx);
+    }
+
+    /// A gossip thread that ended leaves the links as they are.
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl StreamHandler<(LinkId, Report)> for NodeActor {
+    fn handle(&mut self, (link, report): (LinkId, Report), ctx: &mut Self::Context) {
+        self.report(link, report);
+        self.turn(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+/// Waits for deadlines and for the application's messages.
+struct Driver {
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+impl ActorFuture<NodeActor> for Driver {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        node: &mut NodeActor,
+        ctx: &mut Context<NodeActor>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        if self.rings(node, task) {
+            node.dial_next();
+            node.turn(ctx);
+            task.waker().wake_by_ref();
+        }
+        for _ in 0..MESSAGES_PER_TURN {
+            if !node.may_send() {
+                break;
+            }
+            match node.parts.messages.poll_recv(task) {
+                Poll::Ready(Some(message)) => {
+                    node.send_message(message);
+                    node.turn(ctx);
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        node.driver = Some(task.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Driver {
+    /// Arms the sleep for what is due next; whether it is due already.
+    fn rings(&mut self, node: &NodeActor, task: &mut task::Context<'_>) -> bool {
+        let Some(due) = node.due() else { return false };
+        if self.armed.is_none_or(|armed| due < armed) {
+            self.armed = Some(due);
+            self.sleep.as_mut().reset(tokio::time::Instant::from_std(due));
+        }
+        let rings = std::future::Future::poll(self.sleep.as_mut(), task).is_ready();
+        if rings {
+            self.armed = None;
+        }
+        rings
+    }
+}

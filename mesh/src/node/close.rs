@@ -1,0 +1,99 @@
+//! The end of a node, orderly or not.
+
+use std::time::Duration;
+
+use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, fut::wrap_future};
+
+use super::Reply;
+use super::actor::{NodeActor, Phase};
+use crate::clock::time;
+
+/// How long saying goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+impl NodeActor {
+    /// Leaves every room, lets the links send what they have, closes gossip,
+    /// sockets and store, and ends the actor.
+    pub(super) fn close(&mut self, ctx: &mut Context<Self>, reply: Option<Reply<()>>) {
+        if self.phase == Phase::Closing {
+            // The first close answers; this caller learns by the drop.
+            return;
+        }
+        if self.phase == Phase::Running {
+            self.parts.core.close(time());
+            self.drain(ctx);
+        }
+        self.phase = Phase::Closing;
+        let tasks: Vec<_> =
+            std::mem::take(&mut self.links).into_values().map(|entry| entry.link.finish()).collect();
+        let gossip = self.parts.gossip.close();
+        let (store, endpoint) = (self.parts.store.clone(), self.parts.endpoint.clone());
+        let goodbye = async move {
+            let links = futures::future::join_all(tasks);
+            if tokio::time::timeout(GOODBYE, links).await.is_err() {
+                tracing::debug!("some links did not close in time");
+            }
+            gossip.await;
+            endpoint.close().await;
+            if let Err(error) = store.close().await {
+                tracing::debug!(%error, "the store was closed already");
+            }
+        };
+        let ended = wrap_future::<_, Self>(goodbye).map(|(), _, ctx| {
+            if let Some(reply) = reply {
+                drop(reply.send(()));
+            }
+            ctx.stop();
+        });
+        ctx.spawn(ended);
+    }
+
+    /// From this instant nothing is sent or answered, and nothing closed.
+    #[cfg(feature = "chaos")]
+    pub(super) fn silence(&mut self, reply: Reply<()>) {
+        self.parts.endpoint.silence(true);
+        if self.phase == Phase::Running {
+            self.phase = Phase::Silent;
+        }
+        let frozen = self.parts.gossip.freeze();
+        drop(actix::spawn(async move {
+            frozen.await;
+            drop(reply.send(()));
+        }));
+    }
+
+    /// Freezes the swarm, or lets it go on. Links stay as they are.
+    #[cfg(feature = "chaos")]
+    pub(super) fn cut_gossip(&mut self, cut: bool, reply: Reply<()>) {
+        if !cut {
+            self.parts.gossip.thaw();
+            return drop(reply.send(()));
+        }
+        let frozen = self.parts.gossip.freeze();
+        drop(actix::spawn(async move {
+            frozen.await;
+            drop(reply.send(()));
+        }));
+    }
+
+    /// Lets an actor of the link to `peer` suffer a fault.
+    #[cfg(feature = "chaos")]
+    pub(super) fn inject(
+        &mut self,
+        peer: peerloom_mesh_proto::PeerId,
+        kind: peerloom_actors::ActorKind,
+        fault: peerloom_actors::Fault,
+        reply: Reply<bool>,
+    ) {
+        use crate::shared::LinkState;
+        let mut links = self.links.values_mut();
+        let link = links.find(|entry| entry.peer == peer && entry.state == LinkState::Up);
+        let Some(connection) = link.and_then(|entry| entry.link.connection()) else {
+            return drop(reply.send(false));
+        };
+        drop(actix::spawn(async move {
+            let hit = connection.inject(kind, fault).await.unwrap_or(false);
+            drop(reply.send(hit));
+        }));
+    }
+}

@@ -1,0 +1,74 @@
+//! Killing any one actor of a mesh of eight disturbs its own link only, and
+//! that is back soon.
+
+#![cfg(feature = "chaos")]
+
+mod common;
+
+use std::time::Instant;
+
+use common::{Node, broadcast_exactly_once, close, events, formed, nodes, within};
+use futures::StreamExt as _;
+use peerloom_actors::{ActorKind, Fault};
+use peerloom_mesh::Event;
+
+const COUNT: usize = 8;
+
+/// The first link of the first node: the numbers of its two ends.
+fn first_link(nodes: &[Node]) -> (usize, usize) {
+    let peer = nodes[0].links()[0];
+    (0, nodes.iter().position(|node| node.peer() == peer).unwrap())
+}
+
+/// Hits one actor of one link and waits until both ends have it back; every
+/// other link must stay.
+async fn kill_and_watch(nodes: &[Node], kind: ActorKind, fault: Fault) {
+    let (a, b) = first_link(nodes);
+    let pair = [nodes[a].peer(), nodes[b].peer()];
+    let mut events = events(nodes);
+    let started = Instant::now();
+    assert!(within(nodes[a].mesh.inject(pair[1], kind.clone(), fault)).await, "no such actor");
+    let (mut down, mut up) = ([false; 2], [false; 2]);
+    within(async {
+        while up != [true; 2] {
+            let (number, event) = events.next().await.unwrap();
+            let side = usize::from(number == b);
+            match event {
+                Event::LinkDown { peer, cause, .. } => {
+                    let own = (number == a && peer == pair[1]) || (number == b && peer == pair[0]);
+                    assert!(own, "{kind} {fault:?}: node {number} lost its link to {peer}: {cause}");
+                    (down[side], up[side]) = (true, false);
+                }
+                Event::LinkUp { peer, .. } if pair.contains(&peer) && (number == a || number == b) => {
+                    up[side] = down[side];
+                }
+                Event::Missed(_) => panic!("events were missed"),
+                _ => {}
+            }
+        }
+    })
+    .await;
+    println!("{kind} {fault:?}: back in {:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_actor_may_die_in_any_way() {
+    let mut nodes = nodes("blast", COUNT).await;
+    formed(&nodes).await;
+    let kinds = [
+        ActorKind::PeerConnection,
+        ActorKind::IceAgent,
+        ActorKind::DtlsTransport,
+        ActorKind::SctpTransport,
+        ActorKind::DataChannel("peerloom".to_owned()),
+    ];
+    let mut number = 0;
+    for kind in kinds {
+        for fault in [Fault::Stop, Fault::Panic, Fault::Wedge] {
+            kill_and_watch(&nodes, kind.clone(), fault).await;
+            broadcast_exactly_once(&mut nodes, number, 1).await;
+            number += 1;
+        }
+    }
+    close(nodes).await;
+}

@@ -1,0 +1,21 @@
+//! A mesh that has formed keeps delivering when all gossip is gone.
+
+#![cfg(feature = "chaos")]
+
+mod common;
+
+use common::{broadcast_exactly_once, close, direct_exactly_once, formed, nodes, within};
+use futures::future::join_all;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_continue_without_any_gossip() {
+    let mut nodes = nodes("cut", 6).await;
+    formed(&nodes).await;
+    within(join_all(nodes.iter().map(|node| node.mesh.cut_gossip(true)))).await;
+    let before: u64 = nodes.iter().map(|node| node.mesh.stats().bytes_gossip).sum();
+    broadcast_exactly_once(&mut nodes, 0, 20).await;
+    direct_exactly_once(&mut nodes, 100).await;
+    let after: u64 = nodes.iter().map(|node| node.mesh.stats().bytes_gossip).sum();
+    assert_eq!(before, after, "something still went over gossip");
+    close(nodes).await;
+}
