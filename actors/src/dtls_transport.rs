@@ -1,24 +1,28 @@
 //! The DTLS transport's actor: decrypts what the sockets bring, encrypts what SCTP
 //! sends, and writes it to the socket itself.
 
+mod messages;
+mod way_out;
+
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use actix::fut::{ActorFutureExt as _, wrap_future};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Recipient};
+use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Recipient};
 use bytes::Bytes;
 use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::config::DtlsConfig;
-use peerloom_transports::proto::dtls::{self, Event, Transport};
-use peerloom_transports::proto::id::{DtlsRole, Path};
+use peerloom_transports::proto::dtls::{Event, Transport};
 use peerloom_transports::proto::jsep::StartDtls;
-use peerloom_transports::udp::{Datagrams, Sender, Sent, Socket};
+use peerloom_transports::udp::Datagrams;
 
 use crate::outlet::Outlet;
 use crate::peer_connection::messages::DtlsReport;
 use crate::sctp_transport::{Packets, PacketsSent};
-use crate::shell::{self, Alarm, Drained, Shell};
+use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
+use way_out::WayOut;
+pub(crate) use messages::{DtlsCommand, DtlsStats, GetDtlsStats, Outgoing, PathSelected, Records};
 
 /// Messages in the transport's mailbox: record batches from the sockets (dropped when
 /// full), packet batches from SCTP (two at most), commands.
@@ -31,65 +35,16 @@ const EARLY_BATCHES: usize = 8;
 /// Batches handed to the socket per turn.
 const BATCHES_PER_TURN: usize = 64;
 
-/// From the connection to its DTLS transport.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) enum DtlsCommand {
-    /// Role and fingerprints are known.
-    Start(StartDtls),
-    /// Say goodbye and stop.
-    Close,
-}
-
-/// From the ICE agent: data goes this way from now on.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct PathSelected {
-    pub(crate) path: Path,
-    pub(crate) socket: Socket,
-}
-
-/// DTLS records for this connection.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Records(pub(crate) Datagrams);
-
-/// SCTP packets to encrypt and send. Answered by [`PacketsSent`].
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Outgoing(pub(crate) Vec<Bytes>);
-
-/// What `getStats` asks of the transport.
-#[derive(Debug, Message)]
-#[rtype(result = "DtlsStats")]
-pub(crate) struct GetDtlsStats;
-
-/// Its answer.
-#[derive(Debug, Clone, Default, actix::MessageResponse)]
-pub(crate) struct DtlsStats {
-    pub(crate) role: Option<DtlsRole>,
-    pub(crate) version: Option<dtls::Version>,
-    pub(crate) state: Option<dtls::State>,
-    pub(crate) peer_certificate: Option<Bytes>,
-    pub(crate) packets_sent: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) packets_received: u64,
-    pub(crate) bytes_received: u64,
-    pub(crate) batches_dropped: u64,
-}
-
 /// The shell around a DTLS engine.
 pub(crate) struct DtlsTransportActor {
     config: DtlsConfig,
     certificate: Certificate,
     start: Option<StartDtls>,
     transport: Option<Transport>,
-    path: Option<Path>,
-    sender: Sender,
+    way: WayOut,
     early: VecDeque<Datagrams>,
     plain: Vec<Bytes>,
     unanswered: usize,
-    waiting_for_socket: bool,
     closing: bool,
     sctp: Outlet<Packets>,
     credit: Outlet<PacketsSent>,
@@ -111,12 +66,10 @@ impl DtlsTransportActor {
             certificate,
             start: None,
             transport: None,
-            path: None,
-            sender: Sender::default(),
+            way: WayOut::default(),
             early: VecDeque::new(),
             plain: Vec::new(),
             unanswered: 0,
-            waiting_for_socket: false,
             closing: false,
             sctp: Outlet::dropping(sctp),
             credit: Outlet::keeping(credit),
@@ -142,16 +95,13 @@ impl DtlsTransportActor {
     }
 
     fn select(&mut self, selected: PathSelected, now: Instant) {
-        self.path = Some(selected.path);
-        if self.sender.socket_for(selected.path.local).is_none() {
-            self.sender.add_socket(selected.socket);
-        }
+        self.way.select(selected);
         self.begin(now);
     }
 
     /// Begins the handshake once there is a path and somebody to expect.
     fn begin(&mut self, now: Instant) {
-        if self.transport.is_some() || self.path.is_none() {
+        if self.transport.is_some() || self.way.path().is_none() {
             return;
         }
         let Some(start) = &self.start else { return };
@@ -165,16 +115,16 @@ impl DtlsTransportActor {
         }
     }
 
-    fn take_records(&mut self, batch: Datagrams, now: Instant) {
+    fn take_records(&mut self, records: Records, now: Instant) {
         if self.transport.is_some() {
-            self.decrypt(&batch, now);
+            self.decrypt(&records.0, now);
             return;
         }
         if self.early.len() >= EARLY_BATCHES {
             self.early.pop_front();
             self.stats.batches_dropped += 1;
         }
-        self.early.push_back(batch);
+        self.early.push_back(records.0);
     }
 
     fn decrypt(&mut self, batch: &Datagrams, now: Instant) {
@@ -188,10 +138,10 @@ impl DtlsTransportActor {
         }
     }
 
-    fn encrypt(&mut self, packets: &[Bytes], now: Instant) {
+    fn encrypt(&mut self, outgoing: Outgoing, now: Instant) {
         self.unanswered += 1;
         let Some(transport) = &mut self.transport else { return };
-        for packet in packets {
+        for packet in &outgoing.0 {
             if let Err(error) = transport.send(packet, now) {
                 // SCTP sends again what it still needs.
                 tracing::trace!(%error, "SCTP packet not sent");
@@ -221,27 +171,22 @@ impl DtlsTransportActor {
 
     /// Writes batches to the socket until it blocks. Whether the budget ran out.
     fn transmit(&mut self) -> Drained {
-        let Some(path) = self.path else { return Drained::Idle };
+        let Some(path) = self.way.path() else { return Drained::Idle };
         for _ in 0..BATCHES_PER_TURN {
-            if self.sender.is_blocked() {
+            if self.way.is_blocked() {
                 return Drained::Idle;
             }
             let Some(batch) = self.transport.as_mut().and_then(|t| t.poll_transmit(path)) else {
                 return Drained::Idle;
             };
-            self.stats.packets_sent += batch.datagram_count() as u64;
-            self.stats.bytes_sent += batch.contents.len() as u64;
-            match self.sender.send(batch) {
-                Sent::Done | Sent::Kept => {}
-                Sent::Lost => self.stats.batches_dropped += 1,
-            }
+            self.way.send(batch);
         }
         Drained::More
     }
 
     /// Tells SCTP that it may send more, unless the socket is full.
     fn answer(&mut self) {
-        if self.sender.is_blocked() || self.unanswered == 0 {
+        if self.way.is_blocked() || self.unanswered == 0 {
             return;
         }
         let batches = std::mem::take(&mut self.unanswered);
@@ -250,17 +195,9 @@ impl DtlsTransportActor {
 
     /// Comes back when the socket takes data again.
     fn await_socket(&mut self, ctx: &mut Context<Self>) {
-        if self.waiting_for_socket {
-            return;
-        }
-        let Some(socket) = self.sender.blocked_on() else { return };
-        self.waiting_for_socket = true;
-        let writable = wrap_future::<_, Self>(async move { socket.writable().await });
-        ctx.spawn(writable.map(|result, actor, ctx| {
-            if let Err(error) = result {
-                tracing::error!(%error, "a socket is gone");
-            }
-            actor.waiting_for_socket = false;
+        let Some(writable) = self.way.writable() else { return };
+        ctx.spawn(wrap_future::<_, Self>(writable).map(|(), actor, ctx| {
+            actor.way.woken();
             shell::turn(actor, ctx, |_, _| {});
         }));
     }
@@ -285,7 +222,7 @@ impl Shell for DtlsTransportActor {
     fn drain(&mut self, ctx: &mut Context<Self>, _: Instant) -> Drained {
         self.connection.flush();
         self.credit.flush();
-        self.sender.flush();
+        self.way.flush();
         self.drain_events();
         self.hand_up();
         let drained = self.transmit();
@@ -310,38 +247,6 @@ impl Actor for DtlsTransportActor {
     }
 }
 
-impl Handler<DtlsCommand> for DtlsTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, command: DtlsCommand, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.command(command, now));
-    }
-}
-
-impl Handler<PathSelected> for DtlsTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, selected: PathSelected, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.select(selected, now));
-    }
-}
-
-impl Handler<Records> for DtlsTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, records: Records, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.take_records(records.0, now));
-    }
-}
-
-impl Handler<Outgoing> for DtlsTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, outgoing: Outgoing, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.encrypt(&outgoing.0, now));
-    }
-}
-
 impl Handler<GetDtlsStats> for DtlsTransportActor {
     type Result = DtlsStats;
 
@@ -354,10 +259,18 @@ impl Handler<GetDtlsStats> for DtlsTransportActor {
             peer_certificate: transport
                 .and_then(Transport::peer_certificate)
                 .map(Bytes::copy_from_slice),
-            batches_dropped: self.stats.batches_dropped + self.sctp.dropped(),
+            packets_sent: self.way.packets_sent(),
+            bytes_sent: self.way.bytes_sent(),
+            batches_dropped: self.stats.batches_dropped + self.way.lost() + self.sctp.dropped(),
             ..self.stats.clone()
         }
     }
 }
 
+turns!(DtlsTransportActor {
+    DtlsCommand => command,
+    PathSelected => select,
+    Records => take_records,
+    Outgoing => encrypt,
+});
 supervised!(DtlsTransportActor);

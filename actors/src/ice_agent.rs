@@ -4,25 +4,26 @@
 //! port is taken towards a peer by another connection of this endpoint, the agent
 //! binds one ephemeral socket beside it and offers that as a further candidate.
 
-use std::net::SocketAddr;
+mod messages;
+mod sockets;
+
 use std::time::Instant;
 
-use actix::{Actor, Context, Handler, Message, Recipient};
-use peerloom_transports::proto::candidate::{Candidate, Credentials};
+use actix::{Actor, Context, Handler, Recipient};
+use peerloom_transports::proto::candidate::Credentials;
 use peerloom_transports::proto::config::IceConfig;
-use peerloom_transports::proto::engine::Transmit;
-use peerloom_transports::proto::ice::{Agent, Event, State, Stats};
+use peerloom_transports::proto::ice::{self, Agent, Event, State};
 use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::StartIce;
-use tokio::task::JoinSet;
-
-use peerloom_transports::udp::{self, Claim, Datagrams, Registration, Sender, Sent, Socket};
+use peerloom_transports::udp::{self, Claim, Registration};
 
 use crate::dtls_transport::PathSelected;
 use crate::outlet::Outlet;
 use crate::peer_connection::messages::IceReport;
-use crate::shell::{self, Alarm, Drained, Shell};
+use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
+pub(crate) use messages::{Checks, GetIceStats, IceCommand, IceStats};
+use sockets::{Sockets, add_hosts, log_refusal};
 
 /// Messages in the agent's mailbox: STUN batches from the sockets (dropped when full)
 /// and commands from the connection.
@@ -31,55 +32,12 @@ pub(crate) const MAILBOX: usize = 64;
 /// Packets sent per turn: a whole round of checks on every pair.
 const PACKETS_PER_TURN: usize = 64;
 
-/// Ephemeral sockets a connection may add, one per address family.
-const MAX_EXTRA_SOCKETS: usize = 2;
-
-/// From the connection to its ICE agent.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) enum IceCommand {
-    /// Announce candidates under these credentials.
-    Gather { credentials: Credentials, restart: bool },
-    /// Both ends' credentials are known.
-    Start(StartIce),
-    /// The same for a further generation.
-    Restart(StartIce),
-    /// A candidate of the peer.
-    AddRemote(Candidate),
-    /// The peer has no more.
-    RemoteComplete,
-}
-
-/// STUN packets for this connection.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Checks(pub(crate) Datagrams);
-
-/// What `getStats` asks of the agent.
-#[derive(Debug, Message)]
-#[rtype(result = "IceStats")]
-pub(crate) struct GetIceStats;
-
-/// Its answer.
-#[derive(Debug, Clone, Default, actix::MessageResponse)]
-pub(crate) struct IceStats {
-    pub(crate) path: Option<Path>,
-    pub(crate) role: Option<IceRole>,
-    pub(crate) engine: Stats,
-    pub(crate) inlet_overflow: u64,
-}
-
 /// The shell around an ICE engine.
 pub(crate) struct IceAgentActor {
     config: IceConfig,
-    udp: udp::Endpoint,
     gather_hosts: bool,
     agent: Option<Agent>,
-    sender: Sender,
-    registration: Registration,
-    extra: Vec<Socket>,
-    /// Of the extra sockets; aborted with the actor.
-    receive_loops: JoinSet<()>,
+    sockets: Sockets,
     selected: Option<Path>,
     connection: Outlet<IceReport>,
     dtls: Outlet<PathSelected>,
@@ -97,13 +55,9 @@ impl IceAgentActor {
     ) -> Self {
         IceAgentActor {
             config,
-            sender: Sender::new(udp.sockets().to_vec()),
-            udp,
             gather_hosts,
             agent: None,
-            registration,
-            extra: Vec::new(),
-            receive_loops: JoinSet::new(),
+            sockets: Sockets::new(udp, registration),
             selected: None,
             connection: Outlet::keeping(connection),
             dtls: Outlet::keeping(dtls),
@@ -136,7 +90,7 @@ impl IceAgentActor {
     }
 
     fn gather(&mut self, credentials: Credentials, restart: bool, now: Instant) {
-        if !self.registration.add_ufrag(&credentials.ufrag) {
+        if !self.sockets.add_ufrag(&credentials.ufrag) {
             tracing::error!("a username fragment is in use already");
         }
         let ufrag = credentials.ufrag.clone();
@@ -154,15 +108,11 @@ impl IceAgentActor {
         self.report(IceReport::GatheringComplete { ufrag });
     }
 
-    fn open_agent(
-        &mut self,
-        credentials: Credentials,
-        now: Instant,
-    ) -> Result<(), peerloom_transports::proto::ice::Error> {
+    fn open_agent(&mut self, credentials: Credentials, now: Instant) -> Result<(), ice::Error> {
         // The role is settled by `Start`.
         let mut agent = Agent::new(self.config.clone(), credentials, IceRole::Controlling, now)?;
         if self.gather_hosts {
-            for socket in self.udp.sockets() {
+            for socket in self.sockets.shared() {
                 add_hosts(&mut agent, socket, now);
             }
         }
@@ -176,8 +126,8 @@ impl IceAgentActor {
         log_refusal("start", started);
     }
 
-    fn take_checks(&mut self, checks: &Datagrams, now: Instant) {
-        for run in checks.runs() {
+    fn take_checks(&mut self, checks: Checks, now: Instant) {
+        for run in checks.0.runs() {
             if !self.may_use(run.path(), now) {
                 continue;
             }
@@ -190,45 +140,17 @@ impl IceAgentActor {
         }
     }
 
-    /// Whether this connection owns the 5-tuple, or could take it.
+    /// Whether this connection may use the 5-tuple. When another has it, an extra socket is
+    /// offered to the peer instead, as long as nothing is selected.
     fn may_use(&mut self, path: Path, now: Instant) -> bool {
-        match self.registration.claim(path) {
-            Claim::Granted => true,
-            Claim::Taken => {
-                self.open_extra(path.local, now);
-                false
+        let claim = self.sockets.claim(path);
+        if claim == Claim::Taken && self.selected.is_none() {
+            let socket = self.sockets.open_extra(path.local);
+            if let (Some(socket), Some(agent)) = (socket, &mut self.agent) {
+                add_hosts(agent, &socket, now);
             }
-            Claim::TooMany => false,
         }
-    }
-
-    /// Binds an ephemeral socket beside the shared one that another connection uses.
-    fn open_extra(&mut self, shared: SocketAddr, now: Instant) {
-        let served = |socket: &Socket| socket.local_addr().is_ipv4() == shared.is_ipv4();
-        let enough = self.selected.is_some() || self.extra.len() >= MAX_EXTRA_SOCKETS;
-        if enough || self.extra.iter().any(served) {
-            return;
-        }
-        let beside = self.udp.sockets().iter().find(|socket| socket.serves(shared)).map(Socket::local_addr);
-        let Some(beside) = beside else { return };
-        let socket = match self.udp.bind_extra(beside) {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::warn!(%error, "no extra socket for a second connection to the same peer");
-                return;
-            }
-        };
-        let receive = udp::receive(socket.clone(), self.udp.routes().clone());
-        self.receive_loops.spawn_local(async move {
-            if let Err(error) = receive.await {
-                tracing::error!(%error, "the receive loop of an extra socket ended");
-            }
-        });
-        self.sender.add_socket(socket.clone());
-        if let Some(agent) = &mut self.agent {
-            add_hosts(agent, &socket, now);
-        }
-        self.extra.push(socket);
+        claim == Claim::Granted
     }
 
     fn drain_events(&mut self) {
@@ -251,39 +173,15 @@ impl IceAgentActor {
 
     fn select(&mut self, path: Path) {
         self.selected = Some(path);
-        self.registration.release_all_but(path);
-        if let Some(socket) = self.sender.socket_for(path.local).cloned() {
+        if let Some(socket) = self.sockets.settle_on(path) {
             self.dtls.post(PathSelected { path, socket });
         }
         self.report(IceReport::Selected(path));
     }
 
-    fn transmit(&mut self, transmit: Transmit, now: Instant) {
-        if self.may_use(transmit.path, now) {
-            match self.sender.send(transmit) {
-                Sent::Done => {}
-                Sent::Kept | Sent::Lost => tracing::trace!("a STUN packet waits or is lost"),
-            }
-        }
-    }
-
     fn report(&mut self, report: IceReport) {
         // A connection that is gone takes this actor with it.
         self.connection.post(report);
-    }
-}
-
-/// Adds every address at which the peer may reach a socket.
-fn add_hosts(agent: &mut Agent, socket: &Socket, now: Instant) {
-    let bound = socket.local_addr();
-    for ip in udp::host_addresses(bound) {
-        log_refusal("host candidate", Some(agent.add_host(SocketAddr::new(ip, bound.port()), now)));
-    }
-}
-
-fn log_refusal(what: &str, result: Option<Result<(), peerloom_transports::proto::ice::Error>>) {
-    if let Some(Err(error)) = result {
-        tracing::debug!(%error, "ICE refused: {what}");
     }
 }
 
@@ -302,14 +200,16 @@ impl Shell for IceAgentActor {
         self.connection.flush();
         self.dtls.flush();
         // STUN is sent again by its own timers: what the socket kept goes first.
-        self.sender.flush();
+        self.sockets.flush();
         self.drain_events();
         for _ in 0..PACKETS_PER_TURN {
             let Some(transmit) = self.agent.as_mut().and_then(Agent::poll_transmit) else {
                 self.drain_events();
                 return Drained::Idle;
             };
-            self.transmit(transmit, now);
+            if self.may_use(transmit.path, now) {
+                self.sockets.send(transmit);
+            }
         }
         Drained::More
     }
@@ -327,22 +227,6 @@ impl Actor for IceAgentActor {
     }
 }
 
-impl Handler<IceCommand> for IceAgentActor {
-    type Result = ();
-
-    fn handle(&mut self, command: IceCommand, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.command(command, now));
-    }
-}
-
-impl Handler<Checks> for IceAgentActor {
-    type Result = ();
-
-    fn handle(&mut self, checks: Checks, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.take_checks(&checks.0, now));
-    }
-}
-
 impl Handler<GetIceStats> for IceAgentActor {
     type Result = IceStats;
 
@@ -351,9 +235,13 @@ impl Handler<GetIceStats> for IceAgentActor {
             path: self.selected,
             role: self.agent.as_ref().map(Agent::role),
             engine: self.agent.as_ref().map(Agent::stats).unwrap_or_default(),
-            inlet_overflow: self.registration.stats().overflowed,
+            inlet_overflow: self.sockets.overflowed(),
         }
     }
 }
 
+turns!(IceAgentActor {
+    IceCommand => command,
+    Checks => take_checks,
+});
 supervised!(IceAgentActor);

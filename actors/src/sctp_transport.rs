@@ -5,24 +5,28 @@
 //! for; DTLS has [`BATCHES_UNDER_WAY`] packet batches under way at most.
 
 mod channels;
+mod messages;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use actix::{Actor, Context, Handler, Message, Recipient};
+use actix::{Actor, Context, Handler, Recipient};
 use bytes::Bytes;
 use peerloom_transports::proto::config::{ChannelConfig, SctpConfig};
 use peerloom_transports::proto::id::DtlsRole;
 use peerloom_transports::proto::jsep::StartSctp;
 use peerloom_transports::proto::sctp::{Association, CloseReason};
 
-use crate::data_channel::{ChannelInput, DataChannelInit, Message as ChannelMessage};
 use crate::dtls_transport::Outgoing;
 use crate::outlet::Outlet;
 use crate::peer_connection::messages::SctpReport;
-use crate::shell::{self, Alarm, Drained, Shell};
+use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
 use channels::Links;
+pub(crate) use messages::{
+    ChannelKey, ChannelOutput, ChannelRequest, GetSctpStats, Incoming, OpenChannel, Packets, PacketsSent,
+    SctpCommand, SctpStats,
+};
 
 /// Messages in the transport's mailbox: packet batches from DTLS (dropped when full),
 /// one write and one credit of each channel, commands.
@@ -38,90 +42,6 @@ const BATCHES_UNDER_WAY: usize = 2;
 /// up first, or while its identity is being checked; beyond it the oldest is dropped,
 /// and its packets are sent again.
 const EARLY_BATCHES: usize = 16;
-
-/// A channel of a connection, as its actors call it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ChannelKey {
-    /// Created here.
-    Local(u64),
-    /// Opened by the peer.
-    Remote(u64),
-}
-
-/// From the connection to its SCTP transport.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) enum SctpCommand {
-    /// DTLS is up and the peer is who it has to be.
-    Start { start: StartSctp, role: DtlsRole },
-    /// The peer's limits changed.
-    Update(StartSctp),
-    /// A channel's actor is there.
-    Open(OpenChannel),
-    /// A channel's actor is dead: reset its stream.
-    Abandon(ChannelKey),
-}
-
-/// A channel to open, or, when the peer has opened it, to connect with its actor.
-#[derive(Debug)]
-pub(crate) struct OpenChannel {
-    pub(crate) key: ChannelKey,
-    pub(crate) label: String,
-    pub(crate) init: DataChannelInit,
-    pub(crate) channel: Recipient<ChannelInput>,
-}
-
-/// A channel that the peer has opened.
-#[derive(Debug)]
-pub(crate) struct Incoming {
-    pub(crate) key: ChannelKey,
-    pub(crate) label: String,
-    pub(crate) init: DataChannelInit,
-    pub(crate) max_message_size: usize,
-}
-
-/// From a channel to the transport.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct ChannelRequest {
-    pub(crate) key: ChannelKey,
-    pub(crate) output: ChannelOutput,
-}
-
-/// What a channel wants.
-#[derive(Debug)]
-pub(crate) enum ChannelOutput {
-    /// Send these. One batch at a time; [`ChannelInput::Progress`] answers.
-    Write(Vec<ChannelMessage>),
-    /// So many bytes were read: as many more may be delivered.
-    Credit(usize),
-    /// Close after everything written.
-    Close,
-}
-
-/// SCTP packets that DTLS has decrypted.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Packets(pub(crate) Vec<Bytes>);
-
-/// DTLS has sent so many batches of ours.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct PacketsSent {
-    pub(crate) batches: usize,
-}
-
-/// What `getStats` asks of the transport.
-#[derive(Debug, Message)]
-#[rtype(result = "SctpStats")]
-pub(crate) struct GetSctpStats;
-
-/// Its answer.
-#[derive(Debug, Clone, Default, actix::MessageResponse)]
-pub(crate) struct SctpStats {
-    pub(crate) round_trip: Option<Duration>,
-    pub(crate) batches_dropped: u64,
-}
 
 /// The shell around the SCTP and data channel engines.
 pub(crate) struct SctpTransportActor {
@@ -194,6 +114,14 @@ impl SctpTransportActor {
         self.early.push_back(packets);
     }
 
+    fn request(&mut self, request: ChannelRequest, _: Instant) {
+        self.links.request(request);
+    }
+
+    fn sent(&mut self, sent: PacketsSent, _: Instant) {
+        self.under_way = self.under_way.saturating_sub(sent.batches);
+    }
+
     /// Hands packets to DTLS as long as it keeps up.
     fn transmit(&mut self, now: Instant) {
         let Some(association) = &mut self.association else { return };
@@ -260,38 +188,6 @@ impl Actor for SctpTransportActor {
     }
 }
 
-impl Handler<SctpCommand> for SctpTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, command: SctpCommand, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.command(command, now));
-    }
-}
-
-impl Handler<ChannelRequest> for SctpTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, request: ChannelRequest, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, _| actor.links.request(request));
-    }
-}
-
-impl Handler<Packets> for SctpTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, packets: Packets, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.take_packets(packets, now));
-    }
-}
-
-impl Handler<PacketsSent> for SctpTransportActor {
-    type Result = ();
-
-    fn handle(&mut self, sent: PacketsSent, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, _| actor.under_way = actor.under_way.saturating_sub(sent.batches));
-    }
-}
-
 impl Handler<GetSctpStats> for SctpTransportActor {
     type Result = SctpStats;
 
@@ -303,4 +199,10 @@ impl Handler<GetSctpStats> for SctpTransportActor {
     }
 }
 
+turns!(SctpTransportActor {
+    SctpCommand => command,
+    ChannelRequest => request,
+    Packets => take_packets,
+    PacketsSent => sent,
+});
 supervised!(SctpTransportActor);

@@ -79,6 +79,19 @@ pub(crate) fn turn<S: Shell>(
     }
 }
 
+/// Handlers that answer a message with one turn: `Message => method(message, now)`.
+macro_rules! turns {
+    ($actor:ty { $($message:ty => $method:ident,)+ }) => {$(
+        impl actix::Handler<$message> for $actor {
+            type Result = ();
+            fn handle(&mut self, message: $message, ctx: &mut Self::Context) {
+                $crate::shell::turn(self, ctx, |actor, now| actor.$method(message, now));
+            }
+        }
+    )+};
+}
+pub(crate) use turns;
+
 /// Starts the driver; call once, in `started`.
 pub(crate) fn start<S: Shell>(shell: &mut S, ctx: &mut Context<S>) {
     turn(shell, ctx, |_, _| {});

@@ -3,6 +3,7 @@
 mod actor;
 mod message;
 mod pipe;
+mod state;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,12 +15,13 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 pub(crate) use actor::{ChannelInput, DataChannelActor, MAILBOX};
 pub use message::{DataChannelInit, Message, Priority, ReadyState};
-pub use pipe::{Event, RECEIVE_CREDIT_BYTES, SEND_CREDIT_BYTES};
+pub use pipe::{RECEIVE_CREDIT_BYTES, SEND_CREDIT_BYTES};
+pub use state::Event;
 pub(crate) use pipe::Pipe;
 
 use crate::cause::Cause;
 use crate::peer_connection::Alive;
-use pipe::NotSent;
+use state::NotSent;
 
 /// A data channel (`RTCDataChannel`). Clones share the channel; each message goes to
 /// one receiver. A channel lives on when its handles are dropped (what arrives is

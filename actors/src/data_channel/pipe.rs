@@ -17,6 +17,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use peerloom_transports::proto::channel::{INITIAL_CREDIT, MESSAGE_OVERHEAD};
 
 use super::message::{DataChannelInit, Message, ReadyState};
+use super::state::{Counters, Event, NotSent, State};
 use crate::cause::Cause;
 
 /// Bytes a channel buffers on its way out (`buffered_amount`) before `send` waits and
@@ -30,31 +31,6 @@ pub const RECEIVE_CREDIT_BYTES: usize = INITIAL_CREDIT;
 
 /// Events a slow listener may be behind before it misses the oldest.
 const EVENT_BACKLOG: usize = 64;
-
-/// What happens to a channel.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Event {
-    /// Messages can be sent.
-    Open,
-    /// `buffered_amount` fell to the threshold or below it.
-    BufferedAmountLow,
-    /// The channel ends with an error; [`Event::Close`] follows.
-    Error(Cause),
-    /// The peer, or this side, has begun to close.
-    Closing,
-    /// The channel is over.
-    Close,
-    /// This listener was too slow and missed so many events.
-    Missed(u64),
-}
-
-/// The published state of a channel.
-#[derive(Debug, Clone)]
-pub(crate) struct State {
-    pub(crate) ready: ReadyState,
-    pub(crate) cause: Option<Cause>,
-}
 
 /// What one channel's handles and actor share.
 #[derive(Debug)]
@@ -105,25 +81,6 @@ impl Outbox {
     fn amount(&self) -> usize {
         self.queued + self.moving + self.engine
     }
-}
-
-/// Why a message was not taken.
-#[derive(Debug)]
-pub(crate) enum NotSent {
-    /// Not open yet.
-    Connecting(Message),
-    Full(Message),
-    Closed,
-    TooLong { len: usize, max: usize },
-}
-
-/// What the channel has moved so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) messages_sent: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) messages_received: u64,
-    pub(crate) bytes_received: u64,
 }
 
 impl Pipe {

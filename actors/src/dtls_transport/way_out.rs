@@ -1,0 +1,90 @@
+//! The way from the DTLS engine to the socket.
+
+use std::future::Future;
+
+use peerloom_transports::proto::engine::Transmit;
+use peerloom_transports::proto::id::Path;
+use peerloom_transports::udp::{Sender, Sent};
+
+use super::PathSelected;
+
+/// The selected path, and what waits for its socket.
+#[derive(Default)]
+pub(super) struct WayOut {
+    path: Option<Path>,
+    sender: Sender,
+    /// Somebody waits for the socket already.
+    waiting: bool,
+    packets_sent: u64,
+    bytes_sent: u64,
+}
+
+impl WayOut {
+    /// Data goes this way from now on.
+    pub(super) fn select(&mut self, selected: PathSelected) {
+        self.path = Some(selected.path);
+        if self.sender.socket_for(selected.path.local).is_none() {
+            self.sender.add_socket(selected.socket);
+        }
+    }
+
+    /// The selected path.
+    pub(super) fn path(&self) -> Option<Path> {
+        self.path
+    }
+
+    /// Writes a batch to the socket, or keeps it when the socket would block.
+    pub(super) fn send(&mut self, batch: Transmit) {
+        self.packets_sent += batch.datagram_count() as u64;
+        self.bytes_sent += batch.contents.len() as u64;
+        match self.sender.send(batch) {
+            // What is lost is counted by the sender and sent again by SCTP.
+            Sent::Done | Sent::Kept | Sent::Lost => {}
+        }
+    }
+
+    /// Writes what was kept.
+    pub(super) fn flush(&mut self) {
+        self.sender.flush();
+    }
+
+    /// Whether something is kept: no more should be made.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.sender.is_blocked()
+    }
+
+    /// Resolves when the socket takes data again; `None` when nothing waits for that, or
+    /// somebody does already. Call [`WayOut::woken`] then.
+    pub(super) fn writable(&mut self) -> Option<impl Future<Output = ()> + use<>> {
+        if self.waiting {
+            return None;
+        }
+        let socket = self.sender.blocked_on()?;
+        self.waiting = true;
+        Some(async move {
+            if let Err(error) = socket.writable().await {
+                tracing::error!(%error, "a socket is gone");
+            }
+        })
+    }
+
+    /// The wait is over.
+    pub(super) fn woken(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Datagrams handed to the socket so far.
+    pub(super) fn packets_sent(&self) -> u64 {
+        self.packets_sent
+    }
+
+    /// Bytes handed to the socket so far.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
+    /// Batches lost here.
+    pub(super) fn lost(&self) -> u64 {
+        self.sender.lost()
+    }
+}

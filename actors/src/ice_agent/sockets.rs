@@ -1,0 +1,115 @@
+//! The sockets a connection may use, and the 5-tuples it owns on them.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use peerloom_transports::proto::engine::Transmit;
+use peerloom_transports::proto::ice::{self, Agent};
+use peerloom_transports::proto::id::Path;
+use peerloom_transports::udp::{self, Claim, Registration, Sender, Sent, Socket};
+use tokio::task::JoinSet;
+
+/// Ephemeral sockets a connection may add, one per address family.
+const MAX_EXTRA_SOCKETS: usize = 2;
+
+/// The shared sockets of the endpoint, and extra ones of this connection.
+pub(super) struct Sockets {
+    udp: udp::Endpoint,
+    registration: Registration,
+    sender: Sender,
+    extra: Vec<Socket>,
+    /// Of the extra sockets; aborted when dropped.
+    receive_loops: JoinSet<()>,
+}
+
+impl Sockets {
+    pub(super) fn new(udp: udp::Endpoint, registration: Registration) -> Sockets {
+        Sockets {
+            sender: Sender::new(udp.sockets().to_vec()),
+            udp,
+            registration,
+            extra: Vec::new(),
+            receive_loops: JoinSet::new(),
+        }
+    }
+
+    /// The endpoint's sockets.
+    pub(super) fn shared(&self) -> &[Socket] {
+        self.udp.sockets()
+    }
+
+    /// Answers to one more username fragment.
+    pub(super) fn add_ufrag(&mut self, ufrag: &str) -> bool {
+        self.registration.add_ufrag(ufrag)
+    }
+
+    /// Takes a 5-tuple for this connection, if no other has it.
+    pub(super) fn claim(&mut self, path: Path) -> Claim {
+        self.registration.claim(path)
+    }
+
+    /// Gives up all 5-tuples but this one, and says through which socket it goes.
+    pub(super) fn settle_on(&mut self, path: Path) -> Option<Socket> {
+        self.registration.release_all_but(path);
+        self.sender.socket_for(path.local).cloned()
+    }
+
+    /// Binds an ephemeral socket beside the shared one that another connection uses; `None`
+    /// when there is one already or it cannot be had.
+    pub(super) fn open_extra(&mut self, shared: SocketAddr) -> Option<Socket> {
+        let served = |socket: &Socket| socket.local_addr().is_ipv4() == shared.is_ipv4();
+        if self.extra.len() >= MAX_EXTRA_SOCKETS || self.extra.iter().any(served) {
+            return None;
+        }
+        let beside = self.udp.sockets().iter().find(|socket| socket.serves(shared))?.local_addr();
+        let socket = match self.udp.bind_extra(beside) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, "no extra socket for a second connection to the same peer");
+                return None;
+            }
+        };
+        let receive = udp::receive(socket.clone(), self.udp.routes().clone());
+        self.receive_loops.spawn_local(async move {
+            if let Err(error) = receive.await {
+                tracing::error!(%error, "the receive loop of an extra socket ended");
+            }
+        });
+        self.sender.add_socket(socket.clone());
+        self.extra.push(socket.clone());
+        Some(socket)
+    }
+
+    /// Sends a packet. One that waits or is lost is sent again by the engine's timers.
+    pub(super) fn send(&mut self, transmit: Transmit) {
+        match self.sender.send(transmit) {
+            Sent::Done => {}
+            Sent::Kept | Sent::Lost => tracing::trace!("a STUN packet waits or is lost"),
+        }
+    }
+
+    /// Sends what had to wait.
+    pub(super) fn flush(&mut self) {
+        self.sender.flush();
+    }
+
+    /// Datagrams dropped because a mailbox was full.
+    pub(super) fn overflowed(&self) -> u64 {
+        self.registration.stats().overflowed
+    }
+}
+
+/// Adds every address at which the peer may reach a socket.
+pub(super) fn add_hosts(agent: &mut Agent, socket: &Socket, now: Instant) {
+    let bound = socket.local_addr();
+    for ip in udp::host_addresses(bound) {
+        log_refusal("host candidate", Some(agent.add_host(SocketAddr::new(ip, bound.port()), now)));
+    }
+}
+
+/// Refusals are no news to the connection: the engine goes on without.
+pub(super) fn log_refusal(what: &str, result: Option<Result<(), ice::Error>>) {
+    if let Some(Err(error)) = result {
+        tracing::debug!(%error, "ICE refused: {what}");
+    }
+}
