@@ -15,8 +15,8 @@ pub type BenchError = Box<dyn Error + Send + Sync>;
 
 /// Binds an endpoint to an ephemeral loopback port.
 pub async fn endpoint(runtime: &Runtime) -> Result<Endpoint, BenchError> {
-    let mut config = EndpointConfig::default();
-    config.bind = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    let bind = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    let config = EndpointConfig { bind };
     Ok(Endpoint::bind(runtime, config).await?)
 }
 
@@ -51,6 +51,10 @@ impl Pair {
     }
 
     /// Negotiates and trickles until both ends have the channel.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what else happens on the way is of no interest here"
+    )]
     pub async fn link(self) -> Result<Link, BenchError> {
         let (mut near_events, mut far_events) = (self.near.events(), self.far.events());
         let near = self

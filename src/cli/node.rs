@@ -63,6 +63,10 @@ pub(crate) fn data(dir: Option<PathBuf>, guest: bool) -> Data {
 }
 
 /// Starts a node.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other errors have to do with addresses"
+)]
 pub(crate) async fn open(config: Config) -> Result<Mesh, Failure> {
     Mesh::open(config).await.map_err(|error| {
         let failure = Failure::new("cannot start the node").because(&error);
@@ -132,6 +136,10 @@ impl Told {
 }
 
 /// Tells what an event means, if it is worth telling.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most events are no news to whoever only talks"
+)]
 pub(crate) fn tell(event: &Event, room: &Room) -> Option<Told> {
     let about = |name: &str, peer: &PeerId, what: &str| {
         let text = format!("{} {what}", name_of(room, *peer));

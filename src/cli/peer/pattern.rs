@@ -31,7 +31,7 @@ fn byte_at(q: u32, i: usize) -> u8 {
 /// for which `o*7 = q*31 + HEADER*7` modulo 256.
 fn table_offset(q: u32) -> usize {
     let start = q.wrapping_mul(31).wrapping_add(HEADER as u32 * 7) & 0xff;
-    (start * INVERSE_OF_7 & 0xff) as usize
+    ((start * INVERSE_OF_7) & 0xff) as usize
 }
 
 /// `length` bytes of the table, long enough to cut any body of `length - 255`.

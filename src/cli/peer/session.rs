@@ -247,6 +247,10 @@ impl Session {
     }
 
     /// Passes on what the connection reports.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "what has no line of its own is logged"
+    )]
     async fn report(&mut self, event: webrtc::Event) {
         match event {
             webrtc::Event::IceCandidate(candidate) => {
@@ -442,10 +446,7 @@ pub(crate) async fn make_offer(
     ice_restart: bool,
 ) -> Result<SessionDescription, String> {
     let offer = connection
-        .create_offer(OfferOptions {
-            ice_restart,
-            ..OfferOptions::default()
-        })
+        .create_offer(OfferOptions { ice_restart })
         .await
         .map_err(|error| chain(&error))?;
     set_local(connection, offer).await

@@ -80,6 +80,7 @@ async fn low_event(events: &mut Events) -> Result<(), String> {
     Err("the channel closed".into())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these two are counted")]
 async fn low_events_until_closed(events: &mut Events) -> usize {
     let mut late = 0;
     while let Some(event) = events.next().await {
