@@ -22,8 +22,13 @@ const INLET_BATCHES: usize = 64;
 async fn a_gso_batch_arrives_whole_and_in_order() {
     let (a, b) = (Node::bind(&LOOPBACK), Node::bind(&LOOPBACK));
     let mut connection = b.connection();
-    assert_eq!(connection.registration.claim(b.path_from(&a)), Claim::Granted);
-    let datagrams: Vec<Vec<u8>> = (0..50u8).map(|n| [vec![22, n], vec![n; 1000]].concat()).collect();
+    assert_eq!(
+        connection.registration.claim(b.path_from(&a)),
+        Claim::Granted
+    );
+    let datagrams: Vec<Vec<u8>> = (0..50u8)
+        .map(|n| [vec![22, n], vec![n; 1000]].concat())
+        .collect();
     send(&a, a.path_to(&b), &datagrams, 1002);
 
     let mut got = Vec::new();
@@ -47,12 +52,25 @@ async fn stun_goes_by_ufrag_and_the_rest_by_path() {
     let response = stun(None);
     let dtls = vec![22u8; 40];
     let noise = vec![200u8; 40];
-    for datagram in [stun(Some("second:x")), noise, response.clone(), dtls.clone()] {
-        send(&a, a.path_to(&b), std::slice::from_ref(&datagram), datagram.len());
+    for datagram in [
+        stun(Some("second:x")),
+        noise,
+        response.clone(),
+        dtls.clone(),
+    ] {
+        send(
+            &a,
+            a.path_to(&b),
+            std::slice::from_ref(&datagram),
+            datagram.len(),
+        );
     }
     let records = first.records.recv().await.expect("the loop runs");
     assert_eq!(contents(&records), vec![dtls]);
-    assert_eq!(contents(&first.stun.recv().await.expect("a response")), vec![response]);
+    assert_eq!(
+        contents(&first.stun.recv().await.expect("a response")),
+        vec![response]
+    );
     let request = second.stun.recv().await.expect("a request");
     assert_eq!(contents(&request), vec![stun(Some("second:x"))]);
     assert!(second.records.try_recv().is_err());
@@ -64,7 +82,10 @@ async fn a_wildcard_socket_reports_and_keeps_the_local_address() {
     let wildcard: SocketAddr = "0.0.0.0:0".parse().expect("an address");
     let (a, b) = (Node::bind(&LOOPBACK), Node::bind(&[wildcard]));
     let local: SocketAddr = ([127, 0, 0, 5], b.addr().port()).into();
-    let path = Path { local, remote: a.addr() };
+    let path = Path {
+        local,
+        remote: a.addr(),
+    };
     let mut there = b.connection();
     assert_eq!(there.registration.claim(path), Claim::Granted);
     let mut back = a.connection();
@@ -75,7 +96,11 @@ async fn a_wildcard_socket_reports_and_keeps_the_local_address() {
     assert_eq!(got.runs()[0].path(), path);
     send(&b, path, &[vec![23; 10]], 10);
     let got = back.records.recv().await.expect("the loop runs");
-    assert_eq!(got.runs()[0].path(), path.reversed(), "answered from the address asked");
+    assert_eq!(
+        got.runs()[0].path(),
+        path.reversed(),
+        "answered from the address asked"
+    );
 }
 
 #[tokio::test]
@@ -84,8 +109,11 @@ async fn an_overflowing_inlet_drops_and_counts() {
     let mut witness = b.connection();
     assert!(witness.registration.add_ufrag("end"));
     let refusing: Inlet = Arc::new(|_| false);
-    let mut registration =
-        b.endpoint.routes().register(refusing.clone(), refusing).expect("room");
+    let mut registration = b
+        .endpoint
+        .routes()
+        .register(refusing.clone(), refusing)
+        .expect("room");
     assert_eq!(registration.claim(b.path_from(&a)), Claim::Granted);
     send(&a, a.path_to(&b), &vec![vec![22; 100]; 7], 100);
     let end = stun(Some("end:x"));
@@ -99,7 +127,10 @@ async fn an_overflowing_inlet_drops_and_counts() {
 async fn a_silent_endpoint_neither_sends_nor_hears() {
     let (a, b) = (Node::bind(&LOOPBACK), Node::bind(&LOOPBACK));
     let mut connection = b.connection();
-    assert_eq!(connection.registration.claim(b.path_from(&a)), Claim::Granted);
+    assert_eq!(
+        connection.registration.claim(b.path_from(&a)),
+        Claim::Granted
+    );
     a.endpoint.silence(true);
     send(&a, a.path_to(&b), &[vec![22; 1]], 1);
     a.endpoint.silence(false);
@@ -136,7 +167,10 @@ impl Node {
     }
 
     fn path_to(&self, other: &Node) -> Path {
-        Path { local: self.addr(), remote: other.addr() }
+        Path {
+            local: self.addr(),
+            remote: other.addr(),
+        }
     }
 
     fn path_from(&self, other: &Node) -> Path {
@@ -152,20 +186,35 @@ impl Node {
         let (records_in, records) = mpsc::channel(INLET_BATCHES);
         let stun_in: Inlet = Arc::new(move |batch| stun_in.try_send(batch).is_ok());
         let records_in: Inlet = Arc::new(move |batch| records_in.try_send(batch).is_ok());
-        let registration =
-            self.endpoint.routes().register(stun_in, records_in).expect("room for one");
-        Connection { registration, stun, records }
+        let registration = self
+            .endpoint
+            .routes()
+            .register(stun_in, records_in)
+            .expect("room for one");
+        Connection {
+            registration,
+            stun,
+            records,
+        }
     }
 }
 
 fn send(from: &Node, path: Path, datagrams: &[Vec<u8>], segment_size: usize) {
     let contents = Bytes::from(datagrams.concat());
-    let sent = from.sender().send(Transmit { path, contents, segment_size });
+    let sent = from.sender().send(Transmit {
+        path,
+        contents,
+        segment_size,
+    });
     assert_eq!(sent, Sent::Done);
 }
 
 fn contents(batch: &Datagrams) -> Vec<Vec<u8>> {
-    batch.runs().iter().flat_map(|run| run.datagrams().map(<[u8]>::to_vec)).collect()
+    batch
+        .runs()
+        .iter()
+        .flat_map(|run| run.datagrams().map(<[u8]>::to_vec))
+        .collect()
 }
 
 /// A STUN header, with a USERNAME if asked for.

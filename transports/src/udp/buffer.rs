@@ -54,7 +54,12 @@ pub struct Run {
 
 impl Run {
     pub(crate) fn new(path: Path, buffer: Buffer, range: Range<usize>, stride: usize) -> Run {
-        Run { path, buffer, range, stride: stride.max(1) }
+        Run {
+            path,
+            buffer,
+            range,
+            stride: stride.max(1),
+        }
     }
 
     /// The 5-tuple, seen from here.
@@ -88,7 +93,9 @@ impl Pool {
     /// A buffer nobody else holds.
     pub(crate) fn take(&mut self) -> Buffer {
         for _ in 0..self.buffers.len() {
-            let Some(mut buffer) = self.buffers.pop_front() else { break };
+            let Some(mut buffer) = self.buffers.pop_front() else {
+                break;
+            };
             if Arc::get_mut(&mut buffer).is_some() {
                 return buffer;
             }
@@ -146,7 +153,10 @@ mod tests {
     #[test]
     fn runs_are_cut_at_the_stride() {
         let addr = "127.0.0.1:1".parse().expect("an address");
-        let path = Path { local: addr, remote: addr };
+        let path = Path {
+            local: addr,
+            remote: addr,
+        };
         let run = Run::new(path, Arc::from(vec![1u8; 10]), 0..10, 4);
         let lens: Vec<usize> = run.datagrams().map(<[u8]>::len).collect();
         assert_eq!((run.len(), lens), (3, vec![4, 4, 2]));

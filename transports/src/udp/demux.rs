@@ -154,7 +154,10 @@ impl Routes {
 
     fn lock(&self) -> MutexGuard<'_, Master> {
         // A table is changed by single map operations: a poisoned one is whole.
-        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -228,7 +231,12 @@ impl Registration {
     /// Gives up every 5-tuple but `keep`: once a pair is selected, the others are
     /// free for other connections.
     pub fn release_all_but(&mut self, keep: Path) {
-        let gone: Vec<Path> = self.paths.keys().copied().filter(|path| *path != keep).collect();
+        let gone: Vec<Path> = self
+            .paths
+            .keys()
+            .copied()
+            .filter(|path| *path != keep)
+            .collect();
         for path in &gone {
             self.paths.remove(path);
         }
@@ -310,7 +318,9 @@ mod tests {
 
     fn register(routes: &Routes) -> Registration {
         let nowhere: Inlet = Arc::new(|_| true);
-        routes.register(nowhere.clone(), nowhere).expect("room for a connection")
+        routes
+            .register(nowhere.clone(), nowhere)
+            .expect("room for a connection")
     }
 
     fn path(port: u16) -> Path {

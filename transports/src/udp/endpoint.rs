@@ -33,10 +33,17 @@ impl Endpoint {
     pub fn bind(addrs: &[SocketAddr]) -> Result<Endpoint, BindError> {
         let faults = Arc::new(Faults::default());
         let bind = |addr: &SocketAddr| {
-            Socket::bind(*addr, faults.clone()).map_err(|source| BindError { addr: *addr, source })
+            Socket::bind(*addr, faults.clone()).map_err(|source| BindError {
+                addr: *addr,
+                source,
+            })
         };
         let sockets = addrs.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-        Ok(Endpoint { sockets: sockets.into(), routes: Routes::default(), faults })
+        Ok(Endpoint {
+            sockets: sockets.into(),
+            routes: Routes::default(),
+            faults,
+        })
     }
 
     /// An ephemeral socket beside the shared one bound to `beside`, for a connection

@@ -73,7 +73,10 @@ impl Faults {
     pub(crate) fn impair(&self, impairment: Impairment) {
         let share = impairment.loss.clamp(0.0, 1.0);
         let mut loss = self.loss.lock().unwrap_or_else(PoisonError::into_inner);
-        *loss = Loss { threshold: (share * u64::MAX as f64) as u64, state: impairment.seed };
+        *loss = Loss {
+            threshold: (share * u64::MAX as f64) as u64,
+            state: impairment.seed,
+        };
         self.impaired.store(share > 0.0, Ordering::Relaxed);
     }
 }

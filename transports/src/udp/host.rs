@@ -20,9 +20,13 @@ pub fn host_addresses(bound: SocketAddr) -> Vec<IpAddr> {
             Vec::new()
         }
     };
-    let of_family = all.iter().map(if_addrs::Interface::ip).filter(|ip| ip.is_ipv4() == bound.is_ipv4());
-    let (loopback, mut usable): (Vec<IpAddr>, Vec<IpAddr>) =
-        of_family.filter(|ip| is_usable(*ip)).partition(IpAddr::is_loopback);
+    let of_family = all
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .filter(|ip| ip.is_ipv4() == bound.is_ipv4());
+    let (loopback, mut usable): (Vec<IpAddr>, Vec<IpAddr>) = of_family
+        .filter(|ip| is_usable(*ip))
+        .partition(IpAddr::is_loopback);
     if usable.is_empty() {
         usable = loopback;
     }
@@ -65,7 +69,13 @@ mod tests {
 
     #[test]
     fn link_local_and_mapped_addresses_are_left_out() {
-        for ip in ["fe80::1", "fec0::1", "::ffff:1.2.3.4", "169.254.1.1", "0.0.0.0"] {
+        for ip in [
+            "fe80::1",
+            "fec0::1",
+            "::ffff:1.2.3.4",
+            "169.254.1.1",
+            "0.0.0.0",
+        ] {
             assert!(!is_usable(ip.parse().expect("an address")), "{ip}");
         }
         assert!(is_usable("2001:db8::1".parse().expect("an address")));

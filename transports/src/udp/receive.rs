@@ -117,7 +117,10 @@ impl Turn {
             let class = PacketClass::of(first);
             let mut end = (start + stride).min(len);
             // STUN goes one by one: each may carry another username.
-            while class != PacketClass::Stun && end < len && PacketClass::of(&buffer[end..len]) == class {
+            while class != PacketClass::Stun
+                && end < len
+                && PacketClass::of(&buffer[end..len]) == class
+            {
                 end = (end + stride).min(len);
             }
             if let Some((route, lane)) = self.route(class, first, &path) {
@@ -134,7 +137,10 @@ impl Turn {
             Some(ip) if bound.ip().is_unspecified() => ip,
             _ => bound.ip(),
         };
-        Path { local: SocketAddr::new(ip, bound.port()), remote: meta.addr }
+        Path {
+            local: SocketAddr::new(ip, bound.port()),
+            remote: meta.addr,
+        }
     }
 
     fn route(&self, class: PacketClass, first: &[u8], path: &Path) -> Option<(Arc<Route>, Lane)> {
@@ -142,7 +148,9 @@ impl Turn {
         match class {
             PacketClass::Stun => {
                 let by_ufrag = stun_local_ufrag(first).and_then(|ufrag| self.table.by_ufrag(ufrag));
-                by_ufrag.or_else(by_path).map(|route| (route.clone(), Lane::Stun))
+                by_ufrag
+                    .or_else(by_path)
+                    .map(|route| (route.clone(), Lane::Stun))
             }
             PacketClass::Dtls => by_path().map(|route| (route.clone(), Lane::Records)),
             PacketClass::Zrtp

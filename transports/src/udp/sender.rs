@@ -37,7 +37,10 @@ pub struct Sender {
 impl Sender {
     /// A sender over these sockets.
     pub fn new(sockets: Vec<Socket>) -> Sender {
-        Sender { sockets, ..Sender::default() }
+        Sender {
+            sockets,
+            ..Sender::default()
+        }
     }
 
     /// Allows one more socket.
@@ -111,7 +114,10 @@ impl Sender {
 
     fn lose(&mut self, transmit: &Transmit) -> Sent {
         self.lost += 1;
-        tracing::trace!(bytes = transmit.contents.len(), "datagrams lost before the socket");
+        tracing::trace!(
+            bytes = transmit.contents.len(),
+            "datagrams lost before the socket"
+        );
         Sent::Lost
     }
 }

@@ -47,7 +47,8 @@ struct Inner {
 impl Socket {
     /// Binds within the current tokio runtime, whose driver then serves the socket.
     pub(crate) fn bind(addr: SocketAddr, faults: Arc<Faults>) -> io::Result<Socket> {
-        let socket = socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket =
+            socket2::Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -77,7 +78,9 @@ impl Socket {
             bytes_sent: AtomicU64::new(0),
             send_errors: AtomicU64::new(0),
         };
-        Ok(Socket { inner: Arc::new(inner) })
+        Ok(Socket {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The bound address; a wildcard stays a wildcard.
@@ -168,12 +171,16 @@ impl Socket {
         let attempt = || inner.state.try_send((&inner.io).into(), out);
         let result = match attempt() {
             // Once more under the readiness guard, so that the wake-up is not lost.
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => inner.io.try_io(Interest::WRITABLE, attempt),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                inner.io.try_io(Interest::WRITABLE, attempt)
+            }
             other => other,
         };
         match result {
             Ok(()) => {
-                inner.bytes_sent.fetch_add(out.contents.len() as u64, Ordering::Relaxed);
+                inner
+                    .bytes_sent
+                    .fetch_add(out.contents.len() as u64, Ordering::Relaxed);
                 Ok(())
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(Blocked),
