@@ -180,6 +180,26 @@ impl Stack {
 
     /// Takes a packet. Packets that belong to nobody are dropped.
     pub fn handle_packet(&mut self, path: Path, packet: &[u8], now: Instant) {
+        self.handle_batch(path, [packet], now);
+    }
+
+    /// Takes packets that arrived together, and answers them together.
+    pub fn handle_batch<'a>(
+        &mut self,
+        path: Path,
+        packets: impl IntoIterator<Item = &'a [u8]>,
+        now: Instant,
+    ) {
+        for packet in packets {
+            self.route(path, packet, now);
+            while let Some(event) = self.dtls.as_mut().and_then(dtls::Transport::poll_event) {
+                self.take_dtls_event(event, now);
+            }
+        }
+        self.advance(now);
+    }
+
+    fn route(&mut self, path: Path, packet: &[u8], now: Instant) {
         match packet.first() {
             Some(0..=3) => {
                 if let Err(error) = self.ice.handle_packet(path, packet, now) {
@@ -193,7 +213,6 @@ impl Stack {
             }
             Some(_) | None => {}
         }
-        self.advance(now);
     }
 
     /// Runs what is due.

@@ -188,7 +188,99 @@ impl fmt::Display for Candidate {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn address() -> impl Strategy<Value = Address> {
+        prop_oneof![
+            any::<IpAddr>().prop_map(Address::Ip),
+            "[a-z][a-z0-9-]{0,30}\\.local".prop_map(Address::Name),
+        ]
+    }
+
+    fn candidate() -> impl Strategy<Value = Candidate> {
+        let kind = prop_oneof![
+            Just(CandidateKind::Host),
+            Just(CandidateKind::ServerReflexive),
+            Just(CandidateKind::PeerReflexive),
+            Just(CandidateKind::Relayed),
+        ];
+        let protocol = prop_oneof![
+            Just((Protocol::Udp, None)),
+            Just((Protocol::Tcp, Some(TcpType::Active))),
+            Just((Protocol::Tcp, Some(TcpType::Passive))),
+            Just((Protocol::Tcp, Some(TcpType::SimultaneousOpen))),
+        ];
+        let related = prop::option::of((any::<IpAddr>().prop_map(Address::Ip), any::<u16>()));
+        let extension = ("x-[a-z]{1,8}", "[!-~]{1,8}");
+        let extensions = prop::collection::vec(extension, 0..=MAX_EXTENSIONS);
+        let numbers = (1_u16..=256, any::<u32>(), any::<u16>());
+        (
+            "[A-Za-z0-9+/]{1,32}",
+            numbers,
+            protocol,
+            address(),
+            kind,
+            related,
+            extensions,
+        )
+            .prop_map(
+                |(
+                    foundation,
+                    (component, priority, port),
+                    protocol,
+                    address,
+                    kind,
+                    related,
+                    extensions,
+                )| {
+                    let (protocol, tcp_type) = protocol;
+                    Candidate {
+                        foundation,
+                        component,
+                        protocol,
+                        priority,
+                        address,
+                        port,
+                        kind,
+                        related,
+                        tcp_type,
+                        extensions,
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn a_candidate_survives_the_line(candidate in candidate()) {
+            let line = candidate.to_string();
+            prop_assert_eq!(line.parse(), Ok(candidate.clone()));
+            let as_sdp = format!("a={line}");
+            prop_assert_eq!(as_sdp.parse(), Ok(candidate));
+        }
+
+        #[test]
+        fn any_line_is_read_or_refused(line in ".{0,200}") {
+            drop(line.parse::<Candidate>());
+        }
+
+        #[test]
+        fn a_damaged_line_that_is_read_prints_as_it_reads(
+            candidate in candidate(), at in 0_usize..200, with in ".{0,3}", cut in 0_usize..6,
+        ) {
+            let mut line = candidate.to_string();
+            let at = line.floor_char_boundary(at.min(line.len()));
+            let end = line.floor_char_boundary((at + cut).min(line.len()));
+            line.replace_range(at..end, &with);
+            if let Ok(read) = line.parse::<Candidate>() {
+                prop_assert_eq!(read.to_string().parse(), Ok(read));
+            }
+        }
+    }
 
     const CHROMIUM: &str = "candidate:3885250869 1 udp 2122260223 192.168.1.7 55170 typ host \
         generation 0 ufrag 4ZcD network-id 1 network-cost 50";
