@@ -1,5 +1,7 @@
 //! The agent: pace, authentication, consent and bounds around the packaged engine.
 
+mod packets;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -218,121 +220,6 @@ impl Agent {
         }
         self.collect(now);
         Ok(())
-    }
-
-    /// Takes a STUN packet. An error says why it was dropped; the agent goes on.
-    pub fn handle_packet(&mut self, path: Path, packet: &[u8], now: Instant) -> Result<(), Error> {
-        let result = self.take_packet(path, packet, now);
-        if result.is_err() {
-            self.stats.dropped += 1;
-        }
-        if let Err(Error::Fault(_)) = result {
-            self.fail();
-        }
-        result
-    }
-
-    fn take_packet(&mut self, path: Path, packet: &[u8], now: Instant) -> Result<(), Error> {
-        let binding = Binding::parse(packet).ok_or(Error::NotStun)?;
-        if self.engine.is_none() {
-            return Err(Error::Closed);
-        }
-        if !self
-            .hosts
-            .iter()
-            .any(|host| host.socket_addr() == Some(path.local))
-        {
-            return Err(Error::UnknownLocal);
-        }
-        match binding.class {
-            Class::Request => self.take_request(path, packet, &binding, now),
-            Class::Success => self.take_answer(path, packet, &binding, now),
-            Class::Error | Class::Indication => Ok(()),
-        }
-    }
-
-    fn take_request(
-        &mut self,
-        path: Path,
-        packet: &[u8],
-        binding: &Binding<'_>,
-        now: Instant,
-    ) -> Result<(), Error> {
-        let (to, from) = binding
-            .username
-            .and_then(|u| u.split_once(':'))
-            .ok_or(Error::Unauthenticated)?;
-        if to != self.local.ufrag || !binding.verify(&self.local.pwd) {
-            return Err(Error::Unauthenticated);
-        }
-        let Some(remote) = &self.remote else {
-            if self.early.len() >= MAX_EARLY_CHECKS {
-                return Err(Error::TooMany("early checks"));
-            }
-            self.early.push_back((path, Bytes::copy_from_slice(packet)));
-            return Ok(());
-        };
-        if from != remote.ufrag {
-            return Err(Error::Unauthenticated);
-        }
-        self.stats.requests_received += 1;
-        self.give_to_engine(path, packet, now)?;
-        if self.role == IceRole::Controlling && self.selected.is_none() {
-            self.hasten(now);
-        }
-        Ok(())
-    }
-
-    fn take_answer(
-        &mut self,
-        path: Path,
-        packet: &[u8],
-        binding: &Binding<'_>,
-        now: Instant,
-    ) -> Result<(), Error> {
-        let known = self
-            .remote
-            .as_ref()
-            .is_some_and(|remote| binding.verify(&remote.pwd));
-        if !known {
-            return Err(Error::Unauthenticated);
-        }
-        let answer = self
-            .checks
-            .answered(binding.transaction, path, now)
-            .ok_or(Error::Unauthenticated)?;
-        self.stats.responses_received += 1;
-        if answer.first {
-            let round_trip = answer.round_trip;
-            self.events
-                .push_back(Event::PathAnswered { path, round_trip });
-        }
-        if self.selected == Some(path) {
-            self.consent_at = Some(now);
-            self.stats.round_trip = Some(answer.round_trip);
-        }
-        self.give_to_engine(path, packet, now)?;
-        if answer.first && self.role == IceRole::Controlling && self.selected.is_none() {
-            self.next_round = Some(now); // nominate without waiting for the next round
-        }
-        if self.selected == Some(path) {
-            self.consent_at = Some(now);
-            self.stats.round_trip = Some(answer.round_trip);
-        }
-        Ok(())
-    }
-
-    fn give_to_engine(&mut self, path: Path, packet: &[u8], now: Instant) -> Result<(), Error> {
-        if !self.known_remotes.contains(&path.remote) {
-            if self.known_remotes.len() >= MAX_REMOTE_CANDIDATES {
-                return Err(Error::TooMany("remote candidates"));
-            }
-            self.known_remotes.push(path.remote);
-        }
-        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
-        let result = engine.handle_packet(path, packet, now);
-        self.collect(now);
-        result
     }
 
     /// Runs what is due.
