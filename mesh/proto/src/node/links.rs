@@ -8,7 +8,7 @@ use super::{LinkInfo, Node};
 use crate::envelope::{Body, RejectReason};
 use crate::flood::FloodError;
 use crate::frame::{BroadcastFrame, Frame};
-use crate::id::{PeerId, RoomId, SessionId};
+use crate::id::{Incarnation, PeerId, RoomId, SessionId};
 use crate::links::Ended;
 use crate::liveness::{Probe, Pulse};
 use crate::time::Time;
@@ -30,6 +30,8 @@ pub(super) enum State {
 pub(super) struct Up {
     pub(super) since: Instant,
     pub(super) probe: Probe,
+    /// The other side's life, as it said on this link.
+    pub(super) incarnation: Option<Incarnation>,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl Node {
         link.state = State::Up(Up {
             since: time.now,
             probe: Probe::new(time.now),
+            incarnation: None,
         });
         let Some(entry) = self.rooms.get_mut(&room) else {
             return;
@@ -291,7 +294,15 @@ impl Node {
             return self.protocol_error(id, time);
         };
         match frame {
-            Frame::Hello { degree, .. } => self.note_degree(room, peer, degree),
+            Frame::Hello {
+                degree,
+                incarnation,
+            } => {
+                self.note_degree(room, peer, degree);
+                if let Some(State::Up(up)) = self.links.get_mut(&id).map(|link| &mut link.state) {
+                    up.incarnation = Some(incarnation);
+                }
+            }
             Frame::Ping { nonce, degree } => {
                 self.note_degree(room, peer, degree);
                 let degree = self.rooms.get(&room).map_or(0, super::Room::degree);
@@ -419,7 +430,7 @@ impl Node {
         };
         self.health
             .fired(up.probe.due(), now, probe_config.interval);
-        let (room, peer) = (link.room, link.peer);
+        let (room, peer, life) = (link.room, link.peer, up.incarnation);
         match up.probe.poll(probe_config, self.health, now) {
             Pulse::Ping(nonce) => {
                 let degree = self.rooms.get(&room).map_or(0, super::Room::degree);
@@ -432,7 +443,9 @@ impl Node {
                     .links
                     .values()
                     .any(|l| l.peer == peer && matches!(l.state, State::Up(_)));
-                if !other {
+                // Somebody that has been started again since is not dead.
+                let known = self.roster.get(&peer).map(|m| m.presence.seq.incarnation());
+                if !other && life.is_none_or(|life| known == Some(life)) {
                     self.accuse(peer, time);
                 }
             }

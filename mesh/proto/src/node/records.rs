@@ -22,6 +22,10 @@ use crate::wire::{BoundedVec, SignedBytes};
 /// Prekeys are replaced this often; the one before stays valid as long.
 const PREKEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 
+/// Records collected for passing on. Filled by neighbours; at this number they
+/// are passed on at once.
+const MAX_NEWS: usize = 1024;
+
 /// How to reach somebody with records.
 #[derive(Clone, Copy, Debug)]
 enum Way {
@@ -204,12 +208,13 @@ impl Node {
             Ok(Applied::News { subject, .. }) => {
                 self.learn_way(subject, from, room);
                 self.news.push((record.clone(), from));
-                let urgent = subject != record.signer();
-                self.flush_by(if urgent {
-                    time.now
+                if self.news.len() >= MAX_NEWS {
+                    self.flush(time);
+                } else if subject != record.signer() {
+                    self.flush_by(time.now);
                 } else {
-                    time.now + self.config.coalesce
-                });
+                    self.flush_by(time.now + self.config.coalesce);
+                }
                 Verdict::Accept
             }
             Ok(Applied::Old) => Verdict::Ignore,

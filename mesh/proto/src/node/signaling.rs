@@ -240,18 +240,14 @@ impl Node {
             }
             Body::Bye => self.hung_up(link, letter.session, CloseCause::Bye, Ended::Failed, time),
             Body::Probe { nonce } => {
-                let body = Body::ProbeAck {
-                    nonce,
-                    unix_ms: time.unix_ms,
-                };
-                self.letter(
-                    letter.from,
-                    letter.room,
-                    letter.session,
-                    u32::MAX,
-                    body,
-                    time,
-                );
+                if self.offers.take(letter.from, time.now) {
+                    let session = SessionId::random(&mut self.rng);
+                    let body = Body::ProbeAck {
+                        nonce,
+                        unix_ms: time.unix_ms,
+                    };
+                    self.letter(letter.from, letter.room, session, 0, body, time);
+                }
             }
             Body::ProbeAck { .. } => {}
         }
@@ -318,13 +314,15 @@ impl Node {
         if let Some(record) = presence.filter(|record| record.signer() == peer) {
             self.offered_presence(record, time);
         }
-        if self.repeated_offer(letter, time) {
+        // Who offers too often gets no answer, which would cost more than the
+        // offer; an honest one repeats it later.
+        if !self.offers.take(peer, time.now) || self.repeated_offer(letter, time) {
             return;
         }
-        if self.closed || !self.offers.take(peer, time.now) || !self.all_offers.take(time.now) {
-            return self.reject(letter, RejectReason::Busy, time);
+        if self.closed {
+            return self.reject(letter, RejectReason::NotMember, time);
         }
-        if !self.make_way(letter, time) {
+        if !self.all_offers.take(time.now) || !self.make_way(letter, time) {
             return;
         }
         let Some(entry) = self.rooms.get_mut(&room) else {

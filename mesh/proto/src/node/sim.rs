@@ -415,6 +415,23 @@ impl Sim {
         }
     }
 
+    /// Its process is killed and started again at once, with the same key.
+    pub(super) fn restart(&mut self, me: usize) {
+        let identity = self.peers[me].node.identity.clone();
+        let mut config = Config::new(MESH, self.peers[me].node.incarnation());
+        config.incarnation.0 += 1;
+        config.addresses = vec![format!("/memory/{me}")];
+        let rng = ChaCha20Rng::from_rng(&mut self.rng);
+        let time = self.time();
+        self.peers[me].node = Node::new(config, identity, rng, time);
+        self.peers[me].wake = None;
+        self.peers[me].pcs.clear();
+        for at in std::mem::take(&mut self.peers[me].neighbours) {
+            self.peers[at].neighbours.remove(&me);
+        }
+        self.at(self.now, Happening::Start(me));
+    }
+
     /// It answers again, as after a long sleep: its connections are gone.
     pub(super) fn revive(&mut self, me: usize) {
         self.peers[me].alive = true;

@@ -365,3 +365,23 @@ fn hostile_bytes_change_nothing() {
         sim.unformed()
     );
 }
+
+#[test]
+fn a_restarted_node_is_not_mourned() {
+    let (mut sim, _) = form(8, 11);
+    let again = sim.peers[3].node.peer_id();
+    sim.restart(3);
+    let back = sim.run_until(SECOND * 20, Sim::formed);
+    assert!(back.is_some(), "{:?}", sim.unformed());
+    sim.run_for(SECOND * 10);
+    assert!(sim.formed(), "{:?}", sim.unformed());
+    for at in (0..8).filter(|at| *at != 3) {
+        let died = Event::Died {
+            room: room(),
+            peer: again,
+        };
+        assert!(!sim.peers[at].events.contains(&died), "node {at}");
+    }
+    broadcast_round(&mut sim, 11);
+    direct_round(&mut sim, 11);
+}
