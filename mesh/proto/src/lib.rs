@@ -4,6 +4,38 @@
 //!
 //! [`Node`] composes the parts and is all that a shell needs: feed it
 //! [`Input`]s, carry out its [`Output`]s, call it again at its deadline.
+//!
+//! # Map
+//!
+//! | | |
+//! | --- | --- |
+//! | names and strings | [`id`], [`ticket`], [`safety_words`] |
+//! | how anything is written, signed, sealed | [`wire`], [`seal`] |
+//! | who is there | [`presence`], [`obituary`], [`roster`] |
+//! | signaling | [`envelope`], [`glare`], [`assertion`] |
+//! | links | [`links`] (whom), [`liveness`] (still there?), [`frame`] (what they carry) |
+//! | messages | [`flood`] (to everyone), [`forward`] (to one) |
+//! | bounds | [`limit`], [`replay`] |
+//! | all of it together | [`node`] |
+//!
+//! Read [`node`] first, then [`links`] and [`roster`] with their tests.
+//!
+//! # Invariants
+//!
+//! * Bytes from the network are checked for size before they are decoded, and
+//!   for newness before their signature is paid for. They never cause a panic.
+//! * Signatures are verified over the bytes that arrived, and those bytes are
+//!   what is passed on.
+//! * Every table has a named bound.
+//! * With one seed and the same inputs at the same times a node does the same.
+//!
+//! # Absent on purpose
+//!
+//! Overlays beyond a few hundred members (partial rosters, reserve view,
+//! latency bias), broadcast trees and envelopes routed over several hops: the
+//! wire format has their fields, the logic is to come. Sender anonymity: the
+//! gossip's authors are visible. History: who joins later gets what is said
+//! later.
 
 pub mod assertion;
 pub mod envelope;
