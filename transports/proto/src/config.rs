@@ -97,6 +97,10 @@ pub struct SctpConfig {
     /// timeout 250 ms and its acknowledgement delay 50 ms. Shorter than a peer's acknowledgement
     /// delay (200 ms by RFC 9260 §6.2) would send again what has arrived.
     pub clock_rate: u32,
+    /// How long the DTLS server waits for the client's INIT before it sends one itself; `None`
+    /// waits for ever. 600 ms: longer than a round trip, so that it only happens with a client that
+    /// never begins.
+    pub init_patience: Option<Duration>,
     /// Bytes per second at which a window leaves that is open wider than a burst of 512 KiB.
     /// 1 GB/s: above what the engine reaches.
     pub pace: u64,
@@ -110,6 +114,7 @@ impl Default for SctpConfig {
             max_message_size: 256 * 1024,
             streams: 1024,
             clock_rate: 4,
+            init_patience: Some(Duration::from_millis(600)),
             pace: 1_000_000_000,
         }
     }

@@ -10,6 +10,8 @@
 //!   window was closed would wait for its timer after the application has read. A repeated
 //!   DATA chunk that we put before the engine ourselves makes it acknowledge;
 //! * **acknowledgements every few packets while something is missing**, for fast retransmission;
+//! * **an INIT of the server's own** when the DTLS client does not send one: some peers go by ICE
+//!   role;
 //! * **pacing**: a full window does not leave in one burst;
 //! * **a gate** before and behind the engine (`gate.rs`): what an honest peer never sends and the
 //!   engine does not bound is dropped, repeated stream resets are answered without being

@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::engine::{Engine, Output, engine_reliability};
 use super::gate::{Gate, SINK, Verdict};
 use super::pacer::Pacer;
+use super::packet;
 use super::{CloseReason, Error, Event, Message, Reliability, Timer};
 use crate::config::SctpConfig;
 use crate::engine::Deadline;
@@ -31,6 +32,29 @@ const RESET_RETRY: Duration = Duration::from_millis(250);
 
 /// Timers of the engine that may run out before its retransmission timer does.
 const TIMERS_TO_SKIP: usize = 3;
+
+/// How the association comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// We send the INIT.
+    Begins,
+    /// The peer sends it.
+    Answers,
+    /// It should by then.
+    Waits(Instant),
+    /// It did not.
+    BeganInstead,
+}
+
+impl Opening {
+    fn new(role: DtlsRole, patience: Option<Duration>, now: Instant) -> Self {
+        match (role, patience) {
+            (DtlsRole::Client, _) => Opening::Begins,
+            (DtlsRole::Server, Some(patience)) => Opening::Waits(now + patience),
+            (DtlsRole::Server, None) => Opening::Answers,
+        }
+    }
+}
 
 /// Counters of an association.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +95,7 @@ pub struct Association {
     read_since_sack: usize,
     since_ack: u32,
     outgoing: VecDeque<Bytes>,
+    opening: Opening,
     reset_retry: Option<Instant>,
     pacer: Pacer,
     stats: Stats,
@@ -82,6 +107,7 @@ impl Association {
     pub fn new(config: SctpConfig, role: DtlsRole, now: Instant) -> Result<Self, Error> {
         let clock = Clock::new(now, config.clock_rate);
         let engine = Engine::new(&config, role, clock.to_engine(now))?;
+        let opening = Opening::new(role, config.init_patience, now);
         Ok(Self {
             gate: Gate::new(config.streams),
             pacer: Pacer::new(config.pace, now),
@@ -99,17 +125,46 @@ impl Association {
             read_since_sack: 0,
             since_ack: 0,
             outgoing: VecDeque::new(),
+            opening,
             reset_retry: None,
             stats: Stats::default(),
         })
     }
 
     /// Takes an SCTP packet that DTLS has decrypted.
-    pub fn handle_packet(&mut self, mut packet: Bytes, now: Instant) {
+    pub fn handle_packet(&mut self, packet: Bytes, now: Instant) {
+        self.stats.packets_received += 1;
+        if packet::is_init(&packet) && self.opening != Opening::Begins {
+            return self.answer_init(packet, now);
+        }
+        self.take_packet(packet, now);
+    }
+
+    /// An INIT while we wait for one: if we have begun ourselves meanwhile, we let the peer.
+    fn answer_init(&mut self, packet: Bytes, now: Instant) {
+        if self.connected || self.gate.knows_peer() && self.opening == Opening::BeganInstead {
+            return; // our own INIT was answered already
+        }
+        if self.opening == Opening::BeganInstead {
+            self.begin_anew(DtlsRole::Server, now);
+        }
+        self.opening = Opening::Answers;
+        self.take_packet(packet, now);
+    }
+
+    fn begin_anew(&mut self, role: DtlsRole, now: Instant) {
+        self.outgoing.clear();
+        self.gate = Gate::new(self.config.streams);
+        match Engine::new(&self.config, role, self.clock.to_engine(now)) {
+            Ok(engine) => self.engine = Some(engine),
+            Err(error) => tracing::debug!(%error, "SCTP engine"),
+        }
+    }
+
+    fn take_packet(&mut self, mut packet: Bytes, now: Instant) {
         let Some(engine) = self.engine.as_mut() else {
             return;
         };
-        self.stats.packets_received += 1;
         let full = self.unread_chunks >= MAX_UNREAD_CHUNKS && !self.readable.is_empty();
         match self.gate.incoming(&packet, self.connected, full) {
             Verdict::Pass => {}
@@ -131,6 +186,12 @@ impl Association {
 
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if let Opening::Waits(until) = self.opening
+            && until <= now
+        {
+            self.opening = Opening::BeganInstead;
+            self.begin_anew(DtlsRole::Client, now);
+        }
         if self.reset_retry.is_some_and(|at| at <= now) {
             self.outgoing.extend(self.gate.unanswered_resets());
             self.reset_retry = self.gate.resets_open().then(|| now + RESET_RETRY);
@@ -354,6 +415,13 @@ impl Association {
             .outgoing
             .front()
             .map(|packet| Deadline::new(self.pacer.ready_at(packet.len()), Timer::Pace));
+        let opening = match self.opening {
+            Opening::Waits(until) if self.engine.is_some() => {
+                Some(Deadline::new(until, Timer::Protocol))
+            }
+            Opening::Waits(_) | Opening::Begins | Opening::Answers | Opening::BeganInstead => None,
+        };
+        let protocol = Deadline::earlier(opening, protocol);
         let reset = self
             .reset_retry
             .map(|at| Deadline::new(at, Timer::Protocol));

@@ -115,6 +115,11 @@ impl Gate {
         }
     }
 
+    /// Whether an INIT or INIT ACK of the peer's was seen.
+    pub(super) fn knows_peer(&self) -> bool {
+        self.cumulative.is_some()
+    }
+
     /// From now on data on `stream` is thrown away.
     pub(super) fn divert(&mut self, stream: u16) {
         self.diverted.insert(stream);

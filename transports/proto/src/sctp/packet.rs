@@ -54,6 +54,13 @@ pub(super) fn verification_tag(packet: &[u8]) -> Option<u32> {
     be32(packet, 4)
 }
 
+/// Whether the packet begins an association.
+pub(super) fn is_init(packet: &[u8]) -> bool {
+    chunks(packet)
+        .next()
+        .is_some_and(|chunk| chunk.kind == INIT)
+}
+
 /// A DATA chunk's TSN, stream and length of user data.
 pub(super) fn data(chunk: Chunk<'_>) -> Option<(u32, u16, usize)> {
     let tsn = be32(chunk.value, 0)?;

@@ -136,6 +136,33 @@ fn connects_even_when_every_third_packet_is_lost() {
 }
 
 #[test]
+fn a_server_begins_when_the_client_does_not() {
+    for lose in [0, 3] {
+        let mut pair = Pair::new();
+        pair.lose = lose;
+        let waits = SctpConfig {
+            init_patience: None,
+            ..SctpConfig::default()
+        };
+        pair.ends[0] = Association::new(waits, DtlsRole::Server, pair.now).expect("sctp");
+        let up = |pair: &Pair| pair.ends.iter().all(Association::is_connected);
+        assert!(pair.run(Duration::from_secs(30), up), "lose {lose}");
+        pair.write(1, S, "hello");
+        assert!(pair.run(Duration::from_secs(9), |pair| !pair.got[0].is_empty()));
+    }
+}
+
+#[test]
+fn a_late_init_of_the_client_is_answered() {
+    let mut pair = Pair::new();
+    pair.lose = 1;
+    pair.run(Duration::from_millis(700), |_| false);
+    pair.lose = 0;
+    let up = |pair: &Pair| pair.ends.iter().all(Association::is_connected);
+    assert!(pair.run(Duration::from_secs(30), up));
+}
+
+#[test]
 fn a_repeated_init_is_answered_alike() {
     let mut pair = Pair::new();
     let now = pair.now;
