@@ -37,23 +37,34 @@ const WORST: u32 = 8;
 #[derive(Clone, Copy, Debug)]
 pub struct Health {
     multiplier: u32,
+    changed: Option<Instant>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Health { multiplier: 1 }
+        Health {
+            multiplier: 1,
+            changed: None,
+        }
     }
 }
 
 impl Health {
-    /// A timer that was due at `due` fired at `now`.
+    /// Timers that were due at `due` are served at `now`. The score rises
+    /// with every late turn and falls by one in each interval without.
     pub fn fired(&mut self, due: Instant, now: Instant, interval: Duration) {
         let late = now.saturating_duration_since(due);
         if late > interval / 2 {
-            let by = u32::try_from(late.as_millis() / interval.as_millis().max(1)).unwrap_or(WORST);
-            self.multiplier = (self.multiplier + by.max(1)).min(WORST);
-        } else {
+            let by = late.as_millis() / interval.as_millis().max(1);
+            let by = u32::try_from(by).unwrap_or(WORST).max(1);
+            self.multiplier = self.multiplier.saturating_add(by).min(WORST);
+            self.changed = Some(now);
+        } else if self
+            .changed
+            .is_none_or(|at| now.saturating_duration_since(at) >= interval)
+        {
             self.multiplier = self.multiplier.saturating_sub(1).max(1);
+            self.changed = Some(now);
         }
     }
 
@@ -207,7 +218,11 @@ mod tests {
             run(&mut Probe::new(start), health, start, |_| false),
             Some(12)
         );
-        (0..10).for_each(|_| health.fired(start, start, interval));
+        for tick in 4..10 {
+            let now = start + interval * tick;
+            health.fired(now, now, interval);
+            health.fired(now, now, interval);
+        }
         assert_eq!(health.multiplier(), 1);
     }
 

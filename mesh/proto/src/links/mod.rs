@@ -69,6 +69,8 @@ pub struct LinkPlan {
     short_since: Option<Instant>,
     next_trim: Option<Instant>,
     wake: Option<Instant>,
+    /// By how much dialling is slowed down.
+    brake: usize,
 }
 
 /// A link this young is not given up.
@@ -88,6 +90,7 @@ impl LinkPlan {
             short_since: None,
             next_trim: None,
             wake: None,
+            brake: 1,
         }
     }
 
@@ -206,6 +209,12 @@ impl LinkPlan {
         }
     }
 
+    /// Dials fewer peers at a time, for a node that is too busy to finish what
+    /// it has begun.
+    pub fn set_brake(&mut self, multiplier: u32) {
+        self.brake = usize::try_from(multiplier).unwrap_or(1).max(1);
+    }
+
     /// Links that stand.
     pub fn degree(&self) -> usize {
         self.peers
@@ -251,7 +260,7 @@ impl LinkPlan {
 
     fn dial_partner(&mut self, now: Instant, rng: &mut impl Rng) -> Option<PlanAction> {
         for peer in self.partners().into_iter().flatten() {
-            if self.dialing() >= self.config.in_flight {
+            if self.dialing() >= self.in_flight() {
                 return None;
             }
             let Some(wait) = self.wait_for(peer, now) else {
@@ -299,7 +308,7 @@ impl LinkPlan {
             self.short_since = None;
             return None;
         }
-        if self.dialing() >= self.config.in_flight {
+        if self.dialing() >= self.in_flight() {
             return None;
         }
         let impatient = *self.short_since.get_or_insert(now) + self.config.patience;
@@ -393,6 +402,10 @@ impl LinkPlan {
             .values()
             .filter(|entry| entry.state != State::Idle)
             .count()
+    }
+
+    fn in_flight(&self) -> usize {
+        (self.config.in_flight / self.brake).max(1)
     }
 
     fn dialing(&self) -> usize {

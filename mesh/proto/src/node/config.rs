@@ -43,7 +43,7 @@ impl Config {
             plan: PlanConfig::default(),
             probe: ProbeConfig::default(),
             presence_ttl: Duration::from_secs(90),
-            attempt_timeout: Duration::from_secs(8),
+            attempt_timeout: Duration::from_secs(20),
             coalesce: Duration::from_millis(10),
         }
     }

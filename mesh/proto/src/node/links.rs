@@ -428,8 +428,6 @@ impl Node {
         let State::Up(up) = &mut link.state else {
             return;
         };
-        self.health
-            .fired(up.probe.due(), now, probe_config.interval);
         let (room, peer, life) = (link.room, link.peer, up.incarnation);
         match up.probe.poll(probe_config, self.health, now) {
             Pulse::Ping(nonce) => {

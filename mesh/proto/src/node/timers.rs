@@ -38,6 +38,11 @@ impl Node {
 
     /// Does everything that is due.
     pub fn handle_timeout(&mut self, time: Time) {
+        if let Some(deadline) = self.poll_timeout() {
+            self.health
+                .fired(deadline.at, time.now, self.config.probe.interval);
+            self.go_easy();
+        }
         self.roster.handle_timeout(time.now);
         self.drain_roster(time);
         self.records_due(time);
@@ -45,6 +50,16 @@ impl Node {
         self.posts_due(time.now);
         self.directs_due(time.now);
         self.settle(time);
+    }
+
+    /// An overloaded node waits longer for suspects and dials fewer peers at
+    /// a time.
+    fn go_easy(&mut self) {
+        let multiplier = self.health.multiplier();
+        self.roster.set_patience(multiplier);
+        for room in self.rooms.values_mut() {
+            room.plan.set_brake(multiplier);
+        }
     }
 
     fn directs_due(&mut self, now: Instant) {

@@ -56,8 +56,8 @@ struct Suspicion {
 }
 
 impl Suspicion {
-    fn ends(&self) -> Instant {
-        self.since + grace(self.accusers.len())
+    fn ends(&self, patience: u32) -> Instant {
+        self.since + grace(self.accusers.len()) * patience
     }
 }
 
@@ -73,6 +73,8 @@ struct Grave {
 pub struct Roster {
     me: PeerId,
     my_seq: Seq,
+    /// By how much the grace of suspects is stretched.
+    patience: u32,
     mesh: MeshTag,
     members: BTreeMap<PeerId, Member>,
     graves: BTreeMap<PeerId, Grave>,
@@ -85,6 +87,7 @@ impl Roster {
         Roster {
             me,
             my_seq: Seq(0),
+            patience: 1,
             mesh,
             members: BTreeMap::new(),
             graves: BTreeMap::new(),
@@ -96,6 +99,12 @@ impl Roster {
     /// told from claims it must answer.
     pub fn set_my_seq(&mut self, seq: Seq) {
         self.my_seq = seq;
+    }
+
+    /// Stretches the grace of suspects, for a node that is too busy to hear
+    /// them object in time.
+    pub fn set_patience(&mut self, multiplier: u32) {
+        self.patience = multiplier.max(1);
     }
 
     /// A member, alive or suspected.
@@ -160,7 +169,10 @@ impl Roster {
     /// Runs out suspicions, members and graves.
     pub fn handle_timeout(&mut self, now: Instant) {
         let suspects = self.members.iter().filter_map(|(peer, m)| {
-            let suspicion = m.suspicion.as_ref().filter(|s| s.ends() <= now)?;
+            let suspicion = m
+                .suspicion
+                .as_ref()
+                .filter(|s| s.ends(self.patience) <= now)?;
             Some((*peer, suspicion.seq, Some(suspicion.record.clone())))
         });
         let expired = self
@@ -187,7 +199,7 @@ impl Roster {
         let ends = members
             .clone()
             .filter_map(|m| m.suspicion.as_ref())
-            .map(Suspicion::ends);
+            .map(|s| s.ends(self.patience));
         let graves = self.graves.values().map(|grave| grave.until);
         members.map(|m| m.expires).chain(ends).chain(graves).min()
     }
