@@ -90,9 +90,17 @@ impl<T: Serialize> Sender<T> {
     async fn send_to(&self, to: Option<PeerId>, value: &T) -> Result<(), SendError> {
         let payload = Bytes::from(rmp_serde::to_vec_named(value)?);
         let (reply, answer) = oneshot::channel();
-        let outgoing =
-            Outgoing { room: self.room.id, channel: Arc::clone(&self.name), to, payload, reply };
-        self.requests.send_message(outgoing).await.map_err(|_| SendError::Closed)?;
+        let outgoing = Outgoing {
+            room: self.room.id,
+            channel: Arc::clone(&self.name),
+            to,
+            payload,
+            reply,
+        };
+        self.requests
+            .send_message(outgoing)
+            .await
+            .map_err(|_| SendError::Closed)?;
         answer.await.map_err(|_| SendError::Closed)?
     }
 }
@@ -105,8 +113,13 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
         messages: mpsc::Receiver<Incoming>,
         membership: Arc<Membership>,
     ) -> Self {
-        let sender =
-            Sender { requests, room, name, _membership: membership, _type: PhantomData };
+        let sender = Sender {
+            requests,
+            room,
+            name,
+            _membership: membership,
+            _type: PhantomData,
+        };
         Self { sender, messages }
     }
 
@@ -138,15 +151,29 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
 
     /// The next message and who wrote it; `None` when the mesh is closed.
     pub async fn next(&mut self) -> Option<(PeerId, T)> {
-        self.recv().await.map(|received| (received.from, received.value))
+        self.recv()
+            .await
+            .map(|received| (received.from, received.value))
     }
 
     /// The next message with how it came; `None` when the mesh is closed.
     pub async fn recv(&mut self) -> Option<Received<T>> {
         loop {
-            let Incoming { from, payload, hops, direct } = self.messages.recv().await?;
+            let Incoming {
+                from,
+                payload,
+                hops,
+                direct,
+            } = self.messages.recv().await?;
             match rmp_serde::from_slice(&payload) {
-                Ok(value) => return Some(Received { from, value, hops, direct }),
+                Ok(value) => {
+                    return Some(Received {
+                        from,
+                        value,
+                        hops,
+                        direct,
+                    });
+                }
                 Err(error) => {
                     tracing::debug!(%from, channel = %self.sender.name, %error, "message does not decode");
                 }
@@ -157,12 +184,16 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
 
 impl<T> std::fmt::Debug for Channel<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Channel").field("name", &self.sender.name).finish_non_exhaustive()
+        f.debug_struct("Channel")
+            .field("name", &self.sender.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl<T> std::fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sender").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Sender")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

@@ -6,9 +6,14 @@ use peerloom_mesh_proto::Time;
 
 /// Both clocks, now.
 pub(crate) fn time() -> Time {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let unix_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
-    Time { now: Instant::now(), unix_ms }
+    Time {
+        now: Instant::now(),
+        unix_ms,
+    }
 }
 
 /// Seconds since 1970; zero when the clock is before that.

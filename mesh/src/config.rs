@@ -63,7 +63,10 @@ impl Default for Config {
 impl Config {
     /// A node of `mesh` with the other settings at their defaults.
     pub fn new(mesh: impl Into<String>) -> Self {
-        Self { mesh: mesh.into(), ..Self::default() }
+        Self {
+            mesh: mesh.into(),
+            ..Self::default()
+        }
     }
 
     /// A node of `mesh` that stays on the loopback interface, keeps nothing on
@@ -123,7 +126,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { links_target: 4, links_max: 12, gossip_max: 64 }
+        Self {
+            links_target: 4,
+            links_max: 12,
+            gossip_max: 64,
+        }
     }
 }
 

@@ -154,13 +154,20 @@ impl Occasion {
 }
 
 fn now() -> Time {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unix = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let unix_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
-    Time { now: Instant::now(), unix_ms }
+    Time {
+        now: Instant::now(),
+        unix_ms,
+    }
 }
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keyring").field("peer", &self.peer_id()).finish_non_exhaustive()
+        f.debug_struct("Keyring")
+            .field("peer", &self.peer_id())
+            .finish_non_exhaustive()
     }
 }

@@ -64,7 +64,11 @@ impl Mesh {
         let name = room.to_owned();
         let joined = self.ask(|reply| Request::Join(name, reply)).await;
         let joined = joined.map_err(|_| JoinError::Closed)??;
-        Ok(Room::new(self.requests.clone(), Arc::clone(&self.shared), joined))
+        Ok(Room::new(
+            self.requests.clone(),
+            Arc::clone(&self.shared),
+            joined,
+        ))
     }
 
     /// What happens from now on. A reader that falls behind gets
@@ -138,7 +142,14 @@ impl Mesh {
         kind: peerloom_actors::ActorKind,
         fault: peerloom_actors::Fault,
     ) -> bool {
-        self.ask(|reply| Request::Inject { peer, kind, fault, reply }).await.unwrap_or(false)
+        self.ask(|reply| Request::Inject {
+            peer,
+            kind,
+            fault,
+            reply,
+        })
+        .await
+        .unwrap_or(false)
     }
 
     async fn ask<T>(
@@ -146,13 +157,19 @@ impl Mesh {
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(request(reply)).await.map_err(|_| Error::Closed)?;
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)
     }
 }
 
 impl std::fmt::Debug for Mesh {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mesh").field("peer", &self.shared.me).field("mesh", &self.shared.mesh).finish()
+        f.debug_struct("Mesh")
+            .field("peer", &self.shared.me)
+            .field("mesh", &self.shared.mesh)
+            .finish()
     }
 }

@@ -46,9 +46,18 @@ pub struct Room {
 impl Room {
     pub(crate) fn new(requests: Requests, shared: Arc<Shared>, joined: Joined) -> Self {
         let Joined { room, roster } = joined;
-        let membership = Membership { room: room.clone(), requests: requests.clone() };
+        let membership = Membership {
+            room: room.clone(),
+            requests: requests.clone(),
+        };
         let membership = Arc::new(membership);
-        Self { requests, shared, room, roster, membership }
+        Self {
+            requests,
+            shared,
+            room,
+            roster,
+            membership,
+        }
     }
 
     /// The room's name.
@@ -82,7 +91,8 @@ impl Room {
     ) -> Result<Vec<Member>, JoinError> {
         let mut roster = self.roster.clone();
         let met = roster.wait_for(|roster| wanted(roster.as_ref())).await;
-        met.map(|roster| roster.as_ref().clone()).map_err(|_| JoinError::Closed)
+        met.map(|roster| roster.as_ref().clone())
+            .map_err(|_| JoinError::Closed)
     }
 
     /// Opens a typed channel of this room. All handles of one name and room
@@ -97,9 +107,16 @@ impl Room {
     ) -> Result<Channel<T>, ChannelError> {
         let (inbox, messages) = mpsc::channel(INBOX);
         let (reply, answer) = oneshot::channel();
-        let request =
-            Request::OpenChannel { room: self.room.id, name: name.to_owned(), inbox, reply };
-        self.requests.send(request).await.map_err(|_| ChannelError::Closed)?;
+        let request = Request::OpenChannel {
+            room: self.room.id,
+            name: name.to_owned(),
+            inbox,
+            reply,
+        };
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| ChannelError::Closed)?;
         answer.await.map_err(|_| ChannelError::Closed)??;
         Ok(Channel::new(
             self.requests.clone(),
@@ -113,6 +130,8 @@ impl Room {
 
 impl std::fmt::Debug for Room {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Room").field("name", &self.room.name).finish_non_exhaustive()
+        f.debug_struct("Room")
+            .field("name", &self.room.name)
+            .finish_non_exhaustive()
     }
 }

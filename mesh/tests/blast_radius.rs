@@ -1,6 +1,12 @@
 //! Killing any one actor of a mesh of eight disturbs its own link only, and
 //! that is back soon.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and prints what it measured"
+)]
 #![cfg(feature = "chaos")]
 
 mod common;
@@ -17,7 +23,10 @@ const COUNT: usize = 8;
 /// The first link of the first node: the numbers of its two ends.
 fn first_link(nodes: &[Node]) -> (usize, usize) {
     let peer = nodes[0].links()[0];
-    (0, nodes.iter().position(|node| node.peer() == peer).unwrap())
+    (
+        0,
+        nodes.iter().position(|node| node.peer() == peer).unwrap(),
+    )
 }
 
 /// Hits one actor of one link and waits until both ends have it back; every
@@ -27,7 +36,10 @@ async fn kill_and_watch(nodes: &[Node], kind: ActorKind, fault: Fault) {
     let pair = [nodes[a].peer(), nodes[b].peer()];
     let mut events = events(nodes);
     let started = Instant::now();
-    assert!(within(nodes[a].mesh.inject(pair[1], kind.clone(), fault)).await, "no such actor");
+    assert!(
+        within(nodes[a].mesh.inject(pair[1], kind.clone(), fault)).await,
+        "no such actor"
+    );
     let (mut down, mut up) = ([false; 2], [false; 2]);
     within(async {
         while up != [true; 2] {
@@ -36,10 +48,15 @@ async fn kill_and_watch(nodes: &[Node], kind: ActorKind, fault: Fault) {
             match event {
                 Event::LinkDown { peer, cause, .. } => {
                     let own = (number == a && peer == pair[1]) || (number == b && peer == pair[0]);
-                    assert!(own, "{kind} {fault:?}: node {number} lost its link to {peer}: {cause}");
+                    assert!(
+                        own,
+                        "{kind} {fault:?}: node {number} lost its link to {peer}: {cause}"
+                    );
                     (down[side], up[side]) = (true, false);
                 }
-                Event::LinkUp { peer, .. } if pair.contains(&peer) && (number == a || number == b) => {
+                Event::LinkUp { peer, .. }
+                    if pair.contains(&peer) && (number == a || number == b) =>
+                {
                     up[side] = down[side];
                 }
                 Event::Missed(_) => panic!("events were missed"),

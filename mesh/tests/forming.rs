@@ -1,5 +1,12 @@
 //! Meshes of 2, 5 and 12 nodes form on loopback and deliver exactly once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and prints what it measured"
+)]
+
 mod common;
 
 use common::{Node, broadcast_exactly_once, close, direct_exactly_once, formed, nodes, within};
@@ -38,7 +45,10 @@ async fn a_ticket_given_later_joins_too() {
     let first = Node::start(Config::local("late")).await;
     let second = Node::start(Config::local("late")).await;
     let ticket = within(first.mesh.ticket()).await.unwrap();
-    assert_eq!(ticket.to_string().parse::<peerloom_mesh::Ticket>().unwrap(), ticket);
+    assert_eq!(
+        ticket.to_string().parse::<peerloom_mesh::Ticket>().unwrap(),
+        ticket
+    );
     second.mesh.add_ticket(ticket).await.unwrap();
     let nodes = vec![first, second];
     formed(&nodes).await;

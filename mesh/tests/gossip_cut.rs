@@ -1,5 +1,11 @@
 //! A mesh that has formed keeps delivering when all gossip is gone.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and prints what it measured"
+)]
 #![cfg(feature = "chaos")]
 
 mod common;
@@ -11,11 +17,20 @@ use futures::future::join_all;
 async fn deliveries_continue_without_any_gossip() {
     let mut nodes = nodes("cut", 6).await;
     formed(&nodes).await;
-    within(join_all(nodes.iter().map(|node| node.mesh.cut_gossip(true)))).await;
-    let before: u64 = nodes.iter().map(|node| node.mesh.stats().bytes_gossip).sum();
+    within(join_all(
+        nodes.iter().map(|node| node.mesh.cut_gossip(true)),
+    ))
+    .await;
+    let before: u64 = nodes
+        .iter()
+        .map(|node| node.mesh.stats().bytes_gossip)
+        .sum();
     broadcast_exactly_once(&mut nodes, 0, 20).await;
     direct_exactly_once(&mut nodes, 100).await;
-    let after: u64 = nodes.iter().map(|node| node.mesh.stats().bytes_gossip).sum();
+    let after: u64 = nodes
+        .iter()
+        .map(|node| node.mesh.stats().bytes_gossip)
+        .sum();
     assert_eq!(before, after, "something still went over gossip");
     close(nodes).await;
 }

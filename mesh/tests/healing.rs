@@ -1,5 +1,11 @@
 //! A third of the nodes falls silent at once; the rest notices and heals.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and prints what it measured"
+)]
 #![cfg(feature = "chaos")]
 
 mod common;
@@ -19,7 +25,10 @@ async fn heals(name: &str, count: usize, kill: usize) {
     let killed = Instant::now();
     within(join_all(dead.iter().map(|node| node.mesh.silence()))).await;
     formed(&nodes).await;
-    println!("{count} nodes formed in {formed_in:?}; {kill} killed, healed in {:?}", killed.elapsed());
+    println!(
+        "{count} nodes formed in {formed_in:?}; {kill} killed, healed in {:?}",
+        killed.elapsed()
+    );
     for node in &nodes {
         let roster = node.roster();
         assert!(dead.iter().all(|dead| !roster.contains(&dead.peer())));

@@ -1,5 +1,12 @@
 //! Leaving in order: members learn it, links close, the rest goes on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and prints what it measured"
+)]
+
 mod common;
 
 use common::{Node, close, formed, nodes, until, within};
@@ -14,12 +21,21 @@ async fn a_closed_node_is_gone_from_every_roster() {
     let gone = left.peer();
     within(left.mesh.close()).await;
     until(&nodes, "the leaver is gone", |nodes| {
-        nodes.iter().all(|node| !node.roster().contains(&gone) && !node.links().contains(&gone))
+        nodes
+            .iter()
+            .all(|node| !node.roster().contains(&gone) && !node.links().contains(&gone))
     })
     .await;
     formed(&nodes).await;
-    let error = nodes[0].notes.send(gone, &common::Note { from: 0, number: 0 }).await.unwrap_err();
-    assert!(matches!(error, SendError::UnknownPeer(peer) if peer == gone), "{error}");
+    let error = nodes[0]
+        .notes
+        .send(gone, &common::Note { from: 0, number: 0 })
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, SendError::UnknownPeer(peer) if peer == gone),
+        "{error}"
+    );
     close(nodes).await;
 }
 
@@ -44,10 +60,15 @@ async fn a_room_is_left_with_its_last_handle_and_others_stay() {
     formed(&nodes).await;
     let side = nodes[0].mesh.join("side").await.unwrap();
     let other = nodes[1].mesh.join("side").await.unwrap();
-    until(&nodes, "both in the side room", |_| side.roster().len() == 2 && other.roster().len() == 2)
-        .await;
+    until(&nodes, "both in the side room", |_| {
+        side.roster().len() == 2 && other.roster().len() == 2
+    })
+    .await;
     drop(other);
-    until(&nodes, "one left the side room", |_| side.roster().len() == 1).await;
+    until(&nodes, "one left the side room", |_| {
+        side.roster().len() == 1
+    })
+    .await;
     assert_eq!(nodes[0].roster().len(), 2);
     close(nodes).await;
 }
@@ -56,11 +77,17 @@ async fn a_room_is_left_with_its_last_handle_and_others_stay() {
 async fn names_and_channels_have_limits() {
     let node = Node::start(Config::local("limits")).await;
     assert_eq!(node.mesh.join("").await.unwrap_err(), JoinError::Name);
-    assert_eq!(node.mesh.join(&"x".repeat(65)).await.unwrap_err(), JoinError::Name);
+    assert_eq!(
+        node.mesh.join(&"x".repeat(65)).await.unwrap_err(),
+        JoinError::Name
+    );
     let huge = vec![0u8; 1024 * 1024];
     let channel = node.room.channel::<Vec<u8>>("bytes").await.unwrap();
     let error = channel.broadcast(&huge).await.unwrap_err();
     assert!(matches!(error, SendError::TooLarge { .. }), "{error}");
     node.mesh.close().await;
-    assert_eq!(node.mesh.join("later").await.unwrap_err(), JoinError::Closed);
+    assert_eq!(
+        node.mesh.join("later").await.unwrap_err(),
+        JoinError::Closed
+    );
 }

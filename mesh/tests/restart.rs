@@ -1,5 +1,12 @@
 //! What is kept on disk: the identity, the peers, the names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test may panic, and prints what it measured"
+)]
+
 mod common;
 
 use common::{Node, close, formed, runtime, within};
@@ -36,9 +43,16 @@ async fn a_second_node_on_one_directory_gets_a_clear_error() {
     let dir = tempfile::tempdir().unwrap();
     let first = Mesh::open(on_disk("lock", &dir)).await.unwrap();
     let error = Mesh::open(on_disk("lock", &dir)).await.unwrap_err();
-    assert!(matches!(error, Error::Store(StoreError::InUse { .. })), "{error}");
+    assert!(
+        matches!(error, Error::Store(StoreError::InUse { .. })),
+        "{error}"
+    );
     first.close().await;
-    Mesh::open(on_disk("lock", &dir)).await.unwrap().close().await;
+    Mesh::open(on_disk("lock", &dir))
+        .await
+        .unwrap()
+        .close()
+        .await;
 }
 
 /// Meets "alice", forgets nothing, then meets another key that calls itself
@@ -47,7 +61,11 @@ async fn meets_two_alices(known_peers: KnownPeers) -> bool {
     let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
     let mut config = on_disk("names", &dir).with_runtime(runtime.clone());
     config.known_peers = known_peers;
-    let alice = || Config::local("names").with_nick("alice").with_runtime(runtime.clone());
+    let alice = || {
+        Config::local("names")
+            .with_nick("alice")
+            .with_runtime(runtime.clone())
+    };
 
     let bob = Node::start(config.clone()).await;
     let ticket = within(bob.mesh.ticket()).await.unwrap();
@@ -56,7 +74,10 @@ async fn meets_two_alices(known_peers: KnownPeers) -> bool {
     formed(&nodes).await;
     let known = nodes[0].mesh.identities().await.unwrap();
     assert_eq!(known.len(), 1);
-    assert_eq!((known[0].name.as_str(), known[0].peer), ("alice@names", *nodes[1].peer().as_bytes()));
+    assert_eq!(
+        (known[0].name.as_str(), known[0].peer),
+        ("alice@names", *nodes[1].peer().as_bytes())
+    );
     close(nodes).await;
 
     let bob = Node::start(config).await;
@@ -66,7 +87,12 @@ async fn meets_two_alices(known_peers: KnownPeers) -> bool {
     let offered = second.peer();
     let accepted = within(async {
         loop {
-            if let Some(Event::IdentityChanged { known, offered: found, accepted }) = events.next().await {
+            if let Some(Event::IdentityChanged {
+                known,
+                offered: found,
+                accepted,
+            }) = events.next().await
+            {
                 assert_eq!((known.name.as_str(), found), ("alice@names", offered));
                 return accepted;
             }
@@ -77,8 +103,16 @@ async fn meets_two_alices(known_peers: KnownPeers) -> bool {
     if accepted {
         formed(&nodes).await;
     } else {
-        let member = nodes[0].room.roster().into_iter().find(|member| member.peer == offered);
-        assert_eq!(member.and_then(|member| member.nick), None, "the nick is not shown");
+        let member = nodes[0]
+            .room
+            .roster()
+            .into_iter()
+            .find(|member| member.peer == offered);
+        assert_eq!(
+            member.and_then(|member| member.nick),
+            None,
+            "the nick is not shown"
+        );
     }
     let linked = !nodes[0].links().is_empty();
     close(nodes).await;

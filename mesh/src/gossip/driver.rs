@@ -16,7 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::names;
 use super::swarm::{self, Behaviour, BehaviourEvent};
 use super::waiting::Waiting;
-use super::{CLOSE_LIMIT, Command, Config, Control, Counters, Event, GossipError, MESSAGE_MAX, Token};
+use super::{
+    CLOSE_LIMIT, Command, Config, Control, Counters, Event, GossipError, MESSAGE_MAX, Token,
+};
 
 /// Our ends of the channels to the node.
 pub(super) struct Ends {
@@ -28,13 +30,18 @@ pub(super) struct Ends {
 
 /// Body of the swarm thread.
 pub(super) fn run(config: Config, ends: Ends, started: oneshot::Sender<Result<(), GossipError>>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             let cause = error.to_string();
             // Nobody waits any more: nothing to report to.
-            return drop(started.send(Err(GossipError::Setup { part: "a runtime", cause })));
+            return drop(started.send(Err(GossipError::Setup {
+                part: "a runtime",
+                cause,
+            })));
         }
     };
     runtime.block_on(async {
@@ -71,9 +78,12 @@ impl Driver {
         let mut first_error = None;
         let mut listening = config.listen.is_empty();
         for text in &config.listen {
-            let address: Multiaddr = text.parse().map_err(|error: libp2p::multiaddr::Error| {
-                GossipError::Address { address: text.clone(), cause: error.to_string() }
-            })?;
+            let address: Multiaddr =
+                text.parse()
+                    .map_err(|error: libp2p::multiaddr::Error| GossipError::Address {
+                        address: text.clone(),
+                        cause: error.to_string(),
+                    })?;
             match swarm.listen_on(address) {
                 Ok(_) => listening = true,
                 Err(error) => {
@@ -87,7 +97,12 @@ impl Driver {
         match first_error {
             // One family missing is no reason to stay away from the other.
             Some(error) if !listening => Err(error),
-            _ => Ok(Self { swarm, ends, waiting: Waiting::default(), hops: HashMap::new() }),
+            _ => Ok(Self {
+                swarm,
+                ends,
+                waiting: Waiting::default(),
+                hops: HashMap::new(),
+            }),
         }
     }
 
@@ -99,11 +114,12 @@ impl Driver {
                 Next::Control(Control::Close(done)) => {
                     self.close().await;
                     // Whoever asked may have gone.
-                    return drop(done.send(()));
+                    done.send(()).ok();
+                    return;
                 }
                 #[cfg(feature = "chaos")]
                 Next::Control(Control::Freeze { frozen, release }) => {
-                    drop(frozen.send(()));
+                    frozen.send(()).ok();
                     if release.recv().is_err() {
                         return;
                     }
@@ -131,20 +147,33 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::Subscribe(topic) => {
-                if let Err(error) = self.swarm.behaviour_mut().gossipsub.subscribe(&IdentTopic::new(&topic)) {
+                if let Err(error) = self
+                    .swarm
+                    .behaviour_mut()
+                    .gossipsub
+                    .subscribe(&IdentTopic::new(&topic))
+                {
                     tracing::debug!(%topic, ?error, "subscription failed");
                 }
             }
             Command::Unsubscribe(topic) => {
-                self.swarm.behaviour_mut().gossipsub.unsubscribe(&IdentTopic::new(topic));
+                self.swarm
+                    .behaviour_mut()
+                    .gossipsub
+                    .unsubscribe(&IdentTopic::new(topic));
             }
             Command::Publish { topic, data } => self.publish(topic, data),
-            Command::Hop { id, to, addresses, data } => self.hop(id, &to, &addresses, data),
+            Command::Hop {
+                id,
+                to,
+                addresses,
+                data,
+            } => self.hop(id, &to, &addresses, data),
             Command::Dial { peer, addresses } => self.dial(&peer, &addresses),
             Command::Hangup(peer) => {
                 if let Some(peer) = names::to_libp2p(&peer) {
                     // An error means that there is no connection.
-                    drop(self.swarm.disconnect_peer_id(peer));
+                    self.swarm.disconnect_peer_id(peer).ok();
                 }
             }
             Command::Judge { token, verdict } => self.judge(&token, verdict),
@@ -164,16 +193,23 @@ impl Driver {
     }
 
     fn hop(&mut self, id: HopId, to: &PeerId, addresses: &[String], data: Bytes) {
-        let Some(peer) = names::to_libp2p(to) else { return self.emit(Event::HopFailed(id)) };
+        let Some(peer) = names::to_libp2p(to) else {
+            return self.emit(Event::HopFailed(id));
+        };
         self.ends.counters.sent(data.len());
         let addresses = names::addresses(addresses);
-        let request =
-            self.swarm.behaviour_mut().hop.send_request_with_addresses(&peer, data, addresses);
+        let request = self
+            .swarm
+            .behaviour_mut()
+            .hop
+            .send_request_with_addresses(&peer, data, addresses);
         self.hops.insert(request, id);
     }
 
     fn dial(&mut self, peer: &PeerId, addresses: &[String]) {
-        let Some(id) = names::to_libp2p(peer) else { return };
+        let Some(id) = names::to_libp2p(peer) else {
+            return;
+        };
         let options = DialOpts::peer_id(id)
             .addresses(names::addresses(addresses))
             .condition(PeerCondition::DisconnectedAndNotDialing)
@@ -181,7 +217,10 @@ impl Driver {
         match self.swarm.dial(options) {
             Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
             Err(error) => {
-                self.emit(Event::DialFailed { peer: Some(*peer), cause: error.to_string() });
+                self.emit(Event::DialFailed {
+                    peer: Some(*peer),
+                    cause: error.to_string(),
+                });
             }
         }
     }
@@ -192,13 +231,16 @@ impl Driver {
             Verdict::Ignore => MessageAcceptance::Ignore,
             Verdict::Reject => MessageAcceptance::Reject,
         };
-        self.swarm.behaviour_mut().gossipsub.report_message_validation_result(
-            &token.message,
-            &token.source,
-            acceptance,
-        );
+        self.swarm
+            .behaviour_mut()
+            .gossipsub
+            .report_message_validation_result(&token.message, &token.source, acceptance);
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "libp2p has many events, most of no use to a node"
+    )]
     fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.behaviour_event(event),
@@ -208,7 +250,12 @@ impl Driver {
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.emit(Event::NotListening(names::text(&address)));
             }
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, num_established, .. } => {
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                endpoint,
+                num_established,
+                ..
+            } => {
                 match names::from_libp2p(&peer_id) {
                     Some(peer) if num_established.get() == 1 => {
                         let address = names::text(endpoint.get_remote_address());
@@ -219,15 +266,24 @@ impl Driver {
                     None => drop(self.swarm.disconnect_peer_id(peer_id)),
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                num_established: 0,
+                cause,
+                ..
+            } => {
                 if let Some(peer) = names::from_libp2p(&peer_id) {
-                    let cause = cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
+                    let cause =
+                        cause.map_or_else(|| "closed".to_owned(), |cause| cause.to_string());
                     self.emit(Event::Down { peer, cause });
                 }
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 let peer = peer_id.as_ref().and_then(names::from_libp2p);
-                self.emit(Event::DialFailed { peer, cause: error.to_string() });
+                self.emit(Event::DialFailed {
+                    peer,
+                    cause: error.to_string(),
+                });
             }
             other => tracing::trace!(?other, "swarm event"),
         }
@@ -240,7 +296,10 @@ impl Driver {
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
                 for (peer, address) in found {
                     if let Some(peer) = names::from_libp2p(&peer) {
-                        self.emit(Event::Discovered { peer, address: names::text(&address) });
+                        self.emit(Event::Discovered {
+                            peer,
+                            address: names::text(&address),
+                        });
                     }
                 }
             }
@@ -252,13 +311,24 @@ impl Driver {
 
     fn gossipsub_event(&mut self, event: gossipsub::Event) {
         match event {
-            gossipsub::Event::Message { propagation_source, message_id, message } => {
-                let token = Token { message: message_id, source: propagation_source };
+            gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            } => {
+                let token = Token {
+                    message: message_id,
+                    source: propagation_source,
+                };
                 self.ends.counters.received(message.data.len());
                 // Strict validation: the source is there, and has signed.
                 match message.source.as_ref().and_then(names::from_libp2p) {
                     Some(author) => {
-                        self.emit(Event::Message { author, data: message.data.into(), token });
+                        self.emit(Event::Message {
+                            author,
+                            data: message.data.into(),
+                            token,
+                        });
                     }
                     None => self.judge(&token, Verdict::Reject),
                 }
@@ -278,19 +348,30 @@ impl Driver {
     fn hop_event(&mut self, event: request_response::Event<Bytes, ()>) {
         match event {
             request_response::Event::Message { peer, message, .. } => match message {
-                request_response::Message::Request { request, channel, .. } => {
+                request_response::Message::Request {
+                    request, channel, ..
+                } => {
                     self.ends.counters.received(request.len());
                     // An error means that the other side no longer waits.
-                    drop(self.swarm.behaviour_mut().hop.send_response(channel, ()));
+                    self.swarm
+                        .behaviour_mut()
+                        .hop
+                        .send_response(channel, ())
+                        .ok();
                     if let Some(from) = names::from_libp2p(&peer) {
-                        self.emit(Event::Hop { from, data: request });
+                        self.emit(Event::Hop {
+                            from,
+                            data: request,
+                        });
                     }
                 }
                 request_response::Message::Response { request_id, .. } => {
                     self.hops.remove(&request_id);
                 }
             },
-            request_response::Event::OutboundFailure { request_id, error, .. } => {
+            request_response::Event::OutboundFailure {
+                request_id, error, ..
+            } => {
                 if let Some(id) = self.hops.remove(&request_id) {
                     tracing::debug!(%error, "hop frame failed");
                     self.emit(Event::HopFailed(id));
@@ -313,7 +394,7 @@ impl Driver {
     async fn close(&mut self) {
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
-            drop(self.swarm.disconnect_peer_id(peer));
+            self.swarm.disconnect_peer_id(peer).ok();
         }
         let closed = async {
             while self.swarm.network_info().num_peers() > 0 {

@@ -31,7 +31,10 @@ impl Codec for HopCodec {
         io.read_exact(&mut length).await?;
         let length = u32::from_be_bytes(length) as usize;
         if length > HOP_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "hop frame too large"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "hop frame too large",
+            ));
         }
         let mut frame = Vec::new();
         // Grows with what arrives, not with what is claimed.
@@ -50,7 +53,10 @@ impl Codec for HopCodec {
         io.read_exact(&mut answer).await?;
         match answer {
             [TAKEN] => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown answer to a hop frame")),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "unknown answer to a hop frame",
+            )),
         }
     }
 
@@ -90,9 +96,15 @@ mod tests {
     async fn a_frame_is_read_as_it_was_written() {
         let frame = Bytes::from_static(b"frame");
         let mut io = Cursor::new(Vec::new());
-        HopCodec.write_request(&PROTOCOL, &mut io, frame.clone()).await.unwrap();
+        HopCodec
+            .write_request(&PROTOCOL, &mut io, frame.clone())
+            .await
+            .unwrap();
         let mut io = Cursor::new(io.into_inner());
-        assert_eq!(HopCodec.read_request(&PROTOCOL, &mut io).await.unwrap(), frame);
+        assert_eq!(
+            HopCodec.read_request(&PROTOCOL, &mut io).await.unwrap(),
+            frame
+        );
     }
 
     #[tokio::test]
@@ -103,6 +115,11 @@ mod tests {
         }
         let huge = Bytes::from(vec![0; HOP_MAX + 1]);
         let mut io = Cursor::new(Vec::new());
-        assert!(HopCodec.write_request(&PROTOCOL, &mut io, huge).await.is_err());
+        assert!(
+            HopCodec
+                .write_request(&PROTOCOL, &mut io, huge)
+                .await
+                .is_err()
+        );
     }
 }

@@ -103,9 +103,17 @@ pub(crate) enum Command {
     /// Publish; waits until the topic has a subscriber.
     Publish { topic: String, data: Bytes },
     /// Send one hop frame, dialling first when needed.
-    Hop { id: HopId, to: PeerId, addresses: Vec<String>, data: Bytes },
+    Hop {
+        id: HopId,
+        to: PeerId,
+        addresses: Vec<String>,
+        data: Bytes,
+    },
     /// Connect to a peer.
-    Dial { peer: PeerId, addresses: Vec<String> },
+    Dial {
+        peer: PeerId,
+        addresses: Vec<String>,
+    },
     /// Close the connections to a peer.
     Hangup(PeerId),
     /// What became of a gossip message.
@@ -126,7 +134,11 @@ pub(crate) enum Event {
     /// A dial failed.
     DialFailed { peer: Option<PeerId>, cause: String },
     /// A gossip message whose author signed it; answer with [`Command::Judge`].
-    Message { author: PeerId, data: Bytes, token: Token },
+    Message {
+        author: PeerId,
+        data: Bytes,
+        token: Token,
+    },
     /// A hop frame from a neighbour.
     Hop { from: PeerId, data: Bytes },
     /// A hop frame did not arrive.
@@ -171,7 +183,10 @@ enum Control {
     Close(oneshot::Sender<()>),
     /// Answer, then block the thread until released (or for good).
     #[cfg(feature = "chaos")]
-    Freeze { frozen: oneshot::Sender<()>, release: std::sync::mpsc::Receiver<()> },
+    Freeze {
+        frozen: oneshot::Sender<()>,
+        release: std::sync::mpsc::Receiver<()>,
+    },
 }
 
 /// Handle to the swarm thread, owned by the node.
@@ -203,7 +218,10 @@ impl Gossip {
         std::thread::Builder::new()
             .name("peerloom-gossip".to_owned())
             .spawn(move || driver::run(config, ends, started))
-            .map_err(|error| GossipError::Setup { part: "a thread", cause: error.to_string() })?;
+            .map_err(|error| GossipError::Setup {
+                part: "a thread",
+                cause: error.to_string(),
+            })?;
         outcome.await.map_err(|_| GossipError::Gone)??;
         let gossip = Self {
             commands,
@@ -248,7 +266,13 @@ impl Gossip {
         let (release, released) = std::sync::mpsc::channel();
         // Frozen already: the second request waits behind the first.
         let sent = self.release.is_none()
-            && self.control.try_send(Control::Freeze { frozen, release: released }).is_ok();
+            && self
+                .control
+                .try_send(Control::Freeze {
+                    frozen,
+                    release: released,
+                })
+                .is_ok();
         if sent {
             self.release = Some(release);
         }
@@ -264,7 +288,7 @@ impl Gossip {
     pub(crate) fn thaw(&mut self) {
         if let Some(release) = self.release.take() {
             // An error means that the thread has ended.
-            drop(release.send(()));
+            release.send(()).ok();
         }
     }
 }

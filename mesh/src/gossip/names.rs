@@ -58,7 +58,10 @@ mod tests {
     #[test]
     fn what_is_no_address_is_left_out() {
         let peer = Identity::from_seed([5; 32]).peer_id();
-        let texts = ["nonsense".to_owned(), format!("/ip4/127.0.0.1/udp/7/quic-v1/p2p/{peer}")];
+        let texts = [
+            "nonsense".to_owned(),
+            format!("/ip4/127.0.0.1/udp/7/quic-v1/p2p/{peer}"),
+        ];
         let parsed = addresses(&texts);
         assert_eq!(parsed.len(), 1);
         assert_eq!(text(&parsed[0]), "/ip4/127.0.0.1/udp/7/quic-v1");

@@ -58,7 +58,8 @@ pub(super) struct Behaviour {
 
 /// Builds the swarm; called inside the runtime it will run on.
 pub(super) fn build(config: &Config) -> Result<Swarm<Behaviour>, GossipError> {
-    let keys = Keypair::ed25519_from_bytes(*config.seed).map_err(|error| setup("the key", error))?;
+    let keys =
+        Keypair::ed25519_from_bytes(*config.seed).map_err(|error| setup("the key", error))?;
     let transport = transport(&keys)?;
     let behaviour = behaviour(&keys, config)?;
     let peer = keys.public().to_peer_id();
@@ -67,13 +68,14 @@ pub(super) fn build(config: &Config) -> Result<Swarm<Behaviour>, GossipError> {
 }
 
 fn setup(part: &'static str, cause: impl std::fmt::Display) -> GossipError {
-    GossipError::Setup { part, cause: cause.to_string() }
+    GossipError::Setup {
+        part,
+        cause: cause.to_string(),
+    }
 }
 
 /// QUIC, TCP with noise and yamux, and memory with the same (tests).
-fn transport(
-    keys: &Keypair,
-) -> Result<Boxed<(libp2p::PeerId, StreamMuxerBox)>, GossipError> {
+fn transport(keys: &Keypair) -> Result<Boxed<(libp2p::PeerId, StreamMuxerBox)>, GossipError> {
     let noise = noise::Config::new(keys).map_err(|error| setup("noise", error))?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
@@ -95,8 +97,12 @@ fn transport(
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
         .boxed();
-    let streams = OrTransport::new(tcp, memory).map(|either, _| either.into_inner()).boxed();
-    Ok(OrTransport::new(quic, streams).map(|either, _| either.into_inner()).boxed())
+    let streams = OrTransport::new(tcp, memory)
+        .map(|either, _| either.into_inner())
+        .boxed();
+    Ok(OrTransport::new(quic, streams)
+        .map(|either, _| either.into_inner())
+        .boxed())
 }
 
 fn behaviour(keys: &Keypair, config: &Config) -> Result<Behaviour, GossipError> {
@@ -111,7 +117,11 @@ fn behaviour(keys: &Keypair, config: &Config) -> Result<Behaviour, GossipError> 
         identify::Config::new("/peerloom/1".to_owned(), keys.public())
             .with_agent_version(concat!("peerloom/", env!("CARGO_PKG_VERSION")).to_owned()),
     );
-    let mdns = if config.mdns { Some(mdns_behaviour(keys)?) } else { None };
+    let mdns = if config.mdns {
+        Some(mdns_behaviour(keys)?)
+    } else {
+        None
+    };
     Ok(Behaviour {
         limits: connection_limits::Behaviour::new(limits(config.connections_max)),
         gossipsub: gossipsub(keys)?,
@@ -145,7 +155,10 @@ fn gossipsub(keys: &Keypair) -> Result<gossipsub::Behaviour, GossipError> {
 }
 
 fn mdns_behaviour(keys: &Keypair) -> Result<mdns::tokio::Behaviour, GossipError> {
-    let config = mdns::Config { query_interval: MDNS_QUERY, ..mdns::Config::default() };
+    let config = mdns::Config {
+        query_interval: MDNS_QUERY,
+        ..mdns::Config::default()
+    };
     mdns::tokio::Behaviour::new(config, keys.public().to_peer_id())
         .map_err(|error| setup("multicast DNS", error))
 }

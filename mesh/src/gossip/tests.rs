@@ -1,5 +1,10 @@
 //! Real swarms in one process: memory, QUIC, TCP, multicast.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test waits for one event and passes over the others"
+)]
+
 use std::time::Duration;
 
 use peerloom_mesh_proto::Identity;
@@ -30,7 +35,12 @@ impl Node {
         };
         let (gossip, events) = Gossip::start(config).await.unwrap();
         let peer = Identity::from_seed([seed; 32]).peer_id();
-        let mut node = Self { gossip, events, peer, address: String::new() };
+        let mut node = Self {
+            gossip,
+            events,
+            peer,
+            address: String::new(),
+        };
         node.address = node
             .until(|event| match event {
                 Event::Listening(address) => Some(address),
@@ -64,7 +74,12 @@ impl Node {
     fn hop(&self, id: u64, to: &Node, data: &'static [u8]) {
         let addresses = vec![to.address.clone()];
         let data = Bytes::from_static(data);
-        assert!(self.gossip.command(Command::Hop { id: HopId(id), to: to.peer, addresses, data }));
+        assert!(self.gossip.command(Command::Hop {
+            id: HopId(id),
+            to: to.peer,
+            addresses,
+            data
+        }));
     }
 
     async fn until_hop(&mut self) -> (PeerId, Bytes) {
@@ -94,7 +109,8 @@ async fn hop_works_over(listen: &str) {
     assert_eq!(a.until_hop().await.1, "back");
     assert_eq!(a.gossip.counters().total(), 9);
     a.gossip.close().await;
-    b.until(|event| matches!(event, Event::Down { .. }).then_some(())).await;
+    b.until(|event| matches!(event, Event::Down { .. }).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -123,18 +139,31 @@ async fn a_publication_waits_for_its_first_subscriber_and_verdicts_pass_it_on() 
         assert!(node.gossip.command(Command::Subscribe(topic.clone())));
     }
     let data = Bytes::from_static(b"presence");
-    assert!(a.gossip.command(Command::Publish { topic: topic.clone(), data: data.clone() }));
+    assert!(a.gossip.command(Command::Publish {
+        topic: topic.clone(),
+        data: data.clone()
+    }));
     for (from, to) in [(&c, &b), (&a, &b)] {
         let addresses = vec![to.address.clone()];
-        assert!(from.gossip.command(Command::Dial { peer: to.peer, addresses }));
+        assert!(from.gossip.command(Command::Dial {
+            peer: to.peer,
+            addresses
+        }));
     }
     let message = |event| match event {
-        Event::Message { author, data, token } => Some((author, data, token)),
+        Event::Message {
+            author,
+            data,
+            token,
+        } => Some((author, data, token)),
         _ => None,
     };
     let (author, heard, token) = b.until(message).await;
     assert_eq!((author, &heard), (a.peer, &data));
-    assert!(b.gossip.command(Command::Judge { token, verdict: Verdict::Accept }));
+    assert!(b.gossip.command(Command::Judge {
+        token,
+        verdict: Verdict::Accept
+    }));
     let (author, heard, _) = c.until(message).await;
     assert_eq!((author, heard), (a.peer, data));
 }
@@ -147,12 +176,22 @@ async fn a_hop_that_cannot_arrive_is_reported() {
     let data = Bytes::from_static(b"x");
     // Nobody listens there.
     let addresses = vec!["/memory/77".to_owned()];
-    let command = Command::Hop { id: HopId(7), to: stranger, addresses, data: data.clone() };
+    let command = Command::Hop {
+        id: HopId(7),
+        to: stranger,
+        addresses,
+        data: data.clone(),
+    };
     assert!(a.gossip.command(command));
     assert_eq!(a.until_hop_failed().await, HopId(7));
     // Somebody else listens there.
     let addresses = vec![b.address.clone()];
-    assert!(a.gossip.command(Command::Hop { id: HopId(8), to: stranger, addresses, data }));
+    assert!(a.gossip.command(Command::Hop {
+        id: HopId(8),
+        to: stranger,
+        addresses,
+        data
+    }));
     assert_eq!(a.until_hop_failed().await, HopId(8));
 }
 

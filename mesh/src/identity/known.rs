@@ -27,12 +27,19 @@ impl KnownNames {
     /// Everything the store knows.
     pub(crate) async fn load(store: &Store) -> Result<Self, StoreError> {
         let known = store.identities().await?;
-        Ok(Self { names: known.into_iter().map(|known| (known.name.clone(), known)).collect() })
+        Ok(Self {
+            names: known
+                .into_iter()
+                .map(|known| (known.name.clone(), known))
+                .collect(),
+        })
     }
 
     /// The identity remembered under `name`, if its key is not `peer`'s.
     pub(crate) fn conflict(&self, name: &str, peer: &PeerId) -> Option<&KnownIdentity> {
-        self.names.get(name).filter(|known| known.peer != *peer.as_bytes())
+        self.names
+            .get(name)
+            .filter(|known| known.peer != *peer.as_bytes())
     }
 
     /// Notes that `peer` has proven itself under `name`.
@@ -52,7 +59,12 @@ impl KnownNames {
 /// The record of an identity proven now.
 pub(super) fn known_identity(name: String, peer: &PeerId) -> KnownIdentity {
     let now = unix_now();
-    KnownIdentity { name, peer: *peer.as_bytes(), first_seen: now, last_seen: now }
+    KnownIdentity {
+        name,
+        peer: *peer.as_bytes(),
+        first_seen: now,
+        last_seen: now,
+    }
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use peerloom_actors::{
-    AssertionRequest, Fingerprint, HashFunction, IdentityError, IdentityProvider, ValidatedIdentity,
-    ValidationRequest,
+    AssertionRequest, Fingerprint, HashFunction, IdentityError, IdentityProvider,
+    ValidatedIdentity, ValidationRequest,
 };
 use peerloom_mesh_proto::assertion::{self, Expected, Scope, Verifier};
 use peerloom_mesh_proto::{Identity, Incarnation, MeshTag, PeerId, RoomId, SessionId};
 
 use super::known::known_identity;
-use crate::config::KnownPeers;
 use crate::clock::time;
+use crate::config::KnownPeers;
 use crate::event::Event;
 use crate::shared::{Shared, count};
 use crate::store::{Store, Verdict};
@@ -60,7 +60,10 @@ impl IdentityProvider for KeyProvider {
             self.remember().await?;
             let identity = self.occasion.peer.to_string();
             // Left empty: the fingerprints have been compared above.
-            Ok(ValidatedIdentity { identity, contents: String::new() })
+            Ok(ValidatedIdentity {
+                identity,
+                contents: String::new(),
+            })
         }
         .boxed()
     }
@@ -69,20 +72,39 @@ impl IdentityProvider for KeyProvider {
 impl KeyProvider {
     /// Holds the proven identity against what is known under its name.
     async fn remember(&self) -> Result<(), IdentityError> {
-        let Occasion { peer, name, shared, store, known_peers, .. } = &self.occasion;
+        let Occasion {
+            peer,
+            name,
+            shared,
+            store,
+            known_peers,
+            ..
+        } = &self.occasion;
         let accept = *known_peers == KnownPeers::AcceptChanged;
-        let verdict = store.check(known_identity(name.clone(), peer), accept).await;
+        let verdict = store
+            .check(known_identity(name.clone(), peer), accept)
+            .await;
         let verdict = verdict.map_err(|error| IdentityError::Refused(error.to_string()))?;
         if let Verdict::Changed { known, accepted } = &verdict {
             let (known, accepted) = (known.clone(), *accepted);
-            shared.emit(Event::IdentityChanged { known, offered: *peer, accepted });
+            shared.emit(Event::IdentityChanged {
+                known,
+                offered: *peer,
+                accepted,
+            });
             if !accepted {
-                return Err(IdentityError::Refused(format!("`{name}` is known with another key")));
+                return Err(IdentityError::Refused(format!(
+                    "`{name}` is known with another key"
+                )));
             }
         }
         count(&shared.totals.identities_verified, 1);
         let first_use = verdict == Verdict::First;
-        shared.emit(Event::IdentityVerified { peer: *peer, name: name.clone(), first_use });
+        shared.emit(Event::IdentityVerified {
+            peer: *peer,
+            name: name.clone(),
+            first_use,
+        });
         Ok(())
     }
 }
@@ -96,19 +118,37 @@ pub(crate) struct Assertions {
 
 impl Assertions {
     pub(crate) fn new() -> Self {
-        Self { verifier: Arc::new(Mutex::new(Verifier::new(time().now))) }
+        Self {
+            verifier: Arc::new(Mutex::new(Verifier::new(time().now))),
+        }
     }
 }
 
 impl KeyProvider {
     fn scope(&self, sdp_session: u64, addressee: PeerId) -> Scope {
-        let Occasion { room, session, shared, .. } = &self.occasion;
+        let Occasion {
+            room,
+            session,
+            shared,
+            ..
+        } = &self.occasion;
         let mesh = MeshTag::new(&shared.mesh);
-        Scope { mesh, room: *room, session: *session, sdp_session, addressee }
+        Scope {
+            mesh,
+            room: *room,
+            session: *session,
+            sdp_session,
+            addressee,
+        }
     }
 
     fn generate(&self, request: &AssertionRequest) -> Result<String, IdentityError> {
-        let Occasion { identity, incarnation, peer, .. } = &self.occasion;
+        let Occasion {
+            identity,
+            incarnation,
+            peer,
+            ..
+        } = &self.occasion;
         let certificate = &request.certificate;
         assertion::assert(
             identity,
@@ -125,14 +165,21 @@ impl KeyProvider {
     /// Signatures, possession, scope, period, replay: all before any data.
     fn verify(&self, request: &ValidationRequest) -> Result<(), IdentityError> {
         let fingerprints = sha256_fingerprints(&request.fingerprints)?;
-        let Occasion { peer, shared, assertions, .. } = &self.occasion;
+        let Occasion {
+            peer,
+            shared,
+            assertions,
+            ..
+        } = &self.occasion;
         let expected = Expected {
             scope: self.scope(request.session_id, shared.me),
             peer: Some(*peer),
             fingerprints: &fingerprints,
         };
-        let mut verifier =
-            assertions.verifier.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verifier = assertions
+            .verifier
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match verifier.verify(&request.assertion, &expected, time()) {
             Ok(_) => Ok(()),
             Err(error) => Err(IdentityError::Refused(error.to_string())),
@@ -149,7 +196,9 @@ fn sha256_fingerprints(
         .map(|fingerprint| {
             let sha256 = fingerprint.hash == HashFunction::Sha256;
             let digest = <[u8; 32]>::try_from(fingerprint.value.as_slice()).ok();
-            digest.filter(|_| sha256).ok_or(IdentityError::OtherCertificate)
+            digest
+                .filter(|_| sha256)
+                .ok_or(IdentityError::OtherCertificate)
         })
         .collect()
 }

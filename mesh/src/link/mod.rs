@@ -64,10 +64,7 @@ pub(crate) enum Report {
     /// The queue has room for the application's messages again.
     Writable,
     /// The link is over and its peer connection closed.
-    Down {
-        cause: DownCause,
-        text: String,
-    },
+    Down { cause: DownCause, text: String },
 }
 
 /// The node's end of a link. Dropping it closes the link after what was
@@ -119,11 +116,22 @@ impl Link {
             data: data_queue,
             signals: signal_queue,
             queued: Arc::clone(&queued),
-            reports: Reports { link: plan.id, queue: reports },
+            reports: Reports {
+                link: plan.id,
+                queue: reports,
+            },
             connection: Some(connected),
         };
-        let task = actix::spawn(task::run(plan, ends));
-        Self { control, data, signals, queued, connection: Some(connection), pc: None, task }
+        let task = tokio::task::spawn_local(task::run(plan, ends));
+        Self {
+            control,
+            data,
+            signals,
+            queued,
+            connection: Some(connection),
+            pc: None,
+            task,
+        }
     }
 
     /// Lets go of the link like dropping it; resolves when it is closed.

@@ -34,7 +34,12 @@ pub(super) struct Negotiation {
 impl Negotiation {
     pub(super) fn new(pc: PeerConnection) -> Self {
         let events = Box::pin(pc.events());
-        Self { pc, events, described: false, early: VecDeque::new() }
+        Self {
+            pc,
+            events,
+            described: false,
+            early: VecDeque::new(),
+        }
     }
 
     /// Offers, or answers `offer`, and hands our description to the node.
@@ -43,7 +48,10 @@ impl Negotiation {
         let description = match offer {
             None => self.pc.create_offer(OfferOptions::default()).await?,
             Some(sdp) => {
-                let offer = SessionDescription { kind: SdpType::Offer, sdp };
+                let offer = SessionDescription {
+                    kind: SdpType::Offer,
+                    sdp,
+                };
                 self.pc.set_remote_description(offer).await?;
                 self.described = true;
                 self.pc.create_answer().await?
@@ -51,17 +59,32 @@ impl Negotiation {
         };
         self.pc.set_local_description(Some(description)).await?;
         let complete = self.gather(ends).await?;
-        let sdp = self.pc.local_description().map(|local| local.sdp).unwrap_or_default();
-        let signal = if offering { PcSignal::Offer { sdp } } else { PcSignal::Answer { sdp } };
+        let sdp = self
+            .pc
+            .local_description()
+            .map(|local| local.sdp)
+            .unwrap_or_default();
+        let signal = if offering {
+            PcSignal::Offer { sdp }
+        } else {
+            PcSignal::Answer { sdp }
+        };
         self.report(ends, Report::Signal(signal)).await?;
         if complete {
-            let end = PcSignal::Candidates { candidates: Vec::new(), end: true };
+            let end = PcSignal::Candidates {
+                candidates: Vec::new(),
+                end: true,
+            };
             self.report(ends, Report::Signal(end)).await?;
         }
         Ok(())
     }
 
     /// Waits a moment for candidates; says whether gathering is complete.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all other events are handled elsewhere"
+    )]
     async fn gather(&mut self, ends: &Ends) -> Result<bool, End> {
         let complete = async {
             loop {
@@ -108,6 +131,10 @@ impl Negotiation {
     }
 
     /// Acts on an event of the peer connection.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all other events are of no use to a link"
+    )]
     pub(super) async fn event(&mut self, event: Event, ends: &Ends) -> Result<(), End> {
         match event {
             Event::IceCandidate(candidate) => {
@@ -117,7 +144,8 @@ impl Negotiation {
                 self.report(ends, Report::Signal(signal)).await
             }
             Event::ActorDied { kind, cause } => {
-                self.report(ends, Report::ActorDied(format!("{kind}: {cause}"))).await
+                self.report(ends, Report::ActorDied(format!("{kind}: {cause}")))
+                    .await
             }
             Event::ConnectionStateChange {
                 state: ConnectionState::Failed | ConnectionState::Closed,
@@ -134,7 +162,10 @@ impl Negotiation {
     pub(super) async fn signal(&mut self, signal: PcSignal) -> Result<(), End> {
         match signal {
             PcSignal::Answer { sdp } => {
-                let answer = SessionDescription { kind: SdpType::Answer, sdp };
+                let answer = SessionDescription {
+                    kind: SdpType::Answer,
+                    sdp,
+                };
                 self.pc.set_remote_description(answer).await?;
                 self.described = true;
                 while let Some(early) = self.early.pop_front() {
@@ -153,17 +184,23 @@ impl Negotiation {
                 Ok(())
             }
             // Glare is settled by the core before a signal comes here.
-            PcSignal::Offer { .. } => {
-                Err(End::Down(DownCause::Failed, "a second offer for one session".to_owned()))
-            }
+            PcSignal::Offer { .. } => Err(End::Down(
+                DownCause::Failed,
+                "a second offer for one session".to_owned(),
+            )),
         }
     }
 
     /// A candidate that does not parse is skipped: others may do.
     async fn candidates(&self, signal: PcSignal) {
-        let PcSignal::Candidates { candidates, end } = signal else { return };
+        let PcSignal::Candidates { candidates, end } = signal else {
+            return;
+        };
         let candidates = candidates.into_iter().map(|candidate| {
-            Some(IceCandidateInit { candidate, ..IceCandidateInit::default() })
+            Some(IceCandidateInit {
+                candidate,
+                ..IceCandidateInit::default()
+            })
         });
         for candidate in candidates.chain(end.then_some(None)) {
             if let Err(error) = self.pc.add_ice_candidate(candidate).await {
@@ -173,6 +210,10 @@ impl Negotiation {
     }
 
     async fn report(&self, ends: &Ends, report: Report) -> Result<(), End> {
-        if ends.reports.send(report).await { Ok(()) } else { Err(End::Dropped) }
+        if ends.reports.send(report).await {
+            Ok(())
+        } else {
+            Err(End::Dropped)
+        }
     }
 }

@@ -106,7 +106,10 @@ impl Writer {
     /// Lets what was sent leave, then closes the stream.
     async fn finish(&self) -> End {
         self.channel.close().await;
-        if tokio::time::timeout(FLUSH_LIMIT, self.channel.closed()).await.is_err() {
+        if tokio::time::timeout(FLUSH_LIMIT, self.channel.closed())
+            .await
+            .is_err()
+        {
             tracing::debug!("a link's last frames did not leave in time");
         }
         End::Dropped

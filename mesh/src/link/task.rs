@@ -22,9 +22,16 @@ pub(super) enum End {
 }
 
 impl From<Error> for End {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "whatever else went wrong, the link failed"
+    )]
     fn from(error: Error) -> Self {
         let cause = match &error {
-            Error::Identity(_) | Error::Closed { cause: Cause::Identity(_) } => DownCause::Identity,
+            Error::Identity(_)
+            | Error::Closed {
+                cause: Cause::Identity(_),
+            } => DownCause::Identity,
             Error::Closed { cause } => down_cause(cause),
             _ => DownCause::Failed,
         };
@@ -44,6 +51,10 @@ impl From<IdentityError> for End {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else happened, the link failed"
+)]
 fn down_cause(cause: &Cause) -> DownCause {
     match cause {
         Cause::Identity(_) => DownCause::Identity,
@@ -94,7 +105,11 @@ async fn connect(
         drop(connected.send(pc.clone()));
     }
     let mut negotiation = Negotiation::new(pc.clone());
-    let init = DataChannelInit { negotiated: true, id: Some(0), ..DataChannelInit::default() };
+    let init = DataChannelInit {
+        negotiated: true,
+        id: Some(0),
+        ..DataChannelInit::default()
+    };
     let channel = pc.create_data_channel(CHANNEL, init).await?;
     negotiation.begin(plan.offer, ends).await?;
     negotiation.until_open(&channel, ends).await?;

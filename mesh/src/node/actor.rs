@@ -15,9 +15,7 @@ use actix::fut::ActorFuture;
 use actix::{Actor, AsyncContext, Context, StreamHandler};
 use peerloom_actors::{Endpoint, Runtime};
 use peerloom_mesh_proto::node::Node;
-use peerloom_mesh_proto::{
-    Identity, Input, LinkId, MessageId, PeerId, RoomId, Ticket,
-};
+use peerloom_mesh_proto::{Identity, LinkId, MessageId, PeerId, RoomId, Ticket};
 use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
@@ -131,19 +129,16 @@ impl NodeActor {
         drop(actor.start());
     }
 
-    /// Feeds the core and carries out what follows.
-    pub(super) fn feed(&mut self, ctx: &mut Context<Self>, input: Input) {
-        if self.phase == Phase::Running {
-            self.parts.core.handle(input, time());
-        }
-        self.turn(ctx);
-    }
-
     /// Carries out what the core asks; see the module documentation.
     pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
         if self.phase == Phase::Running {
             let now = time();
-            if self.parts.core.poll_timeout().is_some_and(|deadline| deadline.at <= now.now) {
+            if self
+                .parts
+                .core
+                .poll_timeout()
+                .is_some_and(|deadline| deadline.at <= now.now)
+            {
                 self.parts.core.handle_timeout(now);
             }
         }
@@ -167,13 +162,19 @@ impl NodeActor {
             return None;
         }
         let core = self.parts.core.poll_timeout().map(|deadline| deadline.at);
-        [core, self.parts.bootstrap.due()].into_iter().flatten().min()
+        [core, self.parts.bootstrap.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Dials who is next on the bootstrap list.
     fn dial_next(&mut self) {
         for contact in self.parts.bootstrap.take(Instant::now()) {
-            let dial = Command::Dial { peer: contact.peer, addresses: contact.addresses };
+            let dial = Command::Dial {
+                peer: contact.peer,
+                addresses: contact.addresses,
+            };
             self.gossip(dial);
         }
     }
@@ -274,7 +275,9 @@ impl Driver {
         let Some(due) = node.due() else { return false };
         if self.armed.is_none_or(|armed| due < armed) {
             self.armed = Some(due);
-            self.sleep.as_mut().reset(tokio::time::Instant::from_std(due));
+            self.sleep
+                .as_mut()
+                .reset(tokio::time::Instant::from_std(due));
         }
         let rings = std::future::Future::poll(self.sleep.as_mut(), task).is_ready();
         if rings {

@@ -39,7 +39,11 @@ pub(super) struct Bootstrap {
 
 impl Bootstrap {
     /// The list, due at once.
-    pub(super) fn new(me: PeerId, contacts: impl IntoIterator<Item = Contact>, now: Instant) -> Self {
+    pub(super) fn new(
+        me: PeerId,
+        contacts: impl IntoIterator<Item = Contact>,
+        now: Instant,
+    ) -> Self {
         let mut list = Self {
             me,
             contacts: VecDeque::new(),
@@ -112,7 +116,13 @@ impl Bootstrap {
             self.dialled = 0;
             self.wait = (self.wait * 2).min(LAST_WAIT);
         }
-        let next: Vec<_> = self.contacts.iter().skip(self.dialled).take(AT_ONCE).cloned().collect();
+        let next: Vec<_> = self
+            .contacts
+            .iter()
+            .skip(self.dialled)
+            .take(AT_ONCE)
+            .cloned()
+            .collect();
         self.dialled += next.len();
         self.due = Some(now + self.wait);
         next
@@ -124,11 +134,17 @@ mod tests {
     use super::*;
 
     fn contact(number: u8) -> Contact {
-        Contact { peer: PeerId::from_bytes([number; 32]), addresses: Vec::new() }
+        Contact {
+            peer: PeerId::from_bytes([number; 32]),
+            addresses: Vec::new(),
+        }
     }
 
     fn numbers(contacts: &[Contact]) -> Vec<u8> {
-        contacts.iter().map(|contact| contact.peer.as_bytes()[0]).collect()
+        contacts
+            .iter()
+            .map(|contact| contact.peer.as_bytes()[0])
+            .collect()
     }
 
     #[test]

@@ -32,19 +32,55 @@ impl NodeActor {
             Output::Subscribe(topic) => self.gossip(Command::Subscribe(topic.name())),
             Output::Unsubscribe(topic) => self.gossip(Command::Unsubscribe(topic.name())),
             Output::Publish { topic, bytes } => {
-                self.gossip(Command::Publish { topic: topic.name(), data: bytes });
+                self.gossip(Command::Publish {
+                    topic: topic.name(),
+                    data: bytes,
+                });
             }
-            Output::Hop { id, to, addresses, bytes } => {
-                let hop = Command::Hop { id, to, addresses, data: bytes };
+            Output::Hop {
+                id,
+                to,
+                addresses,
+                bytes,
+            } => {
+                let hop = Command::Hop {
+                    id,
+                    to,
+                    addresses,
+                    data: bytes,
+                };
                 if !self.parts.gossip.command(hop) {
                     self.parts.core.handle(Input::HopFailed { id }, time());
                 }
             }
-            Output::Dial { link, room, peer, session } => {
-                self.start_link(Wanted { link, room, peer, session, offer: None });
+            Output::Dial {
+                link,
+                room,
+                peer,
+                session,
+            } => {
+                self.start_link(Wanted {
+                    link,
+                    room,
+                    peer,
+                    session,
+                    offer: None,
+                });
             }
-            Output::Accept { link, room, peer, session, sdp } => {
-                self.start_link(Wanted { link, room, peer, session, offer: Some(sdp) });
+            Output::Accept {
+                link,
+                room,
+                peer,
+                session,
+                sdp,
+            } => {
+                self.start_link(Wanted {
+                    link,
+                    room,
+                    peer,
+                    session,
+                    offer: Some(sdp),
+                });
             }
             Output::Signal { link, signal } => {
                 if let Some(entry) = self.links.get(&link)
@@ -67,7 +103,13 @@ impl NodeActor {
     }
 
     fn start_link(&mut self, wanted: Wanted) {
-        let Wanted { link: id, room, peer, session, offer } = wanted;
+        let Wanted {
+            link: id,
+            room,
+            peer,
+            session,
+            offer,
+        } = wanted;
         let occasion = Occasion {
             identity: Arc::clone(&self.parts.identity),
             incarnation: self.parts.core.incarnation(),
@@ -89,7 +131,16 @@ impl NodeActor {
         };
         let link = Link::start(plan, self.parts.reports.clone());
         let (state, since) = (LinkState::Connecting, Instant::now());
-        self.links.insert(id, LinkEntry { link, room, peer, state, since });
+        self.links.insert(
+            id,
+            LinkEntry {
+                link,
+                room,
+                peer,
+                state,
+                since,
+            },
+        );
         self.links_dirty = true;
     }
 
@@ -97,7 +148,9 @@ impl NodeActor {
     pub(super) fn lose_link(&mut self, link: LinkId, cause: DownCause) {
         self.remove_link(link);
         if self.phase == Phase::Running {
-            self.parts.core.handle(Input::LinkDown { link, cause }, time());
+            self.parts
+                .core
+                .handle(Input::LinkDown { link, cause }, time());
         }
     }
 
@@ -117,17 +170,29 @@ impl NodeActor {
 
     /// Gives an application's message to the core.
     pub(super) fn send_message(&mut self, message: Outgoing) {
-        let Outgoing { room, channel, to, payload, reply } = message;
+        let Outgoing {
+            room,
+            channel,
+            to,
+            payload,
+            reply,
+        } = message;
         let totals = &self.parts.shared.totals;
         let len = payload.len();
         let outcome = match to {
             None => {
                 count(&totals.broadcasts_sent, 1);
-                self.parts.core.broadcast(room, &channel, payload, time()).map(|()| None)
+                self.parts
+                    .core
+                    .broadcast(room, &channel, payload, time())
+                    .map(|()| None)
             }
             Some(peer) => {
                 count(&totals.directs_sent, 1);
-                self.parts.core.send(room, peer, &channel, payload, time()).map(|id| Some((id, peer)))
+                self.parts
+                    .core
+                    .send(room, peer, &channel, payload, time())
+                    .map(|id| Some((id, peer)))
             }
         };
         // A reply that fails goes to a caller that no longer waits.
@@ -143,9 +208,10 @@ impl NodeActor {
 
 fn send_error(error: CoreError, to: Option<PeerId>, len: usize) -> SendError {
     match (error, to) {
-        (CoreError::TooLarge, _) => {
-            SendError::TooLarge { len, max: peerloom_mesh_proto::frame::MAX_PAYLOAD }
-        }
+        (CoreError::TooLarge, _) => SendError::TooLarge {
+            len,
+            max: peerloom_mesh_proto::frame::MAX_PAYLOAD,
+        },
         (CoreError::UnknownPeer, Some(peer)) => SendError::UnknownPeer(peer),
         (CoreError::Busy, _) => SendError::Busy,
         // Not joined (any more).

@@ -24,8 +24,10 @@ impl NodeActor {
             self.drain(ctx);
         }
         self.phase = Phase::Closing;
-        let tasks: Vec<_> =
-            std::mem::take(&mut self.links).into_values().map(|entry| entry.link.finish()).collect();
+        let tasks: Vec<_> = std::mem::take(&mut self.links)
+            .into_values()
+            .map(|entry| entry.link.finish())
+            .collect();
         let gossip = self.parts.gossip.close();
         let (store, endpoint) = (self.parts.store.clone(), self.parts.endpoint.clone());
         let goodbye = async move {
@@ -41,7 +43,7 @@ impl NodeActor {
         };
         let ended = wrap_future::<_, Self>(goodbye).map(|(), _, ctx| {
             if let Some(reply) = reply {
-                drop(reply.send(()));
+                reply.send(()).ok();
             }
             ctx.stop();
         });
@@ -58,7 +60,7 @@ impl NodeActor {
         let frozen = self.parts.gossip.freeze();
         drop(actix::spawn(async move {
             frozen.await;
-            drop(reply.send(()));
+            reply.send(()).ok();
         }));
     }
 
@@ -67,12 +69,13 @@ impl NodeActor {
     pub(super) fn cut_gossip(&mut self, cut: bool, reply: Reply<()>) {
         if !cut {
             self.parts.gossip.thaw();
-            return drop(reply.send(()));
+            reply.send(()).ok();
+            return;
         }
         let frozen = self.parts.gossip.freeze();
         drop(actix::spawn(async move {
             frozen.await;
-            drop(reply.send(()));
+            reply.send(()).ok();
         }));
     }
 
@@ -89,11 +92,12 @@ impl NodeActor {
         let mut links = self.links.values_mut();
         let link = links.find(|entry| entry.peer == peer && entry.state == LinkState::Up);
         let Some(connection) = link.and_then(|entry| entry.link.connection()) else {
-            return drop(reply.send(false));
+            reply.send(false).ok();
+            return;
         };
         drop(actix::spawn(async move {
             let hit = connection.inject(kind, fault).await.unwrap_or(false);
-            drop(reply.send(hit));
+            reply.send(hit).ok();
         }));
     }
 }

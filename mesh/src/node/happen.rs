@@ -14,8 +14,8 @@ use peerloom_mesh_proto::{
 use super::actor::{NodeActor, Phase};
 use super::bootstrap::Contact;
 use super::rooms::Handed;
-use crate::clock::{time, unix_now};
 use crate::channel::Incoming;
+use crate::clock::{time, unix_now};
 use crate::error::SendError;
 use crate::event::{Event, LinkCause};
 use crate::gossip::{Command, Event as GossipEvent};
@@ -47,7 +47,8 @@ impl NodeActor {
                 self.addresses.remove(&address);
                 self.addresses_changed();
             }
-            GossipEvent::Up { peer, .. } => {
+            GossipEvent::Up { peer, address } => {
+                tracing::debug!(%peer, address, "neighbour up");
                 self.parts.bootstrap.up();
                 core.handle(Input::NeighbourUp { peer }, time());
                 self.emit(Event::NeighbourUp { peer });
@@ -58,14 +59,23 @@ impl NodeActor {
                 self.emit(Event::NeighbourDown { peer, cause });
             }
             GossipEvent::DialFailed { peer, cause } => self.emit(Event::DialFailed { peer, cause }),
-            GossipEvent::Message { author, data, token } => {
+            GossipEvent::Message {
+                author,
+                data,
+                token,
+            } => {
                 let verdict = core.handle_gossip(author, &data, time());
                 self.gossip(Command::Judge { token, verdict });
             }
-            GossipEvent::Hop { from, data } => core.handle(Input::Hop { from, bytes: data }, time()),
+            GossipEvent::Hop { from, data } => {
+                core.handle(Input::Hop { from, bytes: data }, time())
+            }
             GossipEvent::HopFailed(id) => core.handle(Input::HopFailed { id }, time()),
             GossipEvent::Discovered { peer, address } => {
-                let contact = Contact { peer, addresses: vec![address.clone()] };
+                let contact = Contact {
+                    peer,
+                    addresses: vec![address.clone()],
+                };
                 self.parts.bootstrap.add(contact, Instant::now());
                 self.emit(Event::Discovered { peer, address });
             }
@@ -74,7 +84,9 @@ impl NodeActor {
 
     /// From a link's task.
     pub(super) fn report(&mut self, link: LinkId, report: Report) {
-        let Some(entry) = self.links.get_mut(&link) else { return };
+        let Some(entry) = self.links.get_mut(&link) else {
+            return;
+        };
         if self.phase != Phase::Running {
             return;
         }
@@ -134,7 +146,9 @@ impl NodeActor {
                 self.remember(peer);
                 self.member(room, |room| Event::LinkUp { room, peer });
             }
-            CoreEvent::LinkDown { room, peer, why, .. } => {
+            CoreEvent::LinkDown {
+                room, peer, why, ..
+            } => {
                 count(&self.parts.shared.totals.links_lost, 1);
                 let cause = link_cause(why);
                 self.member(room, |room| Event::LinkDown { room, peer, cause });
@@ -162,17 +176,22 @@ impl NodeActor {
             .filter(|entry| entry.room == *room && entry.state == LinkState::Up)
             .map(|entry| entry.peer)
             .collect();
-        let others = self.parts.core.roster().in_room(*room).map(|(peer, member)| Member {
-            peer: *peer,
-            nick: self.shown_nick(peer),
-            state: match member.is_suspected() {
-                true => MemberState::Suspected,
-                false => MemberState::Alive,
-            },
-            addresses: addresses(&member.presence),
-            linked: linked.contains(peer),
-            me: false,
-        });
+        let others = self
+            .parts
+            .core
+            .roster()
+            .in_room(*room)
+            .map(|(peer, member)| Member {
+                peer: *peer,
+                nick: self.shown_nick(peer),
+                state: match member.is_suspected() {
+                    true => MemberState::Suspected,
+                    false => MemberState::Alive,
+                },
+                addresses: addresses(&member.presence),
+                linked: linked.contains(peer),
+                me: false,
+            });
         let mut members: Vec<_> = others.chain([self.myself()]).collect();
         members.sort_by_key(|member| member.peer);
         members
@@ -208,7 +227,9 @@ impl NodeActor {
 
     fn addresses_of(&self, peer: &PeerId) -> Vec<String> {
         let member = self.parts.core.roster().get(peer);
-        member.map(|member| addresses(&member.presence)).unwrap_or_default()
+        member
+            .map(|member| addresses(&member.presence))
+            .unwrap_or_default()
     }
 
     /// Emits an event about a room and has its roster published.
@@ -219,10 +240,27 @@ impl NodeActor {
     }
 
     fn deliver(&mut self, message: Message) {
-        let Message { room, from, channel, payload, hops, direct } = message;
-        let Some(entry) = self.rooms.get_mut(&room) else { return };
+        let Message {
+            room,
+            from,
+            channel,
+            payload,
+            hops,
+            direct,
+        } = message;
+        let Some(entry) = self.rooms.get_mut(&room) else {
+            return;
+        };
         let totals = &self.parts.shared.totals;
-        match entry.hand(&channel, Incoming { from, payload, hops, direct }) {
+        match entry.hand(
+            &channel,
+            Incoming {
+                from,
+                payload,
+                hops,
+                direct,
+            },
+        ) {
             Handed::Taken => count(&totals.delivered, 1),
             Handed::Overflow => {
                 count(&totals.dropped, 1);
@@ -258,13 +296,24 @@ impl NodeActor {
             }
         }
         if std::mem::take(&mut self.links_dirty) {
-            let links: Vec<_> = self.links.values().map(|entry| self.link_info(entry)).collect();
-            let up = links.iter().filter(|link| link.state == LinkState::Up).count();
+            let links: Vec<_> = self
+                .links
+                .values()
+                .map(|entry| self.link_info(entry))
+                .collect();
+            let up = links
+                .iter()
+                .filter(|link| link.state == LinkState::Up)
+                .count();
             let totals = &self.parts.shared.totals;
-            totals.links.store(up as u64, std::sync::atomic::Ordering::Relaxed);
+            totals
+                .links
+                .store(up as u64, std::sync::atomic::Ordering::Relaxed);
             self.parts.shared.links.send_replace(Arc::new(links));
         }
-        self.told.drain(..).for_each(|event| self.parts.shared.emit(event));
+        self.told
+            .drain(..)
+            .for_each(|event| self.parts.shared.emit(event));
     }
 
     fn link_info(&self, entry: &super::actor::LinkEntry) -> LinkInfo {
@@ -279,9 +328,17 @@ impl NodeActor {
 }
 
 fn addresses(presence: &Presence) -> Vec<String> {
-    presence.addresses.iter().map(|address| address.to_string()).collect()
+    presence
+        .addresses
+        .iter()
+        .map(|address| address.to_string())
+        .collect()
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "non-exhaustive; every other reason closes the channel"
+)]
 fn undelivered(why: Undelivered, to: PeerId) -> SendError {
     match why {
         Undelivered::Gone => SendError::Gone(to),
@@ -291,6 +348,10 @@ fn undelivered(why: Undelivered, to: PeerId) -> SendError {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "non-exhaustive; every other reason is a failure"
+)]
 fn link_cause(why: LinkEnd) -> LinkCause {
     match why {
         LinkEnd::Down(DownCause::Identity) => LinkCause::Identity,

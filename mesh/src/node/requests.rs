@@ -23,7 +23,12 @@ impl NodeActor {
             #[cfg(feature = "chaos")]
             Request::CutGossip(cut, reply) => self.cut_gossip(cut, reply),
             #[cfg(feature = "chaos")]
-            Request::Inject { peer, kind, fault, reply } => self.inject(peer, kind, fault, reply),
+            Request::Inject {
+                peer,
+                kind,
+                fault,
+                reply,
+            } => self.inject(peer, kind, fault, reply),
             // Dropping the request tells its caller that the mesh is closed.
             _ if self.phase != Phase::Running => {}
             Request::Ticket(reply) => {
@@ -33,7 +38,12 @@ impl NodeActor {
             Request::AddTicket(ticket, reply) => drop(reply.send(self.add_ticket(&ticket))),
             Request::Join(name, reply) => drop(reply.send(self.join(&name))),
             Request::Leave(room) => self.leave(room),
-            Request::OpenChannel { room, name, inbox, reply } => {
+            Request::OpenChannel {
+                room,
+                name,
+                inbox,
+                reply,
+            } => {
                 let opened = match self.rooms.get_mut(&room) {
                     Some(entry) => entry.open(&name, inbox),
                     None => Err(ChannelError::Closed),
@@ -71,7 +81,12 @@ impl NodeActor {
             return;
         }
         for reply in std::mem::take(&mut self.tickets) {
-            let addresses = self.addresses.iter().take(MAX_TICKET_ADDRESSES).cloned().collect();
+            let addresses = self
+                .addresses
+                .iter()
+                .take(MAX_TICKET_ADDRESSES)
+                .cloned()
+                .collect();
             let shared = &self.parts.shared;
             let ticket = Ticket::new(shared.me, addresses, shared.mesh.clone(), None);
             drop(reply.send(ticket.map_err(Error::from)));
@@ -84,7 +99,10 @@ impl NodeActor {
             let (ticket, mesh) = (ticket.mesh().to_owned(), mesh.clone());
             return Err(Error::OtherMesh { ticket, mesh });
         }
-        let contact = Contact { peer: ticket.peer(), addresses: ticket.addresses().to_vec() };
+        let contact = Contact {
+            peer: ticket.peer(),
+            addresses: ticket.addresses().to_vec(),
+        };
         let dial = crate::gossip::Command::Dial {
             peer: contact.peer,
             addresses: contact.addresses.clone(),
@@ -105,7 +123,10 @@ impl NodeActor {
         if !member && self.rooms.len() >= ROOMS {
             return Err(JoinError::TooMany { max: ROOMS });
         }
-        let room = RoomName { id, name: name.into() };
+        let room = RoomName {
+            id,
+            name: name.into(),
+        };
         let roster = self.rooms.hold(room.clone()).roster.subscribe();
         if !member {
             self.parts.core.join(name, time());

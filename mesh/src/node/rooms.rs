@@ -111,7 +111,9 @@ impl RoomEntry {
         self.unclaimed_bytes += message.payload.len();
         self.unclaimed.push_back((channel.to_owned(), message));
         while self.unclaimed.len() > UNCLAIMED || self.unclaimed_bytes > UNCLAIMED_BYTES {
-            let Some((_, dropped)) = self.unclaimed.pop_front() else { return };
+            let Some((_, dropped)) = self.unclaimed.pop_front() else {
+                return;
+            };
             self.unclaimed_bytes -= dropped.payload.len();
         }
     }
@@ -135,14 +137,19 @@ impl Rooms {
 
     /// Adds a holder, making the entry when it is the first.
     pub(super) fn hold(&mut self, name: RoomName) -> &mut RoomEntry {
-        let entry = self.rooms.entry(name.id).or_insert_with(|| RoomEntry::new(name));
+        let entry = self
+            .rooms
+            .entry(name.id)
+            .or_insert_with(|| RoomEntry::new(name));
         entry.holders += 1;
         entry
     }
 
     /// Takes a holder away; says whether it was the last, and the room gone.
     pub(super) fn release(&mut self, room: &RoomId) -> bool {
-        let Some(entry) = self.rooms.get_mut(room) else { return false };
+        let Some(entry) = self.rooms.get_mut(room) else {
+            return false;
+        };
         entry.holders = entry.holders.saturating_sub(1);
         entry.holders == 0 && self.rooms.remove(room).is_some()
     }
@@ -158,10 +165,6 @@ impl Rooms {
             None => room.to_string(),
         }
     }
-
-    pub(super) fn ids(&self) -> Vec<RoomId> {
-        self.rooms.keys().copied().collect()
-    }
 }
 
 #[cfg(test)]
@@ -172,11 +175,19 @@ mod tests {
 
     fn message(text: &'static str) -> Incoming {
         let payload = Bytes::from_static(text.as_bytes());
-        Incoming { from: PeerId::from_bytes([1; 32]), payload, hops: 1, direct: false }
+        Incoming {
+            from: PeerId::from_bytes([1; 32]),
+            payload,
+            hops: 1,
+            direct: false,
+        }
     }
 
     fn room() -> RoomEntry {
-        RoomEntry::new(RoomName { id: RoomId::from_bytes([1; 16]), name: "r".into() })
+        RoomEntry::new(RoomName {
+            id: RoomId::from_bytes([1; 16]),
+            name: "r".into(),
+        })
     }
 
     #[test]
@@ -206,7 +217,10 @@ mod tests {
         room.open("b", sender).unwrap();
         assert_eq!(room.hand("b", message("x")), Handed::Taken);
         assert_eq!(room.hand("b", message("x")), Handed::Overflow);
-        assert!(matches!(room.open("", mpsc::channel(1).0), Err(ChannelError::Name { .. })));
+        assert!(matches!(
+            room.open("", mpsc::channel(1).0),
+            Err(ChannelError::Name { .. })
+        ));
     }
 
     #[test]

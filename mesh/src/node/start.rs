@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use peerloom_actors::{Endpoint, EndpointConfig, Runtime, RuntimeConfig};
+use peerloom_mesh_proto::node::{self, Node};
 use peerloom_mesh_proto::presence::{MAX_NICK, MAX_ROOMS};
 use peerloom_mesh_proto::ticket::MAX_NAME_LEN;
-use peerloom_mesh_proto::node::{self, Node};
 use peerloom_mesh_proto::{Identity, Incarnation, PeerId, Ticket};
-use rand::rngs::StdRng;
 use rand::Rng as _;
+use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
 use super::actor::{NodeActor, Parts, Queues};
@@ -46,16 +46,26 @@ pub(crate) async fn start(config: Config) -> Result<(Requests, Arc<Shared>), Err
     })
     .await?;
     let endpoint = bind(&runtime, &config).await?;
-    let shared =
-        Arc::new(Shared::new(identity.peer_id(), config.mesh.clone(), gossip.counters()));
-    opened.notices.into_iter().for_each(|notice| shared.emit(notice_event(notice)));
+    let shared = Arc::new(Shared::new(
+        identity.peer_id(),
+        config.mesh.clone(),
+        gossip.counters(),
+    ));
+    opened
+        .notices
+        .into_iter()
+        .for_each(|notice| shared.emit(notice_event(notice)));
     let contacts = contacts(&config.tickets, remembered);
     let bootstrap = Bootstrap::new(identity.peer_id(), contacts, Instant::now());
     let core = core(&config, &identity, opened.boot);
     let (queue, request_queue) = mpsc::channel(REQUESTS);
     let (messages, message_queue) = mpsc::channel(MESSAGES);
     let (reports, report_queue) = mpsc::channel(REPORTS);
-    let queues = Queues { requests: request_queue, gossip: gossip_events, reports: report_queue };
+    let queues = Queues {
+        requests: request_queue,
+        gossip: gossip_events,
+        reports: report_queue,
+    };
     let parts = Parts {
         core,
         identity,
@@ -81,7 +91,11 @@ fn check(config: &Config) -> Result<(), Error> {
     if config.mesh.is_empty() || config.mesh.len() > MAX_NAME_LEN {
         return wrong("a mesh name has 1 to 64 bytes");
     }
-    if config.nick.as_ref().is_some_and(|nick| nick.is_empty() || nick.len() > MAX_NICK) {
+    if config
+        .nick
+        .as_ref()
+        .is_some_and(|nick| nick.is_empty() || nick.len() > MAX_NICK)
+    {
         return wrong("a nick has 1 to 32 bytes");
     }
     let limits = &config.limits;
@@ -91,7 +105,11 @@ fn check(config: &Config) -> Result<(), Error> {
     if limits.links_max < limits.links_target + 2 || limits.links_max > LINKS_CEILING {
         return wrong("links_max lies between links_target + 2 and 64");
     }
-    match config.tickets.iter().find(|ticket| ticket.mesh() != config.mesh) {
+    match config
+        .tickets
+        .iter()
+        .find(|ticket| ticket.mesh() != config.mesh)
+    {
         Some(ticket) => Err(Error::OtherMesh {
             ticket: ticket.mesh().to_owned(),
             mesh: config.mesh.clone(),
@@ -110,8 +128,12 @@ fn fresh_seed() -> Seed {
 }
 
 async fn bind(runtime: &Runtime, config: &Config) -> Result<Endpoint, Error> {
-    let settings = EndpointConfig { bind: config.udp_bind.clone(), ..EndpointConfig::default() };
-    Endpoint::bind(runtime, settings).await.map_err(|error| Error::Sockets(error.to_string()))
+    let settings = EndpointConfig {
+        bind: config.udp_bind.clone(),
+    };
+    Endpoint::bind(runtime, settings)
+        .await
+        .map_err(|error| Error::Sockets(error.to_string()))
 }
 
 /// The boot count as an incarnation (seconds since 1970 at least; enough
@@ -121,9 +143,10 @@ fn incarnation(boot: u64) -> Incarnation {
 }
 
 fn contacts(tickets: &[Ticket], remembered: Vec<RememberedPeer>) -> Vec<Contact> {
-    let tickets = tickets
-        .iter()
-        .map(|ticket| Contact { peer: ticket.peer(), addresses: ticket.addresses().to_vec() });
+    let tickets = tickets.iter().map(|ticket| Contact {
+        peer: ticket.peer(),
+        addresses: ticket.addresses().to_vec(),
+    });
     let remembered = remembered.into_iter().map(|peer| Contact {
         peer: PeerId::from_bytes(peer.peer),
         addresses: peer.addresses,

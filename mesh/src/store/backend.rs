@@ -7,6 +7,9 @@ use super::StoreError;
 /// One write: `None` removes the key.
 pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
 
+/// A key with its value.
+pub(super) type Record = (Vec<u8>, Vec<u8>);
+
 /// Durable key-value storage, used by the store thread only.
 ///
 /// Everything is loaded once at the start (the store is small by design, see
@@ -14,7 +17,7 @@ pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
 /// writes only.
 pub(super) trait Backend: Send {
     /// Every record there is.
-    fn load(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn load(&mut self) -> Result<Vec<Record>, StoreError>;
     /// Applies the writes together; when this returns they are on the medium.
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
 }
@@ -27,7 +30,11 @@ pub(super) struct Memory {
 
 impl Backend for Memory {
     fn load(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        Ok(self.records.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(self
+            .records
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -52,8 +59,12 @@ mod tests {
     #[test]
     fn memory_keeps_what_was_committed() {
         let mut memory = Memory::default();
-        memory.commit(&[(b"a".to_vec(), Some(b"1".to_vec()))]).unwrap();
-        memory.commit(&[(b"b".to_vec(), Some(b"2".to_vec())), (b"a".to_vec(), None)]).unwrap();
+        memory
+            .commit(&[(b"a".to_vec(), Some(b"1".to_vec()))])
+            .unwrap();
+        memory
+            .commit(&[(b"b".to_vec(), Some(b"2".to_vec())), (b"a".to_vec(), None)])
+            .unwrap();
         assert_eq!(memory.load().unwrap(), [(b"b".to_vec(), b"2".to_vec())]);
     }
 }

@@ -87,7 +87,10 @@ impl Disk {
             let moved_to = move_aside(dir, generation)?;
             rebuilt.get_or_insert(Rebuilt { moved_to, cause });
         }
-        for old in generations.into_iter().filter(|number| Some(*number) != found.used) {
+        for old in generations
+            .into_iter()
+            .filter(|number| Some(*number) != found.used)
+        {
             remove_if_there(&dir.join(folder(old)))?;
         }
         Ok((disk, records, rebuilt))
@@ -114,7 +117,9 @@ impl Disk {
     }
 
     fn db(&self) -> Result<&sled::Db, StoreError> {
-        self.db.as_ref().ok_or_else(|| StoreError::Database { what: "not open".to_owned() })
+        self.db.as_ref().ok_or_else(|| StoreError::Database {
+            what: "not open".to_owned(),
+        })
     }
 }
 
@@ -140,7 +145,10 @@ impl Backend for Disk {
         })??;
         self.commits = number;
         let path = || self.dir.join(MARK);
-        self.mark.note(number).map_err(|source| StoreError::Io { path: path(), source })
+        self.mark.note(number).map_err(|source| StoreError::Io {
+            path: path(),
+            source,
+        })
     }
 }
 
@@ -179,14 +187,21 @@ impl Found {
                 unfinished.get_or_insert(*generation);
             }
             if whole || commits > found.commits {
-                found = Self { records, commits, used: Some(*generation), ..found };
+                found = Self {
+                    records,
+                    commits,
+                    used: Some(*generation),
+                    ..found
+                };
             }
             if whole {
                 return Ok(found);
             }
         }
         if found.damaged.is_empty() {
-            found.damaged.extend(unfinished.map(|number| (number, "it is empty".to_owned())));
+            found
+                .damaged
+                .extend(unfinished.map(|number| (number, "it is empty".to_owned())));
         }
         Ok(found)
     }
@@ -221,23 +236,30 @@ fn read_all(db: &sled::Db) -> Result<Records, StoreError> {
 }
 
 fn writes(records: &Records) -> Vec<Write> {
-    records.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
+    records
+        .iter()
+        .map(|(key, value)| (key.clone(), Some(value.clone())))
+        .collect()
 }
 
 /// Opens on a thread of its own: recovery that hangs is damage like any other.
 fn open_in_time(path: PathBuf) -> Result<sled::Db, StoreError> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    let spawned = std::thread::Builder::new().name("peerloom-store-open".to_owned()).spawn({
-        let path = path.clone();
-        move || {
-            let opened = fenced(|| open_sled(&path)).and_then(|result| result);
-            // Nobody listens any more when the limit has passed.
-            drop(sender.send(opened));
-        }
-    });
+    let spawned = std::thread::Builder::new()
+        .name("peerloom-store-open".to_owned())
+        .spawn({
+            let path = path.clone();
+            move || {
+                let opened = fenced(|| open_sled(&path)).and_then(|result| result);
+                // Nobody listens any more when the limit has passed.
+                drop(sender.send(opened));
+            }
+        });
     spawned.map_err(|source| StoreError::Io { path, source })?;
     receiver.recv_timeout(OPEN_LIMIT).unwrap_or_else(|_| {
-        Err(StoreError::Database { what: format!("did not open within {OPEN_LIMIT:?}") })
+        Err(StoreError::Database {
+            what: format!("did not open within {OPEN_LIMIT:?}"),
+        })
     })
 }
 
@@ -254,6 +276,10 @@ fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
 
 /// Damage, unless the operating system refuses for a reason a new database
 /// would meet as well.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only refusals by the operating system are told apart"
+)]
 fn failed(error: sled::Error) -> StoreError {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     match error {
@@ -263,9 +289,14 @@ fn failed(error: sled::Error) -> StoreError {
                 PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
             ) =>
         {
-            StoreError::Io { path: PathBuf::from(FOLDER), source }
+            StoreError::Io {
+                path: PathBuf::from(FOLDER),
+                source,
+            }
         }
-        error => StoreError::Database { what: error.to_string() },
+        error => StoreError::Database {
+            what: error.to_string(),
+        },
     }
 }
 
@@ -277,7 +308,9 @@ fn fenced<T>(work: impl FnOnce() -> T) -> Result<T, StoreError> {
             .map(|text| (*text).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        StoreError::Database { what: format!("the database engine panicked: {text}") }
+        StoreError::Database {
+            what: format!("the database engine panicked: {text}"),
+        }
     })
 }
 
@@ -295,18 +328,26 @@ fn generations(dir: &Path) -> Result<Vec<u64>, StoreError> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir).map_err(io_error(dir))? {
         let name = entry.map_err(io_error(dir))?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse::<u64>().ok()));
+        numbers.extend(
+            name.to_str()
+                .and_then(|name| name.strip_prefix(FOLDER)?.parse::<u64>().ok()),
+        );
     }
     numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
     Ok(numbers)
 }
 
 fn remove_if_there(path: &Path) -> Result<(), StoreError> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
     match removed {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::Io { path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Io {
+            path: path.to_owned(),
+            source,
+        }),
         _ => Ok(()),
     }
 }
@@ -320,7 +361,10 @@ fn move_aside(dir: &Path, generation: u64) -> Result<PathBuf, StoreError> {
     for entry in fs::read_dir(dir).map_err(io_error(dir))? {
         let name = entry.map_err(io_error(dir))?.file_name();
         let number = name.to_str().and_then(|name| {
-            name.strip_prefix(FOLDER)?.strip_suffix(DAMAGED)?.parse::<u64>().ok()
+            name.strip_prefix(FOLDER)?
+                .strip_suffix(DAMAGED)?
+                .parse::<u64>()
+                .ok()
         });
         aside.extend(number);
     }
@@ -340,8 +384,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut disk, records, rebuilt) = Disk::open(dir.path()).unwrap();
         assert!(records.is_empty() && rebuilt.is_none());
-        disk.commit(&[(b"a".to_vec(), Some(b"1".to_vec())), (b"b".to_vec(), Some(b"2".to_vec()))])
-            .unwrap();
+        disk.commit(&[
+            (b"a".to_vec(), Some(b"1".to_vec())),
+            (b"b".to_vec(), Some(b"2".to_vec())),
+        ])
+        .unwrap();
         disk.commit(&[(b"a".to_vec(), None)]).unwrap();
         drop(disk);
         let (_, records, rebuilt) = Disk::open(dir.path()).unwrap();
@@ -353,7 +400,8 @@ mod tests {
     fn a_generation_that_was_never_finished_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let (mut disk, ..) = Disk::open(dir.path()).unwrap();
-        disk.commit(&[(b"a".to_vec(), Some(b"1".to_vec()))]).unwrap();
+        disk.commit(&[(b"a".to_vec(), Some(b"1".to_vec()))])
+            .unwrap();
         drop(disk);
         drop(open_in_time(dir.path().join("db-2")).unwrap());
         let (_, records, rebuilt) = Disk::open(dir.path()).unwrap();

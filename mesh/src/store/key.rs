@@ -48,13 +48,25 @@ fn read(path: &Path) -> Result<Option<Seed>, StoreError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StoreError::Key { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(StoreError::Key {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(LENGTH + 1));
     file.take(LENGTH as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| StoreError::Key { path: path.to_owned(), source })?;
-    parse(&bytes).map(Some).ok_or_else(|| StoreError::KeyDamaged { path: path.to_owned() })
+        .map_err(|source| StoreError::Key {
+            path: path.to_owned(),
+            source,
+        })?;
+    parse(&bytes)
+        .map(Some)
+        .ok_or_else(|| StoreError::KeyDamaged {
+            path: path.to_owned(),
+        })
 }
 
 fn parse(bytes: &[u8]) -> Option<Seed> {
@@ -87,7 +99,11 @@ fn write(dir: &Path, path: &Path, seed: &Seed) -> io::Result<()> {
 #[cfg(unix)]
 fn private_file(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(not(unix))]
@@ -129,7 +145,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         load_or_create(dir.path(), || seed(1)).unwrap();
-        let mode = fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join(FILE))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 

@@ -20,7 +20,10 @@ impl Directory {
             Data::Dir(path) => path.clone(),
             Data::Default => platform_directory()?,
         };
-        let failed = |source| StoreError::Io { path: path.clone(), source };
+        let failed = |source| StoreError::Io {
+            path: path.clone(),
+            source,
+        };
         create_private(&path).map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)

@@ -26,8 +26,8 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use key::Seed;
-pub use tables::{KnownIdentity, RememberedPeer};
 pub(crate) use tables::Verdict;
+pub use tables::{KnownIdentity, RememberedPeer};
 use worker::Command;
 
 /// Remembered peers per mesh (design: "the last 32 good peers").
@@ -138,7 +138,10 @@ impl Store {
         std::thread::Builder::new()
             .name("peerloom-store".to_owned())
             .spawn(move || worker::run(data, fresh, queue, done))
-            .map_err(|source| StoreError::Io { path: PathBuf::from("thread"), source })?;
+            .map_err(|source| StoreError::Io {
+                path: PathBuf::from("thread"),
+                source,
+            })?;
         let start = opened.await.map_err(|_| StoreError::Closed)??;
         Ok(Opened {
             store: Self { commands },
@@ -168,7 +171,12 @@ impl Store {
         identity: KnownIdentity,
         accept_change: bool,
     ) -> Result<Verdict, StoreError> {
-        self.ask(|reply| Command::Check { identity, accept_change, reply }).await?
+        self.ask(|reply| Command::Check {
+            identity,
+            accept_change,
+            reply,
+        })
+        .await?
     }
 
     /// Every known identity, by name.
@@ -183,6 +191,7 @@ impl Store {
     }
 
     /// What the store did on its own since the last call.
+    #[cfg_attr(not(test), expect(dead_code, reason = "asked for by tests so far"))]
     pub(crate) async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
         self.ask(Command::Notices).await
     }
@@ -197,7 +206,10 @@ impl Store {
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
+        self.commands
+            .send(command(reply))
+            .await
+            .map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)
     }
 }

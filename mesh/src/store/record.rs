@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn a_record_survives_the_round_trip() {
         let bytes = seal(b"key", &("name".to_owned(), 7u64)).unwrap();
-        assert_eq!(open::<(String, u64)>(b"key", &bytes).unwrap(), ("name".to_owned(), 7));
+        assert_eq!(
+            open::<(String, u64)>(b"key", &bytes).unwrap(),
+            ("name".to_owned(), 7)
+        );
     }
 
     #[test]
@@ -89,7 +92,10 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(open::<(String, u64)>(b"key", &damaged).is_err(), "bit {bit}");
+            assert!(
+                open::<(String, u64)>(b"key", &damaged).is_err(),
+                "bit {bit}"
+            );
         }
     }
 

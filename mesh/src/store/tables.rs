@@ -108,7 +108,8 @@ impl Tables {
     }
 
     pub(super) fn remember(&mut self, mut peer: RememberedPeer) -> Result<(), StoreError> {
-        peer.addresses.retain(|address| address.len() <= ADDRESS_LENGTH_MAX);
+        peer.addresses
+            .retain(|address| address.len() <= ADDRESS_LENGTH_MAX);
         peer.addresses.truncate(ADDRESSES_MAX);
         check_name(&peer.mesh)?;
         put(&mut self.pending, peer_key(&peer.mesh, &peer.peer), &peer)?;
@@ -150,7 +151,10 @@ impl Tables {
                 Verdict::Same
             }
             Some(known) => {
-                let changed = Verdict::Changed { known: known.clone(), accepted: accept_change };
+                let changed = Verdict::Changed {
+                    known: known.clone(),
+                    accepted: accept_change,
+                };
                 if !accept_change {
                     return Ok(changed);
                 }
@@ -195,8 +199,13 @@ impl Tables {
 
     fn evict_identities(&mut self) {
         while self.identities.len() > IDENTITIES_MAX {
-            let oldest = self.identities.values().min_by_key(|identity| identity.last_seen);
-            let Some(name) = oldest.map(|identity| identity.name.clone()) else { return };
+            let oldest = self
+                .identities
+                .values()
+                .min_by_key(|identity| identity.last_seen);
+            let Some(name) = oldest.map(|identity| identity.name.clone()) else {
+                return;
+            };
             self.forget(&name);
         }
     }
@@ -216,14 +225,17 @@ fn identity_key(name: &str) -> Vec<u8> {
 
 fn check_name(name: &str) -> Result<(), StoreError> {
     if name.len() > NAME_MAX {
-        return Err(StoreError::Database { what: format!("a name of {} bytes", name.len()) });
+        return Err(StoreError::Database {
+            what: format!("a name of {} bytes", name.len()),
+        });
     }
     Ok(())
 }
 
 fn put<T: Serialize>(writes: &mut Vec<Write>, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
-    let sealed = record::seal(&key, value)
-        .map_err(|error| StoreError::Database { what: error.to_string() })?;
+    let sealed = record::seal(&key, value).map_err(|error| StoreError::Database {
+        what: error.to_string(),
+    })?;
     writes.push((key, Some(sealed)));
     Ok(())
 }
@@ -242,7 +254,12 @@ mod tests {
     }
 
     fn identity(name: &str, key: u8, seen: u64) -> KnownIdentity {
-        KnownIdentity { name: name.to_owned(), peer: [key; 32], first_seen: seen, last_seen: seen }
+        KnownIdentity {
+            name: name.to_owned(),
+            peer: [key; 32],
+            first_seen: seen,
+            last_seen: seen,
+        }
     }
 
     #[test]
@@ -251,7 +268,12 @@ mod tests {
         for number in 0..40 {
             tables.remember(peer(number, u64::from(number))).unwrap();
         }
-        tables.remember(RememberedPeer { mesh: "other".to_owned(), ..peer(1, 1) }).unwrap();
+        tables
+            .remember(RememberedPeer {
+                mesh: "other".to_owned(),
+                ..peer(1, 1)
+            })
+            .unwrap();
         let peers = tables.peers("m");
         assert_eq!(peers.len(), PEERS_MAX);
         assert_eq!((peers[0].last_good, peers[31].last_good), (39, 8));
@@ -263,10 +285,22 @@ mod tests {
     #[test]
     fn first_use_is_remembered_and_a_change_is_refused() {
         let mut tables = Tables::default();
-        assert_eq!(tables.check(identity("a@m", 1, 10), false).unwrap(), Verdict::First);
-        assert_eq!(tables.check(identity("a@m", 1, 20), false).unwrap(), Verdict::Same);
+        assert_eq!(
+            tables.check(identity("a@m", 1, 10), false).unwrap(),
+            Verdict::First
+        );
+        assert_eq!(
+            tables.check(identity("a@m", 1, 20), false).unwrap(),
+            Verdict::Same
+        );
         let changed = tables.check(identity("a@m", 2, 30), false).unwrap();
-        assert!(matches!(changed, Verdict::Changed { accepted: false, .. }));
+        assert!(matches!(
+            changed,
+            Verdict::Changed {
+                accepted: false,
+                ..
+            }
+        ));
         assert_eq!(tables.identities()[0].peer, [1; 32]);
         let changed = tables.check(identity("a@m", 2, 30), true).unwrap();
         assert!(matches!(changed, Verdict::Changed { accepted: true, .. }));
@@ -300,7 +334,9 @@ mod tests {
     fn identities_are_bounded() {
         let mut tables = Tables::default();
         for number in 0..=IDENTITIES_MAX as u64 {
-            tables.check(identity(&format!("{number}"), 1, number), false).unwrap();
+            tables
+                .check(identity(&format!("{number}"), 1, number), false)
+                .unwrap();
         }
         assert_eq!(tables.identities.len(), IDENTITIES_MAX);
         assert!(!tables.identities.contains_key("0"));

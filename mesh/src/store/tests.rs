@@ -30,20 +30,32 @@ fn peer(number: u8) -> RememberedPeer {
 }
 
 fn identity(name: &str, key: u8) -> KnownIdentity {
-    KnownIdentity { name: name.to_owned(), peer: [key; 32], first_seen: 1, last_seen: 1 }
+    KnownIdentity {
+        name: name.to_owned(),
+        peer: [key; 32],
+        first_seen: 1,
+        last_seen: 1,
+    }
 }
 
 async fn open(dir: &Path) -> Opened {
-    Store::open(Data::Dir(dir.to_owned()), seed(9)).await.unwrap()
+    Store::open(Data::Dir(dir.to_owned()), seed(9))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn everything_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Store::open(Data::Dir(dir.path().to_owned()), seed(1)).await.unwrap();
+    let first = Store::open(Data::Dir(dir.path().to_owned()), seed(1))
+        .await
+        .unwrap();
     assert_eq!(first.notices, [Notice::KeyCreated]);
     first.store.remember(peer(1)).await.unwrap();
-    assert_eq!(first.store.check(identity("a@m", 1), false).await.unwrap(), Verdict::First);
+    assert_eq!(
+        first.store.check(identity("a@m", 1), false).await.unwrap(),
+        Verdict::First
+    );
     first.store.close().await.unwrap();
 
     let second = open(dir.path()).await;
@@ -51,8 +63,17 @@ async fn everything_survives_a_restart() {
     assert!(second.notices.is_empty() && second.boot > first.boot);
     assert_eq!(second.store.peers("m").await.unwrap(), [peer(1)]);
     let verdict = second.store.check(identity("a@m", 2), false).await.unwrap();
-    assert!(matches!(verdict, Verdict::Changed { accepted: false, .. }));
-    assert_eq!(second.store.identities().await.unwrap(), [identity("a@m", 1)]);
+    assert!(matches!(
+        verdict,
+        Verdict::Changed {
+            accepted: false,
+            ..
+        }
+    ));
+    assert_eq!(
+        second.store.identities().await.unwrap(),
+        [identity("a@m", 1)]
+    );
     assert!(second.store.forget("a@m").await.unwrap());
 }
 
@@ -63,15 +84,24 @@ async fn memory_behaves_alike_and_forgets() {
     assert_eq!(opened.store.peers("m").await.unwrap(), [peer(1)]);
     assert_eq!(opened.store.notices().await.unwrap(), []);
     opened.store.close().await.unwrap();
-    assert!(matches!(opened.store.peers("m").await, Err(StoreError::Closed)));
+    assert!(matches!(
+        opened.store.peers("m").await,
+        Err(StoreError::Closed)
+    ));
 }
 
 #[tokio::test]
 async fn a_second_opener_gets_a_clear_error() {
     let dir = tempfile::tempdir().unwrap();
     let _first = open(dir.path()).await;
-    let error = Store::open(Data::Dir(dir.path().to_owned()), seed(1)).await.map(drop).unwrap_err();
-    assert!(error.to_string().contains("in use by another process"), "{error}");
+    let error = Store::open(Data::Dir(dir.path().to_owned()), seed(1))
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("in use by another process"),
+        "{error}"
+    );
 }
 
 /// Not a test of its own: the child that the next test kills. It prints each
@@ -79,12 +109,18 @@ async fn a_second_opener_gets_a_clear_error() {
 #[tokio::test]
 #[ignore = "the writing child of `acknowledged_records_survive_kill_nine`"]
 async fn child_writes_until_killed() {
-    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
     let opened = open(Path::new(&dir)).await;
     for number in 0u32.. {
         let name = format!("{number}");
         opened.store.check(identity(&name, 7), false).await.unwrap();
-        opened.store.remember(peer((number % 8) as u8)).await.unwrap();
+        opened
+            .store
+            .remember(peer((number % 8) as u8))
+            .await
+            .unwrap();
         println!("ack {number}");
     }
 }
@@ -99,10 +135,19 @@ async fn acknowledged_records_survive_kill_nine() {
         let opened = open(dir.path()).await;
         assert!(opened.notices.is_empty(), "{:?}", opened.notices);
         assert_eq!(*key.get_or_insert(*opened.seed), *opened.seed);
-        let names: Vec<_> =
-            opened.store.identities().await.unwrap().into_iter().map(|known| known.name).collect();
+        let names: Vec<_> = opened
+            .store
+            .identities()
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|known| known.name)
+            .collect();
         for number in 0..=acknowledged {
-            assert!(names.contains(&number.to_string()), "{number} was acknowledged and is lost");
+            assert!(
+                names.contains(&number.to_string()),
+                "{number} was acknowledged and is lost"
+            );
         }
         opened.store.close().await.unwrap();
     }
@@ -112,7 +157,12 @@ async fn acknowledged_records_survive_kill_nine() {
 /// SIGKILL and returns the last acknowledged number.
 fn write_and_kill(dir: &Path, count: u32) -> u32 {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::tests::child_writes_until_killed", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "store::tests::child_writes_until_killed",
+            "--ignored",
+            "--nocapture",
+        ])
         .env(CHILD_DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
@@ -133,7 +183,11 @@ async fn filled() -> tempfile::TempDir {
     let opened = open(dir.path()).await;
     for number in 0..32 {
         opened.store.remember(peer(number)).await.unwrap();
-        opened.store.check(identity(&format!("n{number}@m"), number), false).await.unwrap();
+        opened
+            .store
+            .check(identity(&format!("n{number}@m"), number), false)
+            .await
+            .unwrap();
     }
     opened.store.close().await.unwrap();
     dir
@@ -193,14 +247,25 @@ async fn reopen_damaged(dir: &Path, number: u64) -> bool {
         assert_eq!(known, identity(&known.name, known.peer[0]), "seed {number}");
     }
     if opened.notices.is_empty() {
-        assert_eq!(opened.store.identities().await.unwrap().len(), 32, "seed {number}: lost in silence");
+        assert_eq!(
+            opened.store.identities().await.unwrap().len(),
+            32,
+            "seed {number}: lost in silence"
+        );
     }
     opened.store.remember(peer(200)).await.unwrap();
     opened.store.close().await.unwrap();
     let again = open(dir).await;
-    assert_eq!(again.store.peers("m").await.unwrap().first(), Some(&peer(200)), "seed {number}");
+    assert_eq!(
+        again.store.peers("m").await.unwrap().first(),
+        Some(&peer(200)),
+        "seed {number}"
+    );
     again.store.close().await.unwrap();
-    opened.notices.iter().any(|notice| matches!(notice, Notice::Rebuilt { .. }))
+    opened
+        .notices
+        .iter()
+        .any(|notice| matches!(notice, Notice::Rebuilt { .. }))
 }
 
 fn copy_tree(from: &Path, to: &Path) {

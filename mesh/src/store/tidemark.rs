@@ -25,11 +25,19 @@ pub(super) struct Tidemark {
 impl Tidemark {
     /// Opens or creates the file; unreadable slots count as absent.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
         let mut bytes = Vec::with_capacity(2 * SLOT);
         (&file).take(2 * SLOT as u64).read_to_end(&mut bytes)?;
-        let last = bytes.chunks_exact(SLOT).filter_map(parse).max().unwrap_or(0);
+        let last = bytes
+            .chunks_exact(SLOT)
+            .filter_map(parse)
+            .max()
+            .unwrap_or(0);
         Ok(Self { file, last })
     }
 

@@ -113,14 +113,30 @@ impl Worker {
             }
         };
         let tables = Tables::load(records, &mut notices);
-        let mut worker = Self { tables, medium, notices: Vec::new(), _directory: directory };
+        let mut worker = Self {
+            tables,
+            medium,
+            notices: Vec::new(),
+            _directory: directory,
+        };
         let boot = worker.tables.count_boot(unix_now())?;
         worker.commit()?;
         notices.append(&mut worker.notices);
-        Ok((worker, Start { seed, boot, notices }))
+        Ok((
+            worker,
+            Start {
+                seed,
+                boot,
+                notices,
+            },
+        ))
     }
 
     /// Serves a batch with one commit; `Some` when the store is to close.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "every other command is executed alike"
+    )]
     fn serve(&mut self, batch: impl Iterator<Item = Command>) -> Option<Reply<()>> {
         let mut waiting: Vec<Acknowledge> = Vec::new();
         let mut closing = None;
@@ -132,7 +148,11 @@ impl Worker {
         }
         let committed = self.commit().map_err(|error| error.to_string());
         for acknowledge in waiting {
-            acknowledge(committed.clone().map_err(|what| StoreError::Database { what }));
+            acknowledge(
+                committed
+                    .clone()
+                    .map_err(|what| StoreError::Database { what }),
+            );
         }
         closing
     }
@@ -140,9 +160,11 @@ impl Worker {
     fn execute(&mut self, command: Command) -> Option<Acknowledge> {
         match command {
             Command::Remember(peer, reply) => after_flush(self.tables.remember(peer), reply),
-            Command::Check { identity, accept_change, reply } => {
-                after_flush(self.tables.check(identity, accept_change), reply)
-            }
+            Command::Check {
+                identity,
+                accept_change,
+                reply,
+            } => after_flush(self.tables.check(identity, accept_change), reply),
             Command::Forget(name, reply) => after_flush(Ok(self.tables.forget(&name)), reply),
             Command::Peers(mesh, reply) => {
                 answer(reply, self.tables.peers(&mesh));
@@ -178,7 +200,9 @@ impl Worker {
 
     fn rebuild(&mut self, cause: String) -> Result<(), StoreError> {
         let writes: Vec<Write> = self.tables.all()?;
-        let Medium::Disk(disk) = &mut self.medium else { return Ok(()) };
+        let Medium::Disk(disk) = &mut self.medium else {
+            return Ok(());
+        };
         let moved_to = disk.start_over(&writes)?;
         tracing::warn!(%cause, "the database was damaged and has been rebuilt");
         if self.notices.len() < NOTICES {
@@ -194,7 +218,9 @@ fn after_flush<T: 'static>(
     reply: Reply<Result<T, StoreError>>,
 ) -> Option<Acknowledge> {
     match outcome {
-        Ok(value) => Some(Box::new(move |flushed| answer(reply, flushed.map(|()| value)))),
+        Ok(value) => Some(Box::new(move |flushed| {
+            answer(reply, flushed.map(|()| value))
+        })),
         Err(error) => {
             answer(reply, Err(error));
             None

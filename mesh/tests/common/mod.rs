@@ -1,6 +1,10 @@
 //! Meshes of real nodes in one process, on loopback, waited for by events.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part of this"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,20 +58,29 @@ impl Node {
 
     /// Peers in the roster, sorted.
     pub fn roster(&self) -> Vec<PeerId> {
-        let mut peers: Vec<_> = self.room.roster().iter().map(|member| member.peer).collect();
+        let mut peers: Vec<_> = self
+            .room
+            .roster()
+            .iter()
+            .map(|member| member.peer)
+            .collect();
         peers.sort();
         peers
     }
 
     /// The next note, with patience.
     pub async fn note(&mut self) -> (PeerId, Note) {
-        within(self.notes.next()).await.expect("the mesh was closed")
+        within(self.notes.next())
+            .await
+            .expect("the mesh was closed")
     }
 }
 
 /// Waits, with patience.
 pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("it did not happen in time")
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("it did not happen in time")
 }
 
 /// A pool of arbiters for all nodes of a test.
@@ -90,9 +103,14 @@ pub async fn nodes(mesh: &str, count: usize) -> Vec<Node> {
 }
 
 /// Events of many nodes, each with its number.
-pub fn events(nodes: &[Node]) -> SelectAll<impl futures::Stream<Item = (usize, Event)> + Unpin + use<>> {
+pub fn events(
+    nodes: &[Node],
+) -> SelectAll<impl futures::Stream<Item = (usize, Event)> + Unpin + use<>> {
     select_all(
-        nodes.iter().enumerate().map(|(number, node)| node.mesh.events().map(move |event| (number, event))),
+        nodes
+            .iter()
+            .enumerate()
+            .map(|(number, node)| node.mesh.events().map(move |event| (number, event))),
     )
 }
 
@@ -110,7 +128,12 @@ pub async fn until(nodes: &[Node], what: &str, mut holds: impl FnMut(&[Node]) ->
             println!("node {number}: {event:?}");
         }
         for node in nodes {
-            println!("{} links {:?} roster {:?}", node.peer(), node.mesh.links(), node.roster());
+            println!(
+                "{} links {:?} roster {:?}",
+                node.peer(),
+                node.mesh.links(),
+                node.roster()
+            );
         }
         panic!("not in time: {what}");
     }
@@ -132,15 +155,23 @@ pub fn is_formed(nodes: &[Node]) -> bool {
 
 /// Whether the links make one graph of all nodes.
 pub fn is_connected(nodes: &[Node]) -> bool {
-    let numbers: BTreeMap<_, _> =
-        nodes.iter().enumerate().map(|(number, node)| (node.peer(), number)).collect();
+    let numbers: BTreeMap<_, _> = nodes
+        .iter()
+        .enumerate()
+        .map(|(number, node)| (node.peer(), number))
+        .collect();
     let mut seen = vec![false; nodes.len()];
     let mut open = vec![0];
     while let Some(number) = open.pop() {
         if std::mem::replace(&mut seen[number], true) {
             continue;
         }
-        open.extend(nodes[number].links().iter().filter_map(|peer| numbers.get(peer)));
+        open.extend(
+            nodes[number]
+                .links()
+                .iter()
+                .filter_map(|peer| numbers.get(peer)),
+        );
     }
     seen.into_iter().all(|seen| seen)
 }
@@ -155,7 +186,10 @@ pub async fn formed(nodes: &[Node]) {
 pub async fn broadcast_exactly_once(nodes: &mut [Node], first: u32, per_node: u32) {
     for (number, node) in nodes.iter().enumerate() {
         for note in first..first + per_node {
-            let note = Note { from: number as u32, number: note };
+            let note = Note {
+                from: number as u32,
+                number: note,
+            };
             within(node.notes.broadcast(&note)).await.unwrap();
         }
     }
@@ -181,7 +215,10 @@ pub async fn direct_exactly_once(nodes: &mut [Node], number: u32) {
     let peers: Vec<_> = nodes.iter().map(Node::peer).collect();
     for (from, node) in nodes.iter().enumerate() {
         let others = peers.iter().enumerate().filter(|(to, _)| *to != from);
-        let note = Note { from: from as u32, number };
+        let note = Note {
+            from: from as u32,
+            number,
+        };
         let sends = others.map(|(_, peer)| node.notes.send(*peer, &note));
         for sent in within(futures::future::join_all(sends)).await {
             sent.unwrap();
@@ -205,5 +242,8 @@ pub async fn direct_exactly_once(nodes: &mut [Node], number: u32) {
 
 /// Closes all nodes.
 pub async fn close(nodes: Vec<Node>) {
-    within(futures::future::join_all(nodes.iter().map(|node| node.mesh.close()))).await;
+    within(futures::future::join_all(
+        nodes.iter().map(|node| node.mesh.close()),
+    ))
+    .await;
 }
