@@ -93,14 +93,20 @@ impl Cause {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Cause::ClosedLocally | Cause::ClosedByPeer => "make a new peer connection to talk again",
-            Cause::Ice(_) => "check that both ends exchanged all candidates and that UDP is not blocked",
+            Cause::ClosedLocally | Cause::ClosedByPeer => {
+                "make a new peer connection to talk again"
+            }
+            Cause::Ice(_) => {
+                "check that both ends exchanged all candidates and that UDP is not blocked"
+            }
             Cause::Fingerprint => "somebody altered the description on its way, or sits in between",
             Cause::Dtls(_) => "check that both ends support DTLS 1.2 or 1.3",
             Cause::Sctp(_) => "make a new peer connection",
             Cause::Identity(_) => "ask the peer for a fresh assertion made for this connection",
             Cause::NoData => "create a data channel before the offer",
-            Cause::ActorDied { .. } => "this is a bug or an injected fault; make a new peer connection",
+            Cause::ActorDied { .. } => {
+                "this is a bug or an injected fault; make a new peer connection"
+            }
             Cause::EndpointGone => "keep the endpoint and its runtime while connections live",
         }
     }

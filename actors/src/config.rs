@@ -85,15 +85,31 @@ impl Configuration {
     pub(crate) fn check(&self, now: std::time::SystemTime) -> Result<(), Error> {
         if self.needs_identity() && self.identity_provider.is_none() {
             let hint = "set identity_provider as well";
-            return Err(argument("InvalidAccessError", "an identity is required, but nobody can check it", hint));
+            return Err(argument(
+                "InvalidAccessError",
+                "an identity is required, but nobody can check it",
+                hint,
+            ));
         }
-        if self.certificates.iter().any(|certificate| certificate.expires() <= now) {
+        if self
+            .certificates
+            .iter()
+            .any(|certificate| certificate.expires() <= now)
+        {
             let hint = "generate a new certificate";
-            return Err(argument("InvalidAccessError", "a certificate has expired", hint));
+            return Err(argument(
+                "InvalidAccessError",
+                "a certificate has expired",
+                hint,
+            ));
         }
         if self.certificates.len() > MAX_CERTIFICATES || self.ice_servers.len() > MAX_ICE_SERVERS {
             let hint = "give at most 4 certificates and 16 ICE servers";
-            return Err(argument("OperationError", "too many certificates or ICE servers", hint));
+            return Err(argument(
+                "OperationError",
+                "too many certificates or ICE servers",
+                hint,
+            ));
         }
         self.ice_servers.iter().try_for_each(IceServer::check)
     }
@@ -103,18 +119,33 @@ impl IceServer {
     /// webrtc-pc section 4.2.2 with RFC 7064 and RFC 7065.
     fn check(&self) -> Result<(), Error> {
         if self.urls.is_empty() {
-            return Err(argument("SyntaxError", "an ICE server without a URL", "give stun: or turn: URLs"));
+            return Err(argument(
+                "SyntaxError",
+                "an ICE server without a URL",
+                "give stun: or turn: URLs",
+            ));
         }
         for url in &self.urls {
             let (scheme, rest) = url.split_once(':').unwrap_or(("", ""));
             let turn = matches!(scheme, "turn" | "turns");
-            if rest.is_empty() || rest.starts_with("//") || !(turn || matches!(scheme, "stun" | "stuns")) {
+            if rest.is_empty()
+                || rest.starts_with("//")
+                || !(turn || matches!(scheme, "stun" | "stuns"))
+            {
                 let cause = format!("{url:?} is not a STUN or TURN URL");
-                return Err(argument("SyntaxError", cause, "write stun:host:port or turn:host:port"));
+                return Err(argument(
+                    "SyntaxError",
+                    cause,
+                    "write stun:host:port or turn:host:port",
+                ));
             }
             if turn && (self.username.is_none() || self.credential.is_none()) {
                 let cause = format!("{url:?} needs a username and a credential");
-                return Err(argument("InvalidAccessError", cause, "set both, RFC 8489 section 9.2"));
+                return Err(argument(
+                    "InvalidAccessError",
+                    cause,
+                    "set both, RFC 8489 section 9.2",
+                ));
             }
         }
         Ok(())
@@ -122,7 +153,11 @@ impl IceServer {
 }
 
 pub(crate) fn argument(name: &'static str, cause: impl Into<String>, hint: &'static str) -> Error {
-    Error::Argument { name, cause: cause.into(), hint }
+    Error::Argument {
+        name,
+        cause: cause.into(),
+        hint,
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +169,10 @@ mod tests {
     fn bad_combinations_are_refused_with_their_w3c_name() {
         let name = |config: Configuration| config.check(SystemTime::now()).err().map(|e| e.name());
         let server = |url: &str| Configuration {
-            ice_servers: vec![IceServer { urls: vec![url.into()], ..IceServer::default() }],
+            ice_servers: vec![IceServer {
+                urls: vec![url.into()],
+                ..IceServer::default()
+            }],
             ..Configuration::default()
         };
         assert_eq!(name(Configuration::default()), None);
@@ -142,7 +180,10 @@ mod tests {
         assert_eq!(name(server("http://example.org")), Some("SyntaxError"));
         assert_eq!(name(server("stun://example.org")), Some("SyntaxError"));
         assert_eq!(name(server("turn:example.org")), Some("InvalidAccessError"));
-        let required = Configuration { require_identity: true, ..Configuration::default() };
+        let required = Configuration {
+            require_identity: true,
+            ..Configuration::default()
+        };
         assert_eq!(name(required), Some("InvalidAccessError"));
     }
 }

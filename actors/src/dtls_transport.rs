@@ -21,8 +21,8 @@ use crate::peer_connection::messages::DtlsReport;
 use crate::sctp_transport::{Packets, PacketsSent};
 use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
-use way_out::WayOut;
 pub(crate) use messages::{DtlsCommand, DtlsStats, GetDtlsStats, Outgoing, PathSelected, Records};
+use way_out::WayOut;
 
 /// Messages in the transport's mailbox: record batches from the sockets (dropped when
 /// full), packet batches from SCTP (two at most), commands.
@@ -106,7 +106,13 @@ impl DtlsTransportActor {
         }
         let Some(start) = &self.start else { return };
         let fingerprints = start.fingerprints.clone();
-        match Transport::new(&self.config, &self.certificate, start.role, fingerprints, now) {
+        match Transport::new(
+            &self.config,
+            &self.certificate,
+            start.role,
+            fingerprints,
+            now,
+        ) {
             Ok(transport) => self.transport = Some(transport),
             Err(error) => self.report(DtlsReport::Failed(error)),
         }
@@ -140,7 +146,9 @@ impl DtlsTransportActor {
 
     fn encrypt(&mut self, outgoing: Outgoing, now: Instant) {
         self.unanswered += 1;
-        let Some(transport) = &mut self.transport else { return };
+        let Some(transport) = &mut self.transport else {
+            return;
+        };
         for packet in &outgoing.0 {
             if let Err(error) = transport.send(packet, now) {
                 // SCTP sends again what it still needs.
@@ -171,7 +179,9 @@ impl DtlsTransportActor {
 
     /// Writes batches to the socket until it blocks. Whether the budget ran out.
     fn transmit(&mut self) -> Drained {
-        let Some(path) = self.way.path() else { return Drained::Idle };
+        let Some(path) = self.way.path() else {
+            return Drained::Idle;
+        };
         for _ in 0..BATCHES_PER_TURN {
             if self.way.is_blocked() {
                 return Drained::Idle;
@@ -195,7 +205,9 @@ impl DtlsTransportActor {
 
     /// Comes back when the socket takes data again.
     fn await_socket(&mut self, ctx: &mut Context<Self>) {
-        let Some(writable) = self.way.writable() else { return };
+        let Some(writable) = self.way.writable() else {
+            return;
+        };
         ctx.spawn(wrap_future::<_, Self>(writable).map(|(), actor, ctx| {
             actor.way.woken();
             shell::turn(actor, ctx, |_, _| {});
@@ -210,7 +222,10 @@ impl DtlsTransportActor {
 
 impl Shell for DtlsTransportActor {
     fn deadline(&mut self) -> Option<Instant> {
-        self.transport.as_ref().and_then(Transport::poll_timeout).map(|deadline| deadline.at)
+        self.transport
+            .as_ref()
+            .and_then(Transport::poll_timeout)
+            .map(|deadline| deadline.at)
     }
 
     fn expire(&mut self, now: Instant) {

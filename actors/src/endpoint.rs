@@ -64,25 +64,48 @@ impl Inner {
 
 impl Endpoint {
     /// Binds the sockets and starts their receive loops on one of the arbiters.
-    pub async fn bind(runtime: &Runtime, config: EndpointConfig) -> Result<Endpoint, EndpointError> {
+    pub async fn bind(
+        runtime: &Runtime,
+        config: EndpointConfig,
+    ) -> Result<Endpoint, EndpointError> {
         let start = move || -> Result<_, udp::BindError> {
             let udp = bind_all(&config.bind)?;
-            let loops = udp.sockets().iter().map(|socket| start_loop(socket, &udp)).collect();
+            let loops = udp
+                .sockets()
+                .iter()
+                .map(|socket| start_loop(socket, &udp))
+                .collect();
             Ok((udp, loops))
         };
         let (udp, loops) = runtime.run_on(runtime.pick(), start).await??;
-        let inner = Inner { runtime: runtime.clone(), udp, loops: Mutex::new(loops) };
-        Ok(Endpoint { inner: Arc::new(inner) })
+        let inner = Inner {
+            runtime: runtime.clone(),
+            udp,
+            loops: Mutex::new(loops),
+        };
+        Ok(Endpoint {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The bound addresses; a wildcard stays a wildcard.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.inner.udp.sockets().iter().map(udp::Socket::local_addr).collect()
+        self.inner
+            .udp
+            .sockets()
+            .iter()
+            .map(udp::Socket::local_addr)
+            .collect()
     }
 
     /// The kernel buffers granted to each socket.
     pub fn buffers(&self) -> Vec<udp::BufferSizes> {
-        self.inner.udp.sockets().iter().map(udp::Socket::buffers).collect()
+        self.inner
+            .udp
+            .sockets()
+            .iter()
+            .map(udp::Socket::buffers)
+            .collect()
     }
 
     /// Stops receiving. Connections on this endpoint go silent; close them first.

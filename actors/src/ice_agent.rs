@@ -67,10 +67,16 @@ impl IceAgentActor {
 
     fn command(&mut self, command: IceCommand, now: Instant) {
         match command {
-            IceCommand::Gather { credentials, restart } => self.gather(credentials, restart, now),
+            IceCommand::Gather {
+                credentials,
+                restart,
+            } => self.gather(credentials, restart, now),
             IceCommand::Start(start) => self.start(start, now),
             IceCommand::Restart(start) => {
-                let restarted = self.agent.as_mut().map(|agent| agent.restart(start.local.clone(), now));
+                let restarted = self
+                    .agent
+                    .as_mut()
+                    .map(|agent| agent.restart(start.local.clone(), now));
                 log_refusal("restart", restarted);
                 if let Some(agent) = &mut self.agent {
                     agent.end_of_local_candidates();
@@ -78,7 +84,10 @@ impl IceAgentActor {
                 self.start(start, now);
             }
             IceCommand::AddRemote(candidate) => {
-                let added = self.agent.as_mut().map(|agent| agent.add_remote_candidate(&candidate, now));
+                let added = self
+                    .agent
+                    .as_mut()
+                    .map(|agent| agent.add_remote_candidate(&candidate, now));
                 log_refusal("remote candidate", added);
             }
             IceCommand::RemoteComplete => {
@@ -98,7 +107,10 @@ impl IceAgentActor {
             // The running generation goes on until `Restart`; the sockets are the same.
             let again: Vec<_> = agent.local_candidates().to_vec();
             for candidate in again {
-                self.report(IceReport::Candidate { ufrag: ufrag.clone(), candidate: candidate.with_ufrag(&ufrag) });
+                self.report(IceReport::Candidate {
+                    ufrag: ufrag.clone(),
+                    candidate: candidate.with_ufrag(&ufrag),
+                });
             }
         } else if let Err(error) = self.open_agent(credentials, now) {
             tracing::error!(%error, "no ICE agent");
@@ -122,7 +134,10 @@ impl IceAgentActor {
     }
 
     fn start(&mut self, start: StartIce, now: Instant) {
-        let started = self.agent.as_mut().map(|agent| agent.start(start.remote, start.role, now));
+        let started = self
+            .agent
+            .as_mut()
+            .map(|agent| agent.start(start.remote, start.role, now));
         log_refusal("start", started);
     }
 
@@ -159,7 +174,10 @@ impl IceAgentActor {
                 Event::StateChange(state) => self.report(IceReport::State(state)),
                 Event::SelectedPath(path) => self.select(path),
                 Event::LocalCandidate(candidate) => {
-                    let ufrag = self.agent.as_ref().map(|a| a.local_credentials().ufrag.clone());
+                    let ufrag = self
+                        .agent
+                        .as_ref()
+                        .map(|a| a.local_credentials().ufrag.clone());
                     let ufrag = ufrag.unwrap_or_default();
                     self.report(IceReport::Candidate { ufrag, candidate });
                 }
@@ -187,7 +205,10 @@ impl IceAgentActor {
 
 impl Shell for IceAgentActor {
     fn deadline(&mut self) -> Option<Instant> {
-        self.agent.as_ref().and_then(Agent::poll_timeout).map(|deadline| deadline.at)
+        self.agent
+            .as_ref()
+            .and_then(Agent::poll_timeout)
+            .map(|deadline| deadline.at)
     }
 
     fn expire(&mut self, now: Instant) {

@@ -28,7 +28,10 @@ pub trait IdentityProvider: Send + Sync {
 
     /// Asserts this side's identity over `request.contents`. The result is opaque to
     /// the connection and at most [`MAX_ASSERTION_LEN`] bytes long.
-    fn generate_assertion(&self, request: AssertionRequest) -> BoxFuture<'_, Result<String, IdentityError>>;
+    fn generate_assertion(
+        &self,
+        request: AssertionRequest,
+    ) -> BoxFuture<'_, Result<String, IdentityError>>;
 
     /// Checks the peer's assertion. Refusing fails the connection before any data flows.
     fn validate_assertion(
@@ -144,15 +147,24 @@ pub(crate) fn contents(fingerprints: &[Fingerprint]) -> String {
 fn contents_fingerprint(fingerprint: &Fingerprint) -> ContentsFingerprint {
     let text = fingerprint.to_string();
     let (algorithm, digest) = text.split_once(' ').unwrap_or((&text, ""));
-    ContentsFingerprint { algorithm: algorithm.into(), digest: digest.into() }
+    ContentsFingerprint {
+        algorithm: algorithm.into(),
+        digest: digest.into(),
+    }
 }
 
 /// The value of `a=identity`.
 pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String, IdentityError> {
     if assertion.is_empty() || assertion.len() > MAX_ASSERTION_LEN {
-        return Err(IdentityError::NotMade(format!("{} bytes long", assertion.len())));
+        return Err(IdentityError::NotMade(format!(
+            "{} bytes long",
+            assertion.len()
+        )));
     }
-    let idp = Idp { domain: domain.to_owned(), protocol: "default".to_owned() };
+    let idp = Idp {
+        domain: domain.to_owned(),
+        protocol: "default".to_owned(),
+    };
     let json = serde_json::to_vec(&Attribute { idp, assertion }).unwrap_or_default();
     Ok(BASE64.encode(&json))
 }
@@ -161,19 +173,27 @@ pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String
 pub(crate) fn decode_attribute(value: &str) -> Result<(String, String), IdentityError> {
     let malformed = |_| IdentityError::Malformed;
     let json = BASE64.decode(value.trim().as_bytes()).map_err(malformed)?;
-    let attribute: Attribute = serde_json::from_slice(&json).map_err(|_| IdentityError::Malformed)?;
+    let attribute: Attribute =
+        serde_json::from_slice(&json).map_err(|_| IdentityError::Malformed)?;
     Ok((attribute.assertion, attribute.idp.domain))
 }
 
 /// Whether what an assertion vouches for covers every fingerprint of the description.
-pub(crate) fn check_contents(contents: &str, fingerprints: &[Fingerprint]) -> Result<(), IdentityError> {
-    let Ok(contents) = serde_json::from_str::<Contents>(contents) else { return Ok(()) };
+pub(crate) fn check_contents(
+    contents: &str,
+    fingerprints: &[Fingerprint],
+) -> Result<(), IdentityError> {
+    let Ok(contents) = serde_json::from_str::<Contents>(contents) else {
+        return Ok(());
+    };
     let vouched: Vec<Fingerprint> = contents
         .fingerprint
         .iter()
         .filter_map(|f| Fingerprint::parse(&format!("{} {}", f.algorithm, f.digest)).ok())
         .collect();
-    let all = fingerprints.iter().all(|fingerprint| vouched.contains(fingerprint));
+    let all = fingerprints
+        .iter()
+        .all(|fingerprint| vouched.contains(fingerprint));
     all.then_some(()).ok_or(IdentityError::OtherCertificate)
 }
 
@@ -184,11 +204,19 @@ mod tests {
 
     #[test]
     fn attributes_round_trip_and_reject_nonsense() {
-        let value = encode_attribute("idp.example", "opaque \"text\"".into()).expect("short enough");
+        let value =
+            encode_attribute("idp.example", "opaque \"text\"".into()).expect("short enough");
         let decoded = decode_attribute(&value).expect("own value");
-        assert_eq!(decoded, ("opaque \"text\"".to_owned(), "idp.example".to_owned()));
+        assert_eq!(
+            decoded,
+            ("opaque \"text\"".to_owned(), "idp.example".to_owned())
+        );
         for bad in ["", "!!!", "e30=", "bm8="] {
-            assert_eq!(decode_attribute(bad), Err(IdentityError::Malformed), "{bad}");
+            assert_eq!(
+                decode_attribute(bad),
+                Err(IdentityError::Malformed),
+                "{bad}"
+            );
         }
         assert!(encode_attribute("x", "y".repeat(MAX_ASSERTION_LEN + 1)).is_err());
     }
@@ -199,7 +227,10 @@ mod tests {
         let both = contents(&[a.clone(), b.clone()]);
         assert_eq!(check_contents(&both, std::slice::from_ref(&a)), Ok(()));
         assert_eq!(check_contents(&both, &[a.clone(), b.clone()]), Ok(()));
-        assert_eq!(check_contents(&contents(&[a]), &[b]), Err(IdentityError::OtherCertificate));
+        assert_eq!(
+            check_contents(&contents(&[a]), &[b]),
+            Err(IdentityError::OtherCertificate)
+        );
     }
 
     fn fingerprint(byte: u8) -> Fingerprint {

@@ -53,12 +53,22 @@ where
 {
     /// For messages that may be lost.
     pub(crate) fn dropping(to: Recipient<M>) -> Self {
-        Outlet { to, policy: Overflow::Drop, kept: VecDeque::new(), dropped: 0 }
+        Outlet {
+            to,
+            policy: Overflow::Drop,
+            kept: VecDeque::new(),
+            dropped: 0,
+        }
     }
 
     /// For messages that must arrive.
     pub(crate) fn keeping(to: Recipient<M>) -> Self {
-        Outlet { to, policy: Overflow::Keep, kept: VecDeque::new(), dropped: 0 }
+        Outlet {
+            to,
+            policy: Overflow::Keep,
+            kept: VecDeque::new(),
+            dropped: 0,
+        }
     }
 
     /// Hands a message over, or applies the policy.
@@ -166,8 +176,13 @@ mod tests {
         actix::System::new().block_on(async {
             let (seen, _listen) = tokio::sync::mpsc::unbounded_channel();
             let mut outlet = Outlet::keeping(start(seen).recipient());
-            let accepted = (0..1000).take_while(|n| outlet.send(Number(*n)).is_ok()).count();
-            assert!((KEPT_MESSAGES..KEPT_MESSAGES + 8).contains(&accepted), "{accepted}");
+            let accepted = (0..1000)
+                .take_while(|n| outlet.send(Number(*n)).is_ok())
+                .count();
+            assert!(
+                (KEPT_MESSAGES..KEPT_MESSAGES + 8).contains(&accepted),
+                "{accepted}"
+            );
         });
     }
 

@@ -92,7 +92,13 @@ impl Runtime {
             Err(_) => return Err(RuntimeError::Stopped),
         };
         let next = AtomicUsize::new(0);
-        Ok(Runtime { inner: Arc::new(Inner { system, arbiters, next }) })
+        Ok(Runtime {
+            inner: Arc::new(Inner {
+                system,
+                arbiters,
+                next,
+            }),
+        })
     }
 
     /// How many arbiters there are.
@@ -127,16 +133,26 @@ impl Runtime {
     }
 
     /// Spawns a future on an arbiter. Nothing happens when the system has stopped.
-    pub(crate) fn spawn_on(&self, arbiter: ArbiterId, future: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn_on(
+        &self,
+        arbiter: ArbiterId,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         if !self.inner.arbiters[arbiter.0].arbiter.spawn(future) {
             tracing::debug!("arbiter has stopped");
         }
     }
 
     /// Starts a peer connection on the next arbiter.
-    pub(crate) async fn start_connection(&self, plan: Plan) -> Result<StartedConnection, RuntimeError> {
+    pub(crate) async fn start_connection(
+        &self,
+        plan: Plan,
+    ) -> Result<StartedConnection, RuntimeError> {
         let warden = &self.inner.arbiters[self.pick().0].warden;
-        warden.send(StartConnection(plan)).await.map_err(|_| RuntimeError::Stopped)
+        warden
+            .send(StartConnection(plan))
+            .await
+            .map_err(|_| RuntimeError::Stopped)
     }
 }
 
@@ -148,7 +164,11 @@ type Started = Result<(System, Vec<Lane>), std::io::Error>;
 
 fn run_system(count: usize, ready: &std::sync::mpsc::SyncSender<Started>) {
     let system = System::new();
-    let pool = system.block_on(async { (0..count).map(|_| open_lane()).collect::<Result<Vec<_>, _>>() });
+    let pool = system.block_on(async {
+        (0..count)
+            .map(|_| open_lane())
+            .collect::<Result<Vec<_>, _>>()
+    });
     let (pool, lanes): (Vec<_>, Vec<_>) = match pool {
         Ok(pool) => pool.into_iter().unzip(),
         Err(error) => {
@@ -177,8 +197,13 @@ fn open_lane() -> Result<(Arbiter, Lane), std::io::Error> {
         // The other end waits for it below.
         drop(started.send(Warden::default().start()));
     });
-    let warden = warden.recv().map_err(|_| std::io::Error::other("an arbiter ended at once"))?;
-    let lane = Lane { arbiter: arbiter.handle(), warden };
+    let warden = warden
+        .recv()
+        .map_err(|_| std::io::Error::other("an arbiter ended at once"))?;
+    let lane = Lane {
+        arbiter: arbiter.handle(),
+        warden,
+    };
     Ok((arbiter, lane))
 }
 
@@ -192,7 +217,10 @@ mod tests {
         let here = thread::current().id();
         let mut seen = std::collections::HashSet::new();
         for _ in 0..4 {
-            let id = runtime.run_on(runtime.pick(), || thread::current().id()).await.expect("runs");
+            let id = runtime
+                .run_on(runtime.pick(), || thread::current().id())
+                .await
+                .expect("runs");
             assert_ne!(id, here);
             seen.insert(id);
         }

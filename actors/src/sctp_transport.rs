@@ -24,8 +24,8 @@ use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
 use channels::Links;
 pub(crate) use messages::{
-    ChannelKey, ChannelOutput, ChannelRequest, GetSctpStats, Incoming, OpenChannel, Packets, PacketsSent,
-    SctpCommand, SctpStats,
+    ChannelKey, ChannelOutput, ChannelRequest, GetSctpStats, Incoming, OpenChannel, Packets,
+    PacketsSent, SctpCommand, SctpStats,
 };
 
 /// Messages in the transport's mailbox: packet batches from DTLS (dropped when full),
@@ -89,7 +89,10 @@ impl SctpTransportActor {
         self.links.start(role);
         match Association::new(self.config.clone(), role, now) {
             Ok(association) => self.association = Some(association),
-            Err(error) => self.report(SctpReport::Lost { reason: error.to_string(), by_peer: false }),
+            Err(error) => self.report(SctpReport::Lost {
+                reason: error.to_string(),
+                by_peer: false,
+            }),
         }
         for packets in std::mem::take(&mut self.early) {
             self.take_packets(packets, now);
@@ -124,10 +127,13 @@ impl SctpTransportActor {
 
     /// Hands packets to DTLS as long as it keeps up.
     fn transmit(&mut self, now: Instant) {
-        let Some(association) = &mut self.association else { return };
+        let Some(association) = &mut self.association else {
+            return;
+        };
         while self.under_way < BATCHES_UNDER_WAY {
-            let packets: Vec<Bytes> =
-                std::iter::from_fn(|| association.poll_transmit(now)).take(PACKETS_PER_BATCH).collect();
+            let packets: Vec<Bytes> = std::iter::from_fn(|| association.poll_transmit(now))
+                .take(PACKETS_PER_BATCH)
+                .collect();
             if packets.is_empty() {
                 return;
             }
@@ -144,13 +150,19 @@ impl SctpTransportActor {
 
     fn ended(&mut self, reason: CloseReason) {
         let by_peer = reason == CloseReason::Peer;
-        self.report(SctpReport::Lost { reason: reason.to_string(), by_peer });
+        self.report(SctpReport::Lost {
+            reason: reason.to_string(),
+            by_peer,
+        });
     }
 }
 
 impl Shell for SctpTransportActor {
     fn deadline(&mut self) -> Option<Instant> {
-        self.association.as_ref().and_then(Association::poll_timeout).map(|deadline| deadline.at)
+        self.association
+            .as_ref()
+            .and_then(Association::poll_timeout)
+            .map(|deadline| deadline.at)
     }
 
     fn expire(&mut self, now: Instant) {

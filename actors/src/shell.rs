@@ -129,7 +129,9 @@ impl Driver {
     /// Arms the sleep for the alarm's deadline; whether it has passed already. A sleep
     /// that is armed for an earlier instant is left alone: it costs one spare turn.
     fn rings<S: Shell>(&mut self, shell: &mut S, task: &mut task::Context<'_>) -> bool {
-        let Some(at) = shell.alarm().at else { return false };
+        let Some(at) = shell.alarm().at else {
+            return false;
+        };
         if self.armed.is_none_or(|armed| at < armed) {
             self.armed = Some(at);
             self.sleep.as_mut().reset(TokioInstant::from_std(at));
@@ -148,7 +150,12 @@ struct Yield(bool);
 impl<A: Actor> ActorFuture<A> for Yield {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, _: &mut A, _: &mut A::Context, task: &mut task::Context<'_>) -> Poll<()> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        _: &mut A,
+        _: &mut A::Context,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
         if self.0 {
             return Poll::Ready(());
         }
@@ -199,7 +206,11 @@ mod tests {
             }
             self.work -= 1;
             note(&self.log, "worked");
-            if self.work == 0 { Drained::Idle } else { Drained::More }
+            if self.work == 0 {
+                Drained::Idle
+            } else {
+                Drained::More
+            }
         }
 
         fn alarm(&mut self) -> &mut Alarm {
@@ -230,7 +241,9 @@ mod tests {
     #[test]
     fn an_idle_shell_wakes_at_its_deadline() {
         paused(|addr, log| async move {
-            addr.send(Input::Arm(Duration::from_secs(3600))).await.expect("alive");
+            addr.send(Input::Arm(Duration::from_secs(3600)))
+                .await
+                .expect("alive");
             let before = clock::now();
             while notes(&log).is_empty() {
                 tokio::time::sleep(Duration::from_secs(60)).await;
@@ -243,8 +256,12 @@ mod tests {
     #[test]
     fn an_earlier_deadline_replaces_a_later_one() {
         paused(|addr, log| async move {
-            addr.send(Input::Arm(Duration::from_secs(3600))).await.expect("alive");
-            addr.send(Input::Arm(Duration::from_secs(1))).await.expect("alive");
+            addr.send(Input::Arm(Duration::from_secs(3600)))
+                .await
+                .expect("alive");
+            addr.send(Input::Arm(Duration::from_secs(1)))
+                .await
+                .expect("alive");
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert_eq!(notes(&log), ["expired"]);
         });
@@ -253,7 +270,9 @@ mod tests {
     #[test]
     fn a_full_mailbox_does_not_starve_the_deadline() {
         paused(|addr, log| async move {
-            addr.send(Input::Arm(Duration::from_millis(5))).await.expect("alive");
+            addr.send(Input::Arm(Duration::from_millis(5)))
+                .await
+                .expect("alive");
             tokio::time::advance(Duration::from_millis(10)).await;
             let recipient = addr.recipient();
             for n in 0..3 {
@@ -287,7 +306,10 @@ mod tests {
             tokio::task::spawn_local(async move { note(&neighbour, "neighbour") });
             recipient.send(Input::Note(u32::MAX)).await.expect("alive");
             let seen = notes(&log);
-            let turn = seen.iter().position(|entry| entry == "neighbour").expect("it ran");
+            let turn = seen
+                .iter()
+                .position(|entry| entry == "neighbour")
+                .expect("it ran");
             assert!(turn <= TURNS_PER_POLL as usize, "{seen:?}");
         });
     }
@@ -296,15 +318,23 @@ mod tests {
     fn paused<F: Future<Output = ()>>(test: impl FnOnce(actix::Addr<Clockwork>, Log) -> F) {
         let runtime = || {
             let mut builder = tokio::runtime::Builder::new_current_thread();
-            builder.enable_all().start_paused(true).build().expect("a runtime")
+            builder
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .expect("a runtime")
         };
         System::with_tokio_rt(runtime).block_on(async {
             let log = Log::default();
             let mut context = Context::new();
             context.set_mailbox_capacity(64);
             let addr = context.address();
-            let shell =
-                Clockwork { log: log.clone(), deadline: None, work: 0, alarm: Alarm::default() };
+            let shell = Clockwork {
+                log: log.clone(),
+                deadline: None,
+                work: 0,
+                alarm: Alarm::default(),
+            };
             context.run(shell);
             test(addr, log).await;
         });

@@ -112,7 +112,9 @@ pub(crate) struct Children<K: Ord> {
 
 impl<K: Ord> Default for Children<K> {
     fn default() -> Self {
-        Children { children: BTreeMap::new() }
+        Children {
+            children: BTreeMap::new(),
+        }
     }
 }
 
@@ -135,13 +137,23 @@ impl Drop for Child {
 impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
     /// Starts a prepared actor on the current arbiter under this key; its death will be
     /// told to `parent`.
-    pub(crate) fn start<A>(&mut self, key: K, context: Context<A>, actor: A, parent: Recipient<Died<K>>) -> Addr<A>
+    pub(crate) fn start<A>(
+        &mut self,
+        key: K,
+        context: Context<A>,
+        actor: A,
+        parent: Recipient<Died<K>>,
+    ) -> Addr<A>
     where
         A: Actor<Context = Context<A>> + Handler<Ping>,
     {
         let future = context.into_future(actor);
         let addr = future.address();
-        let task = tokio::task::spawn_local(Watched { actor: Some(future), key: Some(key.clone()), parent });
+        let task = tokio::task::spawn_local(Watched {
+            actor: Some(future),
+            key: Some(key.clone()),
+            parent,
+        });
         let child = Child {
             task,
             ping: addr.clone().recipient(),
@@ -161,9 +173,10 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
     /// Pings everybody; returns those that have missed too many pings, for the parent to
     /// remove. Call once per [`PING_INTERVAL`].
     pub(crate) fn wedged(&mut self) -> Vec<K> {
-        let missed = self.children.iter_mut().filter_map(|(key, child)| {
-            child.missed_too_many().then(|| key.clone())
-        });
+        let missed = self
+            .children
+            .iter_mut()
+            .filter_map(|(key, child)| child.missed_too_many().then(|| key.clone()));
         missed.collect()
     }
 }
@@ -173,7 +186,10 @@ impl Child {
         if self.pulse.load(Ordering::Relaxed) == self.sent {
             self.missed = 0;
             self.sent += 1;
-            let ping = Ping { pulse: self.pulse.clone(), number: self.sent };
+            let ping = Ping {
+                pulse: self.pulse.clone(),
+                number: self.sent,
+            };
             // A full or closed mailbox leaves the ping unanswered, as it should be.
             drop(self.ping.try_send(ping));
         } else {
@@ -198,7 +214,9 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
-        let Some(actor) = self.actor.as_mut() else { return Poll::Ready(()) };
+        let Some(actor) = self.actor.as_mut() else {
+            return Poll::Ready(());
+        };
         // Sound: after a panic the actor is dropped and never looked at again.
         let poll = catch_unwind(AssertUnwindSafe(|| Pin::new(actor).poll(task)));
         let death = match poll {

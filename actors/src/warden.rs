@@ -49,14 +49,26 @@ impl Ward {
         if self.snapshot.borrow().connection == ConnectionState::Closed {
             return;
         }
-        let cause = Cause::ActorDied { kind: ActorKind::PeerConnection, death: death.clone() };
+        let cause = Cause::ActorDied {
+            kind: ActorKind::PeerConnection,
+            death: death.clone(),
+        };
         tracing::error!(%cause, "peer connection lost");
         self.snapshot.send_modify(|snapshot| {
             snapshot.connection = ConnectionState::Failed;
             snapshot.cause = Some(cause.clone());
         });
-        let changed = Event::ConnectionStateChange { state: ConnectionState::Failed, cause: Some(cause) };
-        for event in [Event::ActorDied { kind: ActorKind::PeerConnection, cause: death }, changed] {
+        let changed = Event::ConnectionStateChange {
+            state: ConnectionState::Failed,
+            cause: Some(cause),
+        };
+        for event in [
+            Event::ActorDied {
+                kind: ActorKind::PeerConnection,
+                cause: death,
+            },
+            changed,
+        ] {
             // Nobody has to listen.
             drop(self.events.send(event));
         }
@@ -84,7 +96,10 @@ impl Handler<StartConnection> for Warden {
         self.next += 1;
         let snapshot = watch::Sender::new(Snapshot::default());
         let events = broadcast::Sender::new(crate::peer_connection::EVENT_BACKLOG);
-        let ward = Ward { snapshot: snapshot.clone(), events: events.clone() };
+        let ward = Ward {
+            snapshot: snapshot.clone(),
+            events: events.clone(),
+        };
         self.wards.insert(key, ward);
         let parent = ctx.address().recipient();
         let started = start.0.start(snapshot, events, |context, actor| {

@@ -36,7 +36,9 @@ async fn messages_of_all_sizes_arrive_in_order_and_unchanged() {
         }
     });
     for expected in &messages {
-        let got = soon("a message", pair.channel_b.recv()).await.expect("open");
+        let got = soon("a message", pair.channel_b.recv())
+            .await
+            .expect("open");
         assert_eq!(got.len(), expected.len());
         assert_eq!(got, *expected);
     }
@@ -50,10 +52,16 @@ async fn ten_thousand_messages_in_both_directions() {
     let count = 10_000u32;
     let send = |channel: peerloom_actors::DataChannel| async move {
         for n in 0..count {
-            channel.send(Bytes::copy_from_slice(&n.to_be_bytes())).await.expect("open");
+            channel
+                .send(Bytes::copy_from_slice(&n.to_be_bytes()))
+                .await
+                .expect("open");
         }
     };
-    let senders = [tokio::spawn(send(pair.channel_a.clone())), tokio::spawn(send(pair.channel_b.clone()))];
+    let senders = [
+        tokio::spawn(send(pair.channel_a.clone())),
+        tokio::spawn(send(pair.channel_b.clone())),
+    ];
     for channel in [&pair.channel_a, &pair.channel_b] {
         for n in 0..count {
             let got = soon("a message", channel.recv()).await.expect("open");
@@ -71,30 +79,67 @@ async fn channels_look_alike_at_both_ends() {
     let pair = Pair::new(&runtime).await;
     let mut events = pair.b.events();
     let inits = [
-        DataChannelInit { ordered: false, ..DataChannelInit::default() },
-        DataChannelInit { ordered: false, max_retransmits: Some(0), ..DataChannelInit::default() },
-        DataChannelInit { max_packet_life_time: Some(500), ..DataChannelInit::default() },
-        DataChannelInit { protocol: "protocol/1".into(), priority: Priority::High, ..DataChannelInit::default() },
+        DataChannelInit {
+            ordered: false,
+            ..DataChannelInit::default()
+        },
+        DataChannelInit {
+            ordered: false,
+            max_retransmits: Some(0),
+            ..DataChannelInit::default()
+        },
+        DataChannelInit {
+            max_packet_life_time: Some(500),
+            ..DataChannelInit::default()
+        },
+        DataChannelInit {
+            protocol: "protocol/1".into(),
+            priority: Priority::High,
+            ..DataChannelInit::default()
+        },
     ];
     for (n, init) in inits.into_iter().enumerate() {
         let label = format!("kind {n} ☃");
-        let ours = pair.a.create_data_channel(&label, init.clone()).await.expect("a channel");
+        let ours = pair
+            .a
+            .create_data_channel(&label, init.clone())
+            .await
+            .expect("a channel");
         let theirs = soon("the channel", incoming(&mut events)).await;
         soon("to open", ours.opened()).await.expect("open");
-        assert_eq!((theirs.label(), theirs.protocol()), (label.as_str(), init.protocol.as_str()));
+        assert_eq!(
+            (theirs.label(), theirs.protocol()),
+            (label.as_str(), init.protocol.as_str())
+        );
         assert_eq!(theirs.ordered(), init.ordered);
         assert_eq!(theirs.max_retransmits(), init.max_retransmits);
         assert_eq!(theirs.max_packet_life_time(), init.max_packet_life_time);
         assert_eq!(theirs.priority(), init.priority);
         assert_eq!((ours.id(), ours.negotiated()), (theirs.id(), false));
     }
-    let init = DataChannelInit { negotiated: true, id: Some(100), ..DataChannelInit::default() };
-    let ours = pair.a.create_data_channel("agreed", init.clone()).await.expect("a channel");
-    let theirs = pair.b.create_data_channel("agreed", init.clone()).await.expect("a channel");
+    let init = DataChannelInit {
+        negotiated: true,
+        id: Some(100),
+        ..DataChannelInit::default()
+    };
+    let ours = pair
+        .a
+        .create_data_channel("agreed", init.clone())
+        .await
+        .expect("a channel");
+    let theirs = pair
+        .b
+        .create_data_channel("agreed", init.clone())
+        .await
+        .expect("a channel");
     soon("to open", ours.opened()).await.expect("open");
     soon("to send", ours.send("hello")).await.expect("open");
     assert_eq!(soon("a message", theirs.recv()).await, Some("hello".into()));
-    let twice = pair.a.create_data_channel("agreed", init).await.expect_err("the id is taken");
+    let twice = pair
+        .a
+        .create_data_channel("agreed", init)
+        .await
+        .expect_err("the id is taken");
     assert_eq!(twice.name(), "OperationError");
 }
 
@@ -126,8 +171,14 @@ async fn a_slow_reader_stops_the_sender_and_loses_nothing() {
     // Both ends' credit, the peer's SCTP window and what is on its way.
     let bound = ((SEND_CREDIT_BYTES + RECEIVE_CREDIT_BYTES + 8 * 1024 * 1024) / size) as u32;
     for n in 0..count {
-        assert!(sent.load(Ordering::Relaxed) <= n + bound, "unbounded: message {n}");
-        let got = soon("a message", pair.channel_b.recv()).await.expect("open").into_bytes();
+        assert!(
+            sent.load(Ordering::Relaxed) <= n + bound,
+            "unbounded: message {n}"
+        );
+        let got = soon("a message", pair.channel_b.recv())
+            .await
+            .expect("open")
+            .into_bytes();
         assert_eq!((got.len(), &got[..4]), (size, &n.to_be_bytes()[..]));
     }
     sender.await.expect("no panic");
@@ -165,7 +216,9 @@ async fn buffered_amount_rises_falls_and_reports_once_per_crossing() {
         assert!(channel.buffered_amount() >= 1000);
         let event = soon("the low event", events.next()).await;
         assert_eq!(event, Some(DataChannelEvent::BufferedAmountLow));
-        let got = soon("the message", pair.channel_b.recv()).await.expect("open");
+        let got = soon("the message", pair.channel_b.recv())
+            .await
+            .expect("open");
         assert_eq!(got.len(), 200_000);
     }
     while channel.buffered_amount() > 0 {
@@ -175,7 +228,11 @@ async fn buffered_amount_rises_falls_and_reports_once_per_crossing() {
     soon("to close", channel.closed()).await;
     let mut rest = Vec::new();
     while rest.last() != Some(&DataChannelEvent::Close) {
-        rest.push(soon("the closing events", events.next()).await.expect("events"));
+        rest.push(
+            soon("the closing events", events.next())
+                .await
+                .expect("events"),
+        );
     }
     assert_eq!(rest, [DataChannelEvent::Closing, DataChannelEvent::Close]);
 }
@@ -185,9 +242,17 @@ async fn a_too_long_message_is_refused_and_the_channel_lives_on() {
     let runtime = runtime(2);
     let pair = Pair::new(&runtime).await;
     let refused = pair.channel_a.send(vec![0; 17 * 1024 * 1024]).await;
-    assert!(matches!(refused, Err(SendError::TooLong { .. })), "{refused:?}");
-    soon("to send", pair.channel_a.send("still here")).await.expect("open");
-    assert_eq!(soon("a message", pair.channel_b.recv()).await, Some("still here".into()));
+    assert!(
+        matches!(refused, Err(SendError::TooLong { .. })),
+        "{refused:?}"
+    );
+    soon("to send", pair.channel_a.send("still here"))
+        .await
+        .expect("open");
+    assert_eq!(
+        soon("a message", pair.channel_b.recv()).await,
+        Some("still here".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -195,7 +260,11 @@ async fn closing_is_seen_at_both_ends_and_ids_are_used_again() {
     let runtime = runtime(2);
     let pair = Pair::new(&runtime).await;
     let mut events = pair.b.events();
-    let agreed = DataChannelInit { negotiated: true, id: Some(200), ..DataChannelInit::default() };
+    let agreed = DataChannelInit {
+        negotiated: true,
+        id: Some(200),
+        ..DataChannelInit::default()
+    };
     for round in 0..8 {
         let (ours, theirs) = if round < 4 {
             let ours = channel(&pair.a, "announced").await;
@@ -207,19 +276,33 @@ async fn closing_is_seen_at_both_ends_and_ids_are_used_again() {
         };
         soon("to open", ours.opened()).await.expect("open");
         soon("to open", theirs.opened()).await.expect("open");
-        let (closer, other) = if round % 2 == 0 { (&ours, &theirs) } else { (&theirs, &ours) };
-        soon("to send", closer.send("last words")).await.expect("open");
+        let (closer, other) = if round % 2 == 0 {
+            (&ours, &theirs)
+        } else {
+            (&theirs, &ours)
+        };
+        soon("to send", closer.send("last words"))
+            .await
+            .expect("open");
         closer.close().await;
         assert!(closer.try_send("too late").is_err());
-        assert_eq!(soon("the last words", other.recv()).await, Some("last words".into()));
+        assert_eq!(
+            soon("the last words", other.recv()).await,
+            Some("last words".into())
+        );
         assert_eq!(soon("the end", other.recv()).await, None);
         soon("the other end to close", other.closed()).await;
         soon("to close", closer.closed()).await;
         assert_eq!(closer.cause(), Some(Cause::ClosedLocally));
         assert_eq!(other.cause(), Some(Cause::ClosedByPeer));
     }
-    soon("to send", pair.channel_a.send("others live on")).await.expect("open");
-    assert_eq!(soon("a message", pair.channel_b.recv()).await, Some("others live on".into()));
+    soon("to send", pair.channel_a.send("others live on"))
+        .await
+        .expect("open");
+    assert_eq!(
+        soon("a message", pair.channel_b.recv()).await,
+        Some("others live on".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,8 +318,13 @@ async fn a_channel_nobody_holds_drains_and_disturbs_nobody() {
         }
     })
     .await;
-    soon("to send", pair.channel_a.send("hello")).await.expect("open");
-    assert_eq!(soon("a message", pair.channel_b.recv()).await, Some("hello".into()));
+    soon("to send", pair.channel_a.send("hello"))
+        .await
+        .expect("open");
+    assert_eq!(
+        soon("a message", pair.channel_b.recv()).await,
+        Some("hello".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -248,8 +336,14 @@ async fn two_connections_between_the_same_endpoints_both_transfer() {
     let mut paths = BTreeSet::new();
     for pair in [&first, &second, &third] {
         for n in 0..200u32 {
-            pair.channel_a.send(vec![n as u8; 4000]).await.expect("open");
-            pair.channel_b.send(vec![n as u8; 4000]).await.expect("open");
+            pair.channel_a
+                .send(vec![n as u8; 4000])
+                .await
+                .expect("open");
+            pair.channel_b
+                .send(vec![n as u8; 4000])
+                .await
+                .expect("open");
         }
         for n in 0..200u32 {
             let expected = Some(Message::from(vec![n as u8; 4000]));
@@ -258,7 +352,11 @@ async fn two_connections_between_the_same_endpoints_both_transfer() {
         }
         let stats = pair.a.get_stats().await.expect("alive");
         let path = stats.candidate_pair.expect("a selected pair").path;
-        paths.insert(if path.local < path.remote { path } else { path.reversed() });
+        paths.insert(if path.local < path.remote {
+            path
+        } else {
+            path.reversed()
+        });
     }
     assert_eq!(paths.len(), 3, "each has a 5-tuple of its own");
 }
@@ -267,13 +365,25 @@ async fn two_connections_between_the_same_endpoints_both_transfer() {
 async fn stats_tell_what_was_moved() {
     let runtime = runtime(2);
     let pair = Pair::new(&runtime).await;
-    soon("to send", pair.channel_a.send("12345")).await.expect("open");
-    soon("a message", pair.channel_b.recv()).await.expect("open");
+    soon("to send", pair.channel_a.send("12345"))
+        .await
+        .expect("open");
+    soon("a message", pair.channel_b.recv())
+        .await
+        .expect("open");
     let stats = pair.b.get_stats().await.expect("alive");
     let channel = &stats.data_channels[0];
-    assert_eq!((channel.label.as_str(), channel.state), ("first", ReadyState::Open));
+    assert_eq!(
+        (channel.label.as_str(), channel.state),
+        ("first", ReadyState::Open)
+    );
     assert_eq!((channel.messages_received, channel.bytes_received), (1, 5));
     assert!(stats.transport.packets_received > 0 && stats.transport.dtls_version.is_some());
     assert_eq!(stats.certificates.len(), 2);
-    assert!(stats.certificates.iter().any(|c| c.fingerprint == *pair.a.certificate().fingerprint()));
+    assert!(
+        stats
+            .certificates
+            .iter()
+            .any(|c| c.fingerprint == *pair.a.certificate().fingerprint())
+    );
 }

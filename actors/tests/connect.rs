@@ -5,21 +5,29 @@ mod common;
 use common::{channel, endpoint, negotiate, negotiate_altered, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Cause, Configuration, ConnectionState, Event, OfferOptions, PeerConnection,
-    SessionDescription, SignalingState,
+    Cause, Configuration, ConnectionState, Event, OfferOptions, PeerConnection, SessionDescription,
+    SignalingState,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_peers_connect_with_events_in_order() {
     let runtime = runtime(2);
     let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
-    let a = PeerConnection::new(&ea, Configuration::default()).await.expect("a connection");
-    let b = PeerConnection::new(&eb, Configuration::default()).await.expect("a connection");
+    let a = PeerConnection::new(&ea, Configuration::default())
+        .await
+        .expect("a connection");
+    let b = PeerConnection::new(&eb, Configuration::default())
+        .await
+        .expect("a connection");
     let mut events = a.events();
     channel(&a, "x").await;
     negotiate(&a, &b).await.expect("a negotiation");
-    soon("a to connect", a.connected()).await.expect("connected");
-    soon("b to connect", b.connected()).await.expect("connected");
+    soon("a to connect", a.connected())
+        .await
+        .expect("connected");
+    soon("b to connect", b.connected())
+        .await
+        .expect("connected");
     assert_eq!(a.signaling_state(), SignalingState::Stable);
     a.close().await;
     assert_eq!(a.connection_state(), ConnectionState::Closed);
@@ -39,7 +47,10 @@ async fn two_peers_connect_with_events_in_order() {
     assert_eq!(seen[..expected.len()], expected, "{seen:?}");
     let position = |what: &str| seen.iter().position(|event| event == what);
     assert!(position("stable") < position("ice:checking"), "{seen:?}");
-    assert!(position("ice:checking") < position("connecting"), "{seen:?}");
+    assert!(
+        position("ice:checking") < position("connecting"),
+        "{seen:?}"
+    );
     assert!(position("connecting") < position("connected"), "{seen:?}");
     soon("b to see the goodbye", async {
         while b.connection_state() != ConnectionState::Failed {
@@ -55,17 +66,27 @@ async fn two_peers_connect_with_events_in_order() {
 async fn a_wrong_fingerprint_never_connects() {
     let runtime = runtime(2);
     let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
-    let a = PeerConnection::new(&ea, Configuration::default()).await.expect("a connection");
-    let b = PeerConnection::new(&eb, Configuration::default()).await.expect("a connection");
-    let other = PeerConnection::new(&eb, Configuration::default()).await.expect("a connection");
+    let a = PeerConnection::new(&ea, Configuration::default())
+        .await
+        .expect("a connection");
+    let b = PeerConnection::new(&eb, Configuration::default())
+        .await
+        .expect("a connection");
+    let other = PeerConnection::new(&eb, Configuration::default())
+        .await
+        .expect("a connection");
     channel(&a, "x").await;
     let digest = |pc: &PeerConnection| pc.certificate().fingerprint().to_string();
     let alter = |answer: &mut SessionDescription| {
         assert!(answer.sdp.contains(&digest(&b)));
         answer.sdp = answer.sdp.replace(&digest(&b), &digest(&other));
     };
-    negotiate_altered(&a, &b, OfferOptions::default(), alter).await.expect("well-formed");
-    let cause = soon("a to refuse", a.connected()).await.expect_err("another certificate");
+    negotiate_altered(&a, &b, OfferOptions::default(), alter)
+        .await
+        .expect("well-formed");
+    let cause = soon("a to refuse", a.connected())
+        .await
+        .expect_err("another certificate");
     assert_eq!(cause, Cause::Fingerprint);
 }
 
@@ -79,7 +100,12 @@ fn name(event: &Event) -> String {
     } else if let Event::ConnectionStateChange { state, .. } = event {
         state.name().to_owned()
     } else if let Event::IceCandidate(candidate) = event {
-        if candidate.is_some() { "candidate" } else { "end-of-candidates" }.to_owned()
+        if candidate.is_some() {
+            "candidate"
+        } else {
+            "end-of-candidates"
+        }
+        .to_owned()
     } else {
         format!("{event:?}")
     }

@@ -17,7 +17,11 @@ async fn dropping_the_last_handle_closes_the_connection() {
     drop((pair.a, pair.channel_a));
     soon("the peer to see the goodbye", async {
         while let Some(event) = events.next().await {
-            if let Event::ConnectionStateChange { state: ConnectionState::Failed, .. } = event {
+            if let Event::ConnectionStateChange {
+                state: ConnectionState::Failed,
+                ..
+            } = event
+            {
                 break;
             }
         }
@@ -29,10 +33,20 @@ async fn dropping_the_last_handle_closes_the_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_keeps_its_connection_alive() {
     let runtime = runtime(1);
-    let Pair { a, b, channel_a, channel_b } = Pair::new(&runtime).await;
+    let Pair {
+        a,
+        b,
+        channel_a,
+        channel_b,
+    } = Pair::new(&runtime).await;
     drop(a);
-    soon("to send", channel_a.send("still here")).await.expect("open");
-    assert_eq!(soon("a message", channel_b.recv()).await, Some("still here".into()));
+    soon("to send", channel_a.send("still here"))
+        .await
+        .expect("open");
+    assert_eq!(
+        soon("a message", channel_b.recv()).await,
+        Some("still here".into())
+    );
     assert_eq!(b.connection_state(), ConnectionState::Connected);
 }
 
@@ -40,10 +54,18 @@ async fn a_channel_keeps_its_connection_alive() {
 async fn wildcard_endpoints_connect_over_interface_addresses() {
     let runtime = runtime(2);
     let bind = || Endpoint::bind(&runtime, EndpointConfig::default());
-    let (ea, eb) = (bind().await.expect("sockets"), bind().await.expect("sockets"));
+    let (ea, eb) = (
+        bind().await.expect("sockets"),
+        bind().await.expect("sockets"),
+    );
     let pair = Pair::between(&ea, &eb).await;
-    soon("to send", pair.channel_a.send("hello")).await.expect("open");
-    assert_eq!(soon("a message", pair.channel_b.recv()).await, Some("hello".into()));
+    soon("to send", pair.channel_a.send("hello"))
+        .await
+        .expect("open");
+    assert_eq!(
+        soon("a message", pair.channel_b.recv()).await,
+        Some("hello".into())
+    );
     let stats = pair.a.get_stats().await.expect("alive");
     let path = stats.candidate_pair.expect("a selected pair").path;
     assert!(!path.local.ip().is_unspecified());
@@ -68,7 +90,9 @@ async fn an_ice_restart_keeps_channels_and_data() {
         }
     });
     let options = OfferOptions { ice_restart: true };
-    negotiate_with(&pair.a, &pair.b, options).await.expect("a restart");
+    negotiate_with(&pair.a, &pair.b, options)
+        .await
+        .expect("a restart");
     for n in 0..2000u32 {
         let got = soon("a message", pair.channel_b.recv()).await;
         assert_eq!(got, Some(Message::from(n.to_be_bytes().to_vec())));
@@ -82,6 +106,11 @@ async fn an_ice_restart_keeps_channels_and_data() {
         }
     })
     .await;
-    soon("to send", pair.channel_b.send("after")).await.expect("open");
-    assert_eq!(soon("a message", pair.channel_a.recv()).await, Some("after".into()));
+    soon("to send", pair.channel_b.send("after"))
+        .await
+        .expect("open");
+    assert_eq!(
+        soon("a message", pair.channel_a.recv()).await,
+        Some("after".into())
+    );
 }

@@ -13,8 +13,14 @@ use peerloom_actors::{Configuration, ConnectionState, Event, Impairment, Message
 async fn a_lossy_endpoint_loses_no_message() {
     let runtime = runtime(2);
     let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
-    ea.impair(Impairment { loss: 0.05, seed: 1 });
-    eb.impair(Impairment { loss: 0.05, seed: 2 });
+    ea.impair(Impairment {
+        loss: 0.05,
+        seed: 1,
+    });
+    eb.impair(Impairment {
+        loss: 0.05,
+        seed: 2,
+    });
     let pair = Pair::between(&ea, &eb).await;
     let sender = tokio::spawn({
         let channel = pair.channel_a.clone();
@@ -47,8 +53,13 @@ async fn silence_is_noticed_and_survived() {
     state(&mut events, ConnectionState::Disconnected).await;
     eb.silence(false);
     state(&mut events, ConnectionState::Connected).await;
-    soon("to send", pair.channel_a.send("back")).await.expect("open");
-    assert_eq!(soon("a message", pair.channel_b.recv()).await, Some("back".into()));
+    soon("to send", pair.channel_a.send("back"))
+        .await
+        .expect("open");
+    assert_eq!(
+        soon("a message", pair.channel_b.recv()).await,
+        Some("back".into())
+    );
     assert_eq!(pair.a.cause(), None);
 }
 

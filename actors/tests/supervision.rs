@@ -16,28 +16,40 @@ const FAULTS: [Fault; 3] = [Fault::Stop, Fault::Panic, Fault::Wedge];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_ice_agent_fails_its_connection_only() {
     for fault in FAULTS {
-        Scene::new().await.kill_transport(ActorKind::IceAgent, fault).await;
+        Scene::new()
+            .await
+            .kill_transport(ActorKind::IceAgent, fault)
+            .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_dtls_transport_fails_its_connection_only() {
     for fault in FAULTS {
-        Scene::new().await.kill_transport(ActorKind::DtlsTransport, fault).await;
+        Scene::new()
+            .await
+            .kill_transport(ActorKind::DtlsTransport, fault)
+            .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_sctp_transport_fails_its_connection_only() {
     for fault in FAULTS {
-        Scene::new().await.kill_transport(ActorKind::SctpTransport, fault).await;
+        Scene::new()
+            .await
+            .kill_transport(ActorKind::SctpTransport, fault)
+            .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_peer_connection_fails_itself_only() {
     for fault in FAULTS {
-        Scene::new().await.kill_transport(ActorKind::PeerConnection, fault).await;
+        Scene::new()
+            .await
+            .kill_transport(ActorKind::PeerConnection, fault)
+            .await;
     }
 }
 
@@ -52,15 +64,31 @@ async fn a_dead_data_channel_closes_only_itself() {
 async fn killing_a_channel_that_is_not_there_says_so() {
     let scene = Scene::new().await;
     let kind = ActorKind::DataChannel("nobody".into());
-    assert!(!scene.victim.a.inject(kind, Fault::Panic).await.expect("alive"));
+    assert!(
+        !scene
+            .victim
+            .a
+            .inject(kind, Fault::Panic)
+            .await
+            .expect("alive")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_peer_of_a_dead_transport_is_told_goodbye() {
     for kind in [ActorKind::IceAgent, ActorKind::SctpTransport] {
         let scene = Scene::new().await;
-        scene.victim.a.inject(kind, Fault::Panic).await.expect("alive");
-        soon("the peer to see its channel close", scene.victim.channel_b.closed()).await;
+        scene
+            .victim
+            .a
+            .inject(kind, Fault::Panic)
+            .await
+            .expect("alive");
+        soon(
+            "the peer to see its channel close",
+            scene.victim.channel_b.closed(),
+        )
+        .await;
         assert_eq!(scene.victim.b.cause(), Some(Cause::ClosedByPeer));
     }
 }
@@ -79,7 +107,12 @@ impl Scene {
         let endpoints = (endpoint(&runtime).await, endpoint(&runtime).await);
         let victim = Pair::between(&endpoints.0, &endpoints.1).await;
         let neighbour = Pair::between(&endpoints.0, &endpoints.1).await;
-        let scene = Scene { _runtime: runtime, _endpoints: endpoints, victim, neighbour };
+        let scene = Scene {
+            _runtime: runtime,
+            _endpoints: endpoints,
+            victim,
+            neighbour,
+        };
         scene.neighbour_works().await;
         scene
     }
@@ -106,10 +139,18 @@ impl Scene {
 
         soon("its channel to close", victim.channel_a.closed()).await;
         assert_eq!(victim.channel_a.cause(), cause);
-        assert_eq!(soon("a waiting reader", reader).await.expect("no panic"), None);
-        soon("a sender", victim.channel_a.send("x")).await.expect_err("closed");
+        assert_eq!(
+            soon("a waiting reader", reader).await.expect("no panic"),
+            None
+        );
+        soon("a sender", victim.channel_a.send("x"))
+            .await
+            .expect_err("closed");
         let refused = soon("a call", victim.a.create_answer()).await;
-        assert!(std::matches!(refused, Err(Error::Closed { .. })), "{refused:?}");
+        assert!(
+            std::matches!(refused, Err(Error::Closed { .. })),
+            "{refused:?}"
+        );
         self.neighbour_works().await;
         soon("to close", victim.a.close()).await;
         self.neighbour_works().await;
@@ -128,7 +169,10 @@ impl Scene {
         let death = soon("the death", death_of(&mut events, &kind)).await;
         assert!(matches(&death, fault), "{fault:?}: {death:?}");
         soon("the channel to close", victim.channel_a.closed()).await;
-        assert_eq!(victim.channel_a.cause(), Some(Cause::ActorDied { kind, death }));
+        assert_eq!(
+            victim.channel_a.cause(),
+            Some(Cause::ActorDied { kind, death })
+        );
         soon("the peer's end to close", victim.channel_b.closed()).await;
         assert_eq!(victim.channel_b.ready_state(), ReadyState::Closed);
         assert_eq!(victim.channel_b.cause(), Some(Cause::ClosedByPeer));
@@ -144,9 +188,15 @@ impl Scene {
 
 async fn works(a: &DataChannel, b: &DataChannel) {
     soon("to send", a.send("ping")).await.expect("open");
-    assert_eq!(soon("a message", b.recv()).await, Some(Message::Text("ping".into())));
+    assert_eq!(
+        soon("a message", b.recv()).await,
+        Some(Message::Text("ping".into()))
+    );
     soon("to send", b.send("pong")).await.expect("open");
-    assert_eq!(soon("a message", a.recv()).await, Some(Message::Text("pong".into())));
+    assert_eq!(
+        soon("a message", a.recv()).await,
+        Some(Message::Text("pong".into()))
+    );
 }
 
 async fn death_of(events: &mut (impl Stream<Item = Event> + Unpin), kind: &ActorKind) -> Death {
@@ -161,7 +211,11 @@ async fn death_of(events: &mut (impl Stream<Item = Event> + Unpin), kind: &Actor
 
 async fn failure(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<Cause> {
     while let Some(event) = events.next().await {
-        if let Event::ConnectionStateChange { state: ConnectionState::Failed, cause } = event {
+        if let Event::ConnectionStateChange {
+            state: ConnectionState::Failed,
+            cause,
+        } = event
+        {
             return cause;
         }
     }

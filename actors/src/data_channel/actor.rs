@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{self, Poll};
 
 use actix::fut::ActorFuture;
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message as ActixMessage, Recipient};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Message as ActixMessage, Recipient,
+};
 
 use super::message::Message;
 use super::pipe::Pipe;
@@ -51,7 +53,11 @@ pub(crate) struct DataChannelActor {
 }
 
 impl DataChannelActor {
-    pub(crate) fn new(key: ChannelKey, pipe: Arc<Pipe>, transport: Recipient<ChannelRequest>) -> Self {
+    pub(crate) fn new(
+        key: ChannelKey,
+        pipe: Arc<Pipe>,
+        transport: Recipient<ChannelRequest>,
+    ) -> Self {
         DataChannelActor {
             key,
             pipe,
@@ -62,9 +68,15 @@ impl DataChannelActor {
     }
 
     fn request(&mut self, output: ChannelOutput) {
-        let request = ChannelRequest { key: self.key, output };
+        let request = ChannelRequest {
+            key: self.key,
+            output,
+        };
         if let Err(refused) = self.transport.send(request) {
-            tracing::debug!(?refused, "the transport takes nothing more from its channel");
+            tracing::debug!(
+                ?refused,
+                "the transport takes nothing more from its channel"
+            );
         }
     }
 
@@ -102,7 +114,10 @@ impl Handler<ChannelInput> for DataChannelActor {
 
     fn handle(&mut self, input: ChannelInput, ctx: &mut Self::Context) {
         match input {
-            ChannelInput::Opened { id, max_message_size } => {
+            ChannelInput::Opened {
+                id,
+                max_message_size,
+            } => {
                 self.pipe.set_id(id);
                 self.pipe.set_max_message_size(max_message_size);
                 self.pipe.set_open();
@@ -116,7 +131,8 @@ impl Handler<ChannelInput> for DataChannelActor {
             ChannelInput::Closing => self.pipe.set_closing(),
             ChannelInput::Closed(cause) => {
                 let ours = self.pipe.close_requested() && cause == Cause::ClosedByPeer;
-                self.pipe.end(if ours { Cause::ClosedLocally } else { cause });
+                self.pipe
+                    .end(if ours { Cause::ClosedLocally } else { cause });
                 ctx.stop();
                 return;
             }

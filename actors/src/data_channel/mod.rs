@@ -15,9 +15,9 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 pub(crate) use actor::{ChannelInput, DataChannelActor, MAILBOX};
 pub use message::{DataChannelInit, Message, Priority, ReadyState};
+pub(crate) use pipe::Pipe;
 pub use pipe::{RECEIVE_CREDIT_BYTES, SEND_CREDIT_BYTES};
 pub use state::Event;
-pub(crate) use pipe::Pipe;
 
 use crate::cause::Cause;
 use crate::peer_connection::Alive;
@@ -81,7 +81,12 @@ pub enum TrySendError {
 
 impl DataChannel {
     pub(crate) fn new(pipe: Arc<Pipe>, alive: Arc<Alive>) -> DataChannel {
-        DataChannel { handle: Arc::new(Handle { pipe, _alive: alive }) }
+        DataChannel {
+            handle: Arc::new(Handle {
+                pipe,
+                _alive: alive,
+            }),
+        }
     }
 
     /// The label given at creation.
@@ -176,16 +181,21 @@ impl DataChannel {
 
     /// Sends a message, if that needs no waiting.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        self.pipe().push(message.into()).map_err(|refused| match refused {
-            NotSent::Full(message) => TrySendError::Full(message),
-            NotSent::Connecting(_) | NotSent::Closed => self.not_open().into(),
-            NotSent::TooLong { len, max } => SendError::TooLong { len, max }.into(),
-        })
+        self.pipe()
+            .push(message.into())
+            .map_err(|refused| match refused {
+                NotSent::Full(message) => TrySendError::Full(message),
+                NotSent::Connecting(_) | NotSent::Closed => self.not_open().into(),
+                NotSent::TooLong { len, max } => SendError::TooLong { len, max }.into(),
+            })
     }
 
     fn not_open(&self) -> SendError {
         let state = self.pipe().watch().borrow().clone();
-        SendError::NotOpen { state: state.ready, cause: state.cause }
+        SendError::NotOpen {
+            state: state.ready,
+            cause: state.cause,
+        }
     }
 
     /// The next message; `None` when the channel has closed and everything was read.
@@ -214,7 +224,9 @@ impl DataChannel {
     /// Resolves when the channel is open, or with the reason why it never will be.
     pub async fn opened(&self) -> Result<(), Cause> {
         let mut states = self.pipe().watch();
-        let state = states.wait_for(|state| state.ready != ReadyState::Connecting).await;
+        let state = states
+            .wait_for(|state| state.ready != ReadyState::Connecting)
+            .await;
         match state.as_deref() {
             Ok(state) if state.ready == ReadyState::Open => Ok(()),
             Ok(state) => Err(state.cause.clone().unwrap_or(Cause::ClosedLocally)),
@@ -232,7 +244,11 @@ impl DataChannel {
     pub async fn closed(&self) {
         let mut states = self.pipe().watch();
         // An error means that the channel is gone, which is what was waited for.
-        drop(states.wait_for(|state| state.ready == ReadyState::Closed).await);
+        drop(
+            states
+                .wait_for(|state| state.ready == ReadyState::Closed)
+                .await,
+        );
     }
 
     /// Everything that happens from now on.

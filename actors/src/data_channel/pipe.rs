@@ -119,7 +119,10 @@ impl Pipe {
     pub(crate) fn push(&self, message: Message) -> Result<(), NotSent> {
         let max = self.max_message_size.load(Ordering::Relaxed);
         if message.len() > max {
-            return Err(NotSent::TooLong { len: message.len(), max });
+            return Err(NotSent::TooLong {
+                len: message.len(),
+                max,
+            });
         }
         let mut outbox = lock(&self.outbox);
         match self.ready() {
@@ -236,7 +239,9 @@ impl Pipe {
         let mut taken = Vec::new();
         let mut size = 0;
         while size < bytes {
-            let Some(message) = outbox.messages.pop_front() else { break };
+            let Some(message) = outbox.messages.pop_front() else {
+                break;
+            };
             size += message.len().max(1);
             outbox.queued -= message.len();
             outbox.moving += message.len();
@@ -244,7 +249,8 @@ impl Pipe {
         }
         drop(outbox);
         let sum: usize = taken.iter().map(Message::len).sum();
-        self.messages_sent.fetch_add(taken.len() as u64, Ordering::Relaxed);
+        self.messages_sent
+            .fetch_add(taken.len() as u64, Ordering::Relaxed);
         self.bytes_sent.fetch_add(sum as u64, Ordering::Relaxed);
         taken
     }
@@ -276,8 +282,10 @@ impl Pipe {
     /// Puts arrived messages into the inbox.
     pub(crate) fn deliver(&self, messages: Vec<Message>) {
         let bytes: usize = messages.iter().map(Message::len).sum();
-        self.messages_received.fetch_add(messages.len() as u64, Ordering::Relaxed);
-        self.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.messages_received
+            .fetch_add(messages.len() as u64, Ordering::Relaxed);
+        self.bytes_received
+            .fetch_add(bytes as u64, Ordering::Relaxed);
         let mut inbox = lock(&self.inbox);
         if inbox.abandoned {
             inbox.read += messages.iter().map(Message::cost).sum::<usize>();

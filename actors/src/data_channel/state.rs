@@ -35,7 +35,10 @@ pub(crate) enum NotSent {
     Connecting(Message),
     Full(Message),
     Closed,
-    TooLong { len: usize, max: usize },
+    TooLong {
+        len: usize,
+        max: usize,
+    },
 }
 
 /// What the channel has moved so far.

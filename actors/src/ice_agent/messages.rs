@@ -12,7 +12,10 @@ use peerloom_transports::udp::Datagrams;
 #[rtype(result = "()")]
 pub(crate) enum IceCommand {
     /// Announce candidates under these credentials.
-    Gather { credentials: Credentials, restart: bool },
+    Gather {
+        credentials: Credentials,
+        restart: bool,
+    },
     /// Both ends' credentials are known.
     Start(StartIce),
     /// The same for a further generation.

@@ -61,7 +61,12 @@ impl Sockets {
         if self.extra.len() >= MAX_EXTRA_SOCKETS || self.extra.iter().any(served) {
             return None;
         }
-        let beside = self.udp.sockets().iter().find(|socket| socket.serves(shared))?.local_addr();
+        let beside = self
+            .udp
+            .sockets()
+            .iter()
+            .find(|socket| socket.serves(shared))?
+            .local_addr();
         let socket = match self.udp.bind_extra(beside) {
             Ok(socket) => socket,
             Err(error) => {
@@ -103,7 +108,10 @@ impl Sockets {
 pub(super) fn add_hosts(agent: &mut Agent, socket: &Socket, now: Instant) {
     let bound = socket.local_addr();
     for ip in udp::host_addresses(bound) {
-        log_refusal("host candidate", Some(agent.add_host(SocketAddr::new(ip, bound.port()), now)));
+        log_refusal(
+            "host candidate",
+            Some(agent.add_host(SocketAddr::new(ip, bound.port()), now)),
+        );
     }
 }
 

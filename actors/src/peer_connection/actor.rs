@@ -104,7 +104,9 @@ pub(crate) struct PeerConnectionActor {
 
 impl std::fmt::Debug for PeerConnectionActor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PeerConnectionActor").field("life", &self.life).finish_non_exhaustive()
+        f.debug_struct("PeerConnectionActor")
+            .field("life", &self.life)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,9 +116,15 @@ impl Plan {
         self,
         snapshot: watch::Sender<Snapshot>,
         events: broadcast::Sender<Event>,
-        start: impl FnOnce(Context<PeerConnectionActor>, PeerConnectionActor) -> Addr<PeerConnectionActor>,
+        start: impl FnOnce(
+            Context<PeerConnectionActor>,
+            PeerConnectionActor,
+        ) -> Addr<PeerConnectionActor>,
     ) -> Started {
-        let public = Public { snapshot: snapshot.subscribe(), events: events.downgrade() };
+        let public = Public {
+            snapshot: snapshot.subscribe(),
+            events: events.downgrade(),
+        };
         let session = Session::new(SessionConfig {
             seed: rand::random(),
             fingerprints: vec![self.certificate.fingerprint().clone()],
@@ -144,7 +152,11 @@ impl Plan {
         };
         let mut context = Context::new();
         context.set_mailbox_capacity(MAILBOX);
-        Started { actor: start(context, actor), public, session_id }
+        Started {
+            actor: start(context, actor),
+            public,
+            session_id,
+        }
     }
 }
 
@@ -153,12 +165,18 @@ impl PeerConnectionActor {
     pub(super) fn check_open(&self) -> Result<(), Error> {
         match self.life {
             Life::Running => Ok(()),
-            Life::Failed | Life::Closing => Err(Error::Closed { cause: self.cause() }),
+            Life::Failed | Life::Closing => Err(Error::Closed {
+                cause: self.cause(),
+            }),
         }
     }
 
     fn cause(&self) -> Cause {
-        self.snapshot.borrow().cause.clone().unwrap_or(Cause::ClosedLocally)
+        self.snapshot
+            .borrow()
+            .cause
+            .clone()
+            .unwrap_or(Cause::ClosedLocally)
     }
 
     /// Tells listeners; nobody has to listen.
@@ -179,7 +197,10 @@ impl PeerConnectionActor {
             snapshot.cause = Some(cause.clone());
         });
         self.close_channels(&cause);
-        self.emit(Event::ConnectionStateChange { state: ConnectionState::Failed, cause: Some(cause) });
+        self.emit(Event::ConnectionStateChange {
+            state: ConnectionState::Failed,
+            cause: Some(cause),
+        });
     }
 
     /// Lets the DTLS actor send its goodbye; everything else ends at once.
@@ -239,7 +260,10 @@ impl PeerConnectionActor {
             return;
         }
         tracing::error!(%kind, %death, "an actor died");
-        self.emit(Event::ActorDied { kind: kind.clone(), cause: death.clone() });
+        self.emit(Event::ActorDied {
+            kind: kind.clone(),
+            cause: death.clone(),
+        });
         self.fail(Cause::ActorDied { kind, death });
     }
 
@@ -264,14 +288,20 @@ impl PeerConnectionActor {
             self.emit(Event::IceConnectionStateChange(ice));
         }
         if before.connection != connection {
-            self.emit(Event::ConnectionStateChange { state: connection, cause });
+            self.emit(Event::ConnectionStateChange {
+                state: connection,
+                cause,
+            });
         }
         self.start_sctp();
     }
 
     /// Whether the peer is who it has to be.
     pub(super) fn may_flow(&self) -> bool {
-        matches!(self.snapshot.borrow().identity, Identity::Absent | Identity::Valid(_))
+        matches!(
+            self.snapshot.borrow().identity,
+            Identity::Absent | Identity::Valid(_)
+        )
     }
 
     /// No data flows before DTLS is up and the identity was accepted.
@@ -280,7 +310,10 @@ impl PeerConnectionActor {
         if self.progress.sctp_started || !ready {
             return;
         }
-        let (Some(start), Some(role)) = (self.progress.sctp.clone(), self.progress.dtls_role) else { return };
+        let (Some(start), Some(role)) = (self.progress.sctp.clone(), self.progress.dtls_role)
+        else {
+            return;
+        };
         self.progress.sctp_started = true;
         self.command_sctp(SctpCommand::Start { start, role });
     }
@@ -308,14 +341,15 @@ impl Progress {
 
     fn connection_state(&self, may_flow: bool) -> ConnectionState {
         match (self.ice_connection_state(), self.dtls) {
-            (IceConnectionState::Failed, _) | (_, Some(dtls::State::Failed)) => ConnectionState::Failed,
+            (IceConnectionState::Failed, _) | (_, Some(dtls::State::Failed)) => {
+                ConnectionState::Failed
+            }
             (IceConnectionState::Disconnected, _) => ConnectionState::Disconnected,
             (IceConnectionState::New, None) => ConnectionState::New,
-            (IceConnectionState::Connected | IceConnectionState::Completed, Some(dtls::State::Connected))
-                if may_flow =>
-            {
-                ConnectionState::Connected
-            }
+            (
+                IceConnectionState::Connected | IceConnectionState::Completed,
+                Some(dtls::State::Connected),
+            ) if may_flow => ConnectionState::Connected,
             _ => ConnectionState::Connecting,
         }
     }

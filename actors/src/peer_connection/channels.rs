@@ -30,7 +30,11 @@ pub(super) struct Channel {
 }
 
 impl PeerConnectionActor {
-    fn create_channel(&mut self, create: CreateChannel, ctx: &mut Context<Self>) -> Result<DataChannel, Error> {
+    fn create_channel(
+        &mut self,
+        create: CreateChannel,
+        ctx: &mut Context<Self>,
+    ) -> Result<DataChannel, Error> {
         self.check_open()?;
         let CreateChannel { label, mut init } = create;
         check_init(&label, &init)?;
@@ -39,13 +43,22 @@ impl PeerConnectionActor {
         }
         if self.channels.len() >= self.config.channels.max_channels {
             let hint = "close channels that are no longer needed, or raise channels.max_channels";
-            return Err(Error::Limit { cause: "too many data channels", hint });
+            return Err(Error::Limit {
+                cause: "too many data channels",
+                hint,
+            });
         }
         let taken = |channel: &Channel| {
-            init.id.is_some() && channel.pipe.id() == init.id && channel.pipe.ready() != ReadyState::Closed
+            init.id.is_some()
+                && channel.pipe.id() == init.id
+                && channel.pipe.ready() != ReadyState::Closed
         };
         if self.channels.values().any(taken) {
-            return Err(argument("OperationError", "a channel with this id exists", "choose another id"));
+            return Err(argument(
+                "OperationError",
+                "a channel with this id exists",
+                "choose another id",
+            ));
         }
         self.session.request_data()?;
         while let Some(effect) = self.session.poll_effect() {
@@ -57,7 +70,9 @@ impl PeerConnectionActor {
         self.next_channel += 1;
         let pipe = self.start_channel(key, Pipe::new(label, init, ReadyState::Connecting), ctx);
         let handle = pipe.and_then(|pipe| self.handle_to(pipe));
-        handle.ok_or(Error::Closed { cause: Cause::ClosedLocally })
+        handle.ok_or(Error::Closed {
+            cause: Cause::ClosedLocally,
+        })
     }
 
     fn start_channel(
@@ -72,7 +87,9 @@ impl PeerConnectionActor {
         context.set_mailbox_capacity(data_channel::MAILBOX);
         let actor = DataChannelActor::new(key, pipe.clone(), transport);
         let parent = ctx.address().recipient();
-        let addr = self.children.start(ChildKey::Channel(key), context, actor, parent);
+        let addr = self
+            .children
+            .start(ChildKey::Channel(key), context, actor, parent);
         let channel = Channel {
             pipe: pipe.clone(),
             #[cfg(feature = "chaos")]
@@ -80,25 +97,37 @@ impl PeerConnectionActor {
         };
         self.channels.insert(key, channel);
         let (label, init) = (pipe.label.clone(), pipe.init.clone());
-        self.command_sctp(SctpCommand::Open(OpenChannel { key, label, init, channel: addr.recipient() }));
+        self.command_sctp(SctpCommand::Open(OpenChannel {
+            key,
+            label,
+            init,
+            channel: addr.recipient(),
+        }));
         Some(pipe)
     }
 
     fn handle_to(&self, pipe: Arc<Pipe>) -> Option<DataChannel> {
         // Gone when the last handle is dropped at this very moment.
-        self.alive.upgrade().map(|alive| DataChannel::new(pipe, alive))
+        self.alive
+            .upgrade()
+            .map(|alive| DataChannel::new(pipe, alive))
     }
 
     /// A channel's actor has ended. When it had not closed in good order, that is a death:
     /// only this channel closes, here and at the peer.
     pub(super) fn bury_channel(&mut self, key: ChannelKey, death: Death) {
-        let Some(channel) = self.channels.remove(&key) else { return };
+        let Some(channel) = self.channels.remove(&key) else {
+            return;
+        };
         if channel.pipe.closed_in_order() && death == Death::Stopped {
             return;
         }
         let kind = ActorKind::DataChannel(channel.pipe.label.clone());
         tracing::error!(%kind, %death, "an actor died");
-        channel.pipe.set_closed(Cause::ActorDied { kind: kind.clone(), death: death.clone() });
+        channel.pipe.set_closed(Cause::ActorDied {
+            kind: kind.clone(),
+            death: death.clone(),
+        });
         self.command_sctp(SctpCommand::Abandon(key));
         self.emit(Event::ActorDied { kind, cause: death });
     }
@@ -114,7 +143,10 @@ impl PeerConnectionActor {
     fn sctp_report(&mut self, report: SctpReport, ctx: &mut Context<Self>) {
         match report {
             SctpReport::Lost { by_peer: true, .. } => self.fail(Cause::ClosedByPeer),
-            SctpReport::Lost { reason, by_peer: false } => self.fail(Cause::Sctp(reason)),
+            SctpReport::Lost {
+                reason,
+                by_peer: false,
+            } => self.fail(Cause::Sctp(reason)),
             SctpReport::Incoming(incoming) => {
                 let pipe = Pipe::new(incoming.label, incoming.init, ReadyState::Open);
                 pipe.set_max_message_size(incoming.max_message_size);
@@ -130,17 +162,29 @@ impl PeerConnectionActor {
 /// W3C webrtc-pc section 6.1, createDataChannel.
 fn check_init(label: &str, init: &DataChannelInit) -> Result<(), Error> {
     if label.len() > MAX_NAME || init.protocol.len() > MAX_NAME {
-        return Err(argument("TypeError", "label or protocol is over 65535 bytes", "shorten it"));
+        return Err(argument(
+            "TypeError",
+            "label or protocol is over 65535 bytes",
+            "shorten it",
+        ));
     }
     if init.max_retransmits.is_some() && init.max_packet_life_time.is_some() {
         let hint = "set max_retransmits or max_packet_life_time, not both";
         return Err(argument("TypeError", "two limits on retransmission", hint));
     }
     if init.negotiated && init.id.is_none() {
-        return Err(argument("TypeError", "a negotiated channel without an id", "agree on an id"));
+        return Err(argument(
+            "TypeError",
+            "a negotiated channel without an id",
+            "agree on an id",
+        ));
     }
     if init.id.is_some_and(|id| id > MAX_ID) {
-        return Err(argument("TypeError", "id 65535 is not a stream", "use 0 to 65534"));
+        return Err(argument(
+            "TypeError",
+            "id 65535 is not a stream",
+            "use 0 to 65534",
+        ));
     }
     Ok(())
 }
@@ -167,14 +211,20 @@ impl Handler<super::messages::InjectInto> for PeerConnectionActor {
 
     fn handle(&mut self, inject: super::messages::InjectInto, ctx: &mut Context<Self>) -> bool {
         use crate::supervisor::Inject;
-        let Some(wires) = &self.wires else { return false };
+        let Some(wires) = &self.wires else {
+            return false;
+        };
         let to: actix::Recipient<Inject> = match &inject.kind {
             ActorKind::PeerConnection => ctx.address().recipient(),
             ActorKind::IceAgent => wires.ice_addr.clone().recipient(),
             ActorKind::DtlsTransport => wires.dtls_addr.clone().recipient(),
             ActorKind::SctpTransport => wires.sctp_addr.clone().recipient(),
             ActorKind::DataChannel(label) => {
-                match self.channels.values().find(|channel| channel.pipe.label == *label) {
+                match self
+                    .channels
+                    .values()
+                    .find(|channel| channel.pipe.label == *label)
+                {
                     Some(channel) => channel.inject.clone(),
                     None => return false,
                 }
@@ -198,9 +248,15 @@ mod tests {
             ..DataChannelInit::default()
         };
         assert_eq!(name(both), Some("TypeError"));
-        let no_id = DataChannelInit { negotiated: true, ..DataChannelInit::default() };
+        let no_id = DataChannelInit {
+            negotiated: true,
+            ..DataChannelInit::default()
+        };
         assert_eq!(name(no_id), Some("TypeError"));
-        let reserved = DataChannelInit { id: Some(65_535), ..DataChannelInit::default() };
+        let reserved = DataChannelInit {
+            id: Some(65_535),
+            ..DataChannelInit::default()
+        };
         assert_eq!(name(reserved), Some("TypeError"));
         assert!(check_init(&"x".repeat(MAX_NAME + 1), &DataChannelInit::default()).is_err());
     }

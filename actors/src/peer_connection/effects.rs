@@ -2,13 +2,16 @@
 //! reports of the transports.
 
 use actix::{Context, Handler};
-use peerloom_transports::proto::jsep::{Effect, IceCandidateInit, RemoteIdentity, SdpType, SessionDescription};
 use peerloom_transports::proto::dtls;
+use peerloom_transports::proto::jsep::{
+    Effect, IceCandidateInit, RemoteIdentity, SdpType, SessionDescription,
+};
 
 use super::actor::PeerConnectionActor;
 use super::events::{Event, IceGatheringState, Identity};
 use super::messages::{
-    AddCandidate, Close, Create, DtlsReport, IceReport, RestartIce, SetLocal, SetRemote, ToValidate, Verdict,
+    AddCandidate, Close, Create, DtlsReport, IceReport, RestartIce, SetLocal, SetRemote,
+    ToValidate, Verdict,
 };
 use crate::cause::Cause;
 use crate::dtls_transport::DtlsCommand;
@@ -49,11 +52,16 @@ impl PeerConnectionActor {
             Effect::Gather(gather) => {
                 self.set_gathering(IceGatheringState::Gathering);
                 let (credentials, restart) = (gather.credentials, gather.restart);
-                self.command_ice(IceCommand::Gather { credentials, restart });
+                self.command_ice(IceCommand::Gather {
+                    credentials,
+                    restart,
+                });
             }
             Effect::StartIce(start) => self.command_ice(IceCommand::Start(start)),
             Effect::RestartIce(start) => self.command_ice(IceCommand::Restart(start)),
-            Effect::AddRemoteCandidate { candidate } => self.command_ice(IceCommand::AddRemote(candidate)),
+            Effect::AddRemoteCandidate { candidate } => {
+                self.command_ice(IceCommand::AddRemote(candidate))
+            }
             Effect::RemoteCandidatesComplete => self.command_ice(IceCommand::RemoteComplete),
             Effect::StartDtls(start) => {
                 self.progress.dtls_role = Some(start.role);
@@ -96,7 +104,8 @@ impl PeerConnectionActor {
     }
 
     fn set_identity(&self, identity: Identity) {
-        self.snapshot.send_modify(|snapshot| snapshot.identity = identity);
+        self.snapshot
+            .send_modify(|snapshot| snapshot.identity = identity);
     }
 
     fn set_remote(&mut self, description: SessionDescription) -> Result<Option<ToValidate>, Error> {
@@ -115,7 +124,10 @@ impl PeerConnectionActor {
         match identity.filter(|_| self.config.identity_provider.is_some()) {
             Some(identity) => {
                 self.identity_round += 1;
-                Ok(Some(ToValidate { round: self.identity_round, identity }))
+                Ok(Some(ToValidate {
+                    round: self.identity_round,
+                    identity,
+                }))
             }
             None if rollback => {
                 self.set_identity(before);
@@ -132,7 +144,11 @@ impl PeerConnectionActor {
     fn accept_without_assertion(&mut self, before: Identity, bound: bool) -> Result<(), Error> {
         let settled = match before {
             Identity::Valid(identity) if bound => Identity::Valid(identity),
-            Identity::Unknown | Identity::Pending | Identity::Absent | Identity::Valid(_) | Identity::Refused(_) => {
+            Identity::Unknown
+            | Identity::Pending
+            | Identity::Absent
+            | Identity::Valid(_)
+            | Identity::Refused(_) => {
                 if self.config.needs_identity() {
                     return self.refuse(IdentityError::Missing);
                 }
@@ -149,9 +165,16 @@ impl PeerConnectionActor {
             Ok(identity) => identity,
             Err(error) => return self.refuse(error),
         };
-        if let Some(expected) = self.proved.clone().filter(|known| known.identity != identity.identity) {
+        if let Some(expected) = self
+            .proved
+            .clone()
+            .filter(|known| known.identity != identity.identity)
+        {
             let found = identity.identity;
-            return self.refuse(IdentityError::OtherIdentity { found, expected: expected.identity });
+            return self.refuse(IdentityError::OtherIdentity {
+                found,
+                expected: expected.identity,
+            });
         }
         self.set_identity(Identity::Valid(identity.clone()));
         if self.proved.replace(identity.clone()).is_none() {
@@ -209,7 +232,11 @@ impl PeerConnectionActor {
             DtlsReport::Failed(error) => {
                 self.progress.dtls = Some(dtls::State::Failed);
                 let mismatch = error == dtls::Error::FingerprintMismatch;
-                self.fail(if mismatch { Cause::Fingerprint } else { Cause::Dtls(error.to_string()) });
+                self.fail(if mismatch {
+                    Cause::Fingerprint
+                } else {
+                    Cause::Dtls(error.to_string())
+                });
             }
         }
     }

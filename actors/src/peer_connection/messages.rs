@@ -3,7 +3,9 @@
 
 use actix::Message;
 use peerloom_transports::proto::id::Path;
-use peerloom_transports::proto::jsep::{IceCandidateInit, OfferOptions, RemoteIdentity, SessionDescription};
+use peerloom_transports::proto::jsep::{
+    IceCandidateInit, OfferOptions, RemoteIdentity, SessionDescription,
+};
 use peerloom_transports::proto::{dtls, ice};
 
 use super::stats::Stats;
@@ -16,8 +18,13 @@ use crate::sctp_transport::Incoming;
 #[derive(Message)]
 #[rtype(result = "Result<SessionDescription, Error>")]
 pub(crate) enum Create {
-    Offer { options: OfferOptions, identity: Option<String> },
-    Answer { identity: Option<String> },
+    Offer {
+        options: OfferOptions,
+        identity: Option<String>,
+    },
+    Answer {
+        identity: Option<String>,
+    },
 }
 
 /// `setLocalDescription`; `identity` is for the implicit form.
@@ -93,8 +100,13 @@ pub(crate) struct InjectInto {
 pub(crate) enum IceReport {
     State(ice::State),
     Selected(Path),
-    Candidate { ufrag: String, candidate: peerloom_transports::proto::candidate::Candidate },
-    GatheringComplete { ufrag: String },
+    Candidate {
+        ufrag: String,
+        candidate: peerloom_transports::proto::candidate::Candidate,
+    },
+    GatheringComplete {
+        ufrag: String,
+    },
 }
 
 /// From the DTLS transport.

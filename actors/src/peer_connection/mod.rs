@@ -24,18 +24,21 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 pub(crate) use actor::{PeerConnectionActor, Plan, Started};
 pub use events::{ConnectionState, Event, IceConnectionState, IceGatheringState};
 pub(crate) use events::{EVENT_BACKLOG, Identity, Snapshot};
-pub use stats::{
-    CandidatePairStats, CertificateStats, DataChannelStats, Stats, TransportStats,
-};
+pub use stats::{CandidatePairStats, CertificateStats, DataChannelStats, Stats, TransportStats};
 
 use crate::cause::Cause;
 use crate::config::Configuration;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::identity::{
+    self, AssertionRequest, IdentityError, PROVIDER_TIMEOUT, ValidatedIdentity, ValidationRequest,
+};
+use messages::{
+    AddCandidate, Close, Create, CreateChannel, GetStats, RestartIce, SetLocal, SetRemote,
+    ToValidate, Verdict,
+};
 use peerloom_transports::clock;
-use crate::identity::{self, AssertionRequest, IdentityError, PROVIDER_TIMEOUT, ValidatedIdentity, ValidationRequest};
-use messages::{AddCandidate, Close, Create, CreateChannel, GetStats, RestartIce, SetLocal, SetRemote, ToValidate, Verdict};
 
 /// A peer connection (`RTCPeerConnection`). Clones share the connection. It closes when
 /// the last handle, of it and of its channels, is dropped; [`PeerConnection::close`]
@@ -105,7 +108,9 @@ impl PeerConnection {
             _alive: alive,
             _endpoint: endpoint.clone(),
         };
-        Ok(PeerConnection { handle: Arc::new(handle) })
+        Ok(PeerConnection {
+            handle: Arc::new(handle),
+        })
     }
 
     /// `createOffer`.
@@ -123,18 +128,36 @@ impl PeerConnection {
     }
 
     /// `setLocalDescription`; `None` creates and sets what the state asks for.
-    pub async fn set_local_description(&self, description: Option<SessionDescription>) -> Result<(), Error> {
+    pub async fn set_local_description(
+        &self,
+        description: Option<SessionDescription>,
+    ) -> Result<(), Error> {
         let _turn = self.handle.chain.lock().await;
-        let implicit = description.as_ref().is_none_or(|d| d.sdp.is_empty() && d.kind != SdpType::Rollback);
-        let identity = if implicit { self.handle.assertion().await? } else { None };
-        self.ask(SetLocal { description, identity }).await
+        let implicit = description
+            .as_ref()
+            .is_none_or(|d| d.sdp.is_empty() && d.kind != SdpType::Rollback);
+        let identity = if implicit {
+            self.handle.assertion().await?
+        } else {
+            None
+        };
+        self.ask(SetLocal {
+            description,
+            identity,
+        })
+        .await
     }
 
     /// `setRemoteDescription`. With an identity provider it resolves after the peer's
     /// assertion was checked; a refusal fails the connection before any data flows.
-    pub async fn set_remote_description(&self, description: SessionDescription) -> Result<(), Error> {
+    pub async fn set_remote_description(
+        &self,
+        description: SessionDescription,
+    ) -> Result<(), Error> {
         let turn = self.handle.chain.clone().lock_owned().await;
-        let Some(to_validate) = self.ask(SetRemote(description)).await? else { return Ok(()) };
+        let Some(to_validate) = self.ask(SetRemote(description)).await? else {
+            return Ok(());
+        };
         // On the caller's runtime, and to its end even if the caller goes away: the
         // connection waits for the verdict.
         let handle = self.handle.clone();
@@ -142,18 +165,31 @@ impl PeerConnection {
             let _turn = turn;
             handle.validate(to_validate).await
         });
-        verdict.await.unwrap_or(Err(Error::Identity(IdentityError::Aborted)))
+        verdict
+            .await
+            .unwrap_or(Err(Error::Identity(IdentityError::Aborted)))
     }
 
     /// `addIceCandidate`; `None` says that there are no more.
-    pub async fn add_ice_candidate(&self, candidate: Option<IceCandidateInit>) -> Result<(), Error> {
+    pub async fn add_ice_candidate(
+        &self,
+        candidate: Option<IceCandidateInit>,
+    ) -> Result<(), Error> {
         let _turn = self.handle.chain.lock().await;
         self.ask(AddCandidate(candidate)).await
     }
 
     /// `createDataChannel`.
-    pub async fn create_data_channel(&self, label: &str, init: DataChannelInit) -> Result<DataChannel, Error> {
-        self.ask(CreateChannel { label: label.to_owned(), init }).await
+    pub async fn create_data_channel(
+        &self,
+        label: &str,
+        init: DataChannelInit,
+    ) -> Result<DataChannel, Error> {
+        self.ask(CreateChannel {
+            label: label.to_owned(),
+            init,
+        })
+        .await
     }
 
     /// `restartIce`: the next offer has new ICE credentials.
@@ -181,7 +217,9 @@ impl PeerConnection {
     pub async fn peer_identity(&self) -> Result<ValidatedIdentity, IdentityError> {
         let mut snapshot = self.handle.public.snapshot.clone();
         let settled = snapshot
-            .wait_for(|s| !matches!(s.identity, Identity::Unknown | Identity::Pending) || s.cause.is_some())
+            .wait_for(|s| {
+                !matches!(s.identity, Identity::Unknown | Identity::Pending) || s.cause.is_some()
+            })
             .await;
         match settled.as_deref().map(|s| &s.identity) {
             Ok(Identity::Valid(identity)) => Ok(identity.clone()),
@@ -247,7 +285,11 @@ impl PeerConnection {
 
     /// `remoteDescription`: the pending one, else the current one.
     pub fn remote_description(&self) -> Option<SessionDescription> {
-        self.read(|s| s.pending_remote.clone().or_else(|| s.current_remote.clone()))
+        self.read(|s| {
+            s.pending_remote
+                .clone()
+                .or_else(|| s.current_remote.clone())
+        })
     }
 
     /// `currentRemoteDescription`.
@@ -277,11 +319,18 @@ impl PeerConnection {
 
     /// Everything that happens from now on. Ends when the connection is closed.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
-        let live = self.handle.public.events.upgrade().map(|events| BroadcastStream::new(events.subscribe()));
-        futures::stream::iter(live).flatten().map(|event| match event {
-            Ok(event) => event,
-            Err(BroadcastStreamRecvError::Lagged(missed)) => Event::Missed(missed),
-        })
+        let live = self
+            .handle
+            .public
+            .events
+            .upgrade()
+            .map(|events| BroadcastStream::new(events.subscribe()));
+        futures::stream::iter(live)
+            .flatten()
+            .map(|event| match event {
+                Ok(event) => event,
+                Err(BroadcastStreamRecvError::Lagged(missed)) => Event::Missed(missed),
+            })
     }
 
     /// Puts a fault into one of the connection's actors; `false` when there is none of
@@ -307,7 +356,11 @@ impl PeerConnection {
         T: Send + 'static,
         PeerConnectionActor: actix::Handler<M>,
     {
-        self.handle.actor.send(message).await.map_err(|_| self.handle.gone())
+        self.handle
+            .actor
+            .send(message)
+            .await
+            .map_err(|_| self.handle.gone())
     }
 
     fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> T {
@@ -322,25 +375,35 @@ impl Handle {
         T: Send + 'static,
         PeerConnectionActor: actix::Handler<M>,
     {
-        self.actor.send(message).await.unwrap_or_else(|_| Err(self.gone()))
+        self.actor
+            .send(message)
+            .await
+            .unwrap_or_else(|_| Err(self.gone()))
     }
 
     /// The error of a call after the actor's end.
     fn gone(&self) -> Error {
         let cause = self.public.snapshot.borrow().cause.clone();
-        Error::Closed { cause: cause.unwrap_or(Cause::EndpointGone) }
+        Error::Closed {
+            cause: cause.unwrap_or(Cause::EndpointGone),
+        }
     }
 
     /// The value of our `a=identity`, when there is a provider.
     async fn assertion(&self) -> Result<Option<String>, Error> {
-        let Some(provider) = self.config.identity_provider.clone() else { return Ok(None) };
+        let Some(provider) = self.config.identity_provider.clone() else {
+            return Ok(None);
+        };
         let request = AssertionRequest {
             contents: identity::contents(std::slice::from_ref(self.certificate.fingerprint())),
             session_id: self.session_id,
             certificate: self.certificate.clone(),
         };
         let assertion = in_time(provider.generate_assertion(request)).await?;
-        Ok(Some(identity::encode_attribute(provider.domain(), assertion)?))
+        Ok(Some(identity::encode_attribute(
+            provider.domain(),
+            assertion,
+        )?))
     }
 
     /// Has the peer's assertion checked and tells the actor.
@@ -374,7 +437,9 @@ impl Handle {
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, IdentityError>>) -> Result<T, IdentityError> {
+async fn in_time<T>(
+    work: impl Future<Output = Result<T, IdentityError>>,
+) -> Result<T, IdentityError> {
     let outcome = tokio::time::timeout(PROVIDER_TIMEOUT, work).await;
     outcome.unwrap_or(Err(IdentityError::TimedOut))
 }

@@ -14,9 +14,9 @@ use super::messages::GetStats;
 use crate::data_channel::ReadyState;
 use crate::dtls_transport::{DtlsStats, DtlsTransportActor, GetDtlsStats};
 use crate::error::Error;
-use peerloom_transports::clock;
 use crate::ice_agent::{GetIceStats, IceAgentActor, IceStats};
 use crate::sctp_transport::{GetSctpStats, SctpStats, SctpTransportActor};
+use peerloom_transports::clock;
 
 /// A snapshot of a connection's numbers (`RTCStatsReport`).
 #[derive(Debug, Clone)]
@@ -122,7 +122,11 @@ struct Answers {
     sctp: SctpStats,
 }
 
-async fn ask(ice: Addr<IceAgentActor>, dtls: Addr<DtlsTransportActor>, sctp: Addr<SctpTransportActor>) -> Answers {
+async fn ask(
+    ice: Addr<IceAgentActor>,
+    dtls: Addr<DtlsTransportActor>,
+    sctp: Addr<SctpTransportActor>,
+) -> Answers {
     fn known<T: Default>(answer: Result<T, MailboxError>) -> T {
         answer.unwrap_or_default()
     }
@@ -141,14 +145,21 @@ impl PeerConnectionActor {
             connection_state: snapshot.connection,
             candidate_pair: pair(&answers.ice),
             certificates: self.certificates(&answers.dtls),
-            data_channels: self.channels.values().map(|channel| channel.stats()).collect(),
+            data_channels: self
+                .channels
+                .values()
+                .map(|channel| channel.stats())
+                .collect(),
             sctp_round_trip: answers.sctp.round_trip,
             transport: transport(&snapshot, &answers),
         }
     }
 
     fn certificates(&self, dtls: &DtlsStats) -> Vec<CertificateStats> {
-        let ours = CertificateStats { remote: false, fingerprint: self.certificate.fingerprint().clone() };
+        let ours = CertificateStats {
+            remote: false,
+            fingerprint: self.certificate.fingerprint().clone(),
+        };
         let theirs = dtls.peer_certificate.as_ref().map(|der| CertificateStats {
             remote: true,
             fingerprint: Fingerprint::of(HashFunction::Sha256, der),
@@ -205,7 +216,11 @@ impl Handler<GetStats> for PeerConnectionActor {
 
     fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
         let addrs = self.wires.as_ref().map(|wires| {
-            (wires.ice_addr.clone(), wires.dtls_addr.clone(), wires.sctp_addr.clone())
+            (
+                wires.ice_addr.clone(),
+                wires.dtls_addr.clone(),
+                wires.sctp_addr.clone(),
+            )
         });
         // Interleaves with other messages; children answer from memory, and one that is
         // wedged ends this with its mailbox.

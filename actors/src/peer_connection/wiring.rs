@@ -36,12 +36,20 @@ pub(super) struct Wires {
 impl PeerConnectionActor {
     /// Starts the three transports.
     pub(super) fn wire(&mut self, ctx: &mut Context<Self>) {
-        let (ice, dtls) = (context(ice_agent::MAILBOX), context(dtls_transport::MAILBOX));
+        let (ice, dtls) = (
+            context(ice_agent::MAILBOX),
+            context(dtls_transport::MAILBOX),
+        );
         let sctp = context(sctp_transport::MAILBOX);
         let (ice_addr, dtls_addr, sctp_addr) = (address(&ice), address(&dtls), address(&sctp));
-        let inlets = (inlet(dtls_addr.clone().into(), Records), inlet(ice_addr.clone().into(), Checks));
+        let inlets = (
+            inlet(dtls_addr.clone().into(), Records),
+            inlet(ice_addr.clone().into(), Checks),
+        );
         let Some(registration) = self.udp.routes().register(inlets.1, inlets.0) else {
-            self.fail(Cause::Ice("the endpoint carries too many connections".into()));
+            self.fail(Cause::Ice(
+                "the endpoint carries too many connections".into(),
+            ));
             return;
         };
         let me = ctx.address();
@@ -61,10 +69,17 @@ impl PeerConnectionActor {
             me.clone().recipient(),
         );
         let settings = (self.config.sctp.clone(), self.config.channels.clone());
-        let sctp_actor = SctpTransportActor::new(settings, dtls_addr.clone().recipient(), me.clone().recipient());
-        self.children.start(ChildKey::Ice, ice, ice_actor, me.clone().recipient());
-        self.children.start(ChildKey::Dtls, dtls, dtls_actor, me.clone().recipient());
-        self.children.start(ChildKey::Sctp, sctp, sctp_actor, me.recipient());
+        let sctp_actor = SctpTransportActor::new(
+            settings,
+            dtls_addr.clone().recipient(),
+            me.clone().recipient(),
+        );
+        self.children
+            .start(ChildKey::Ice, ice, ice_actor, me.clone().recipient());
+        self.children
+            .start(ChildKey::Dtls, dtls, dtls_actor, me.clone().recipient());
+        self.children
+            .start(ChildKey::Sctp, sctp, sctp_actor, me.recipient());
         self.wires = Some(Wires {
             ice: Outlet::keeping(ice_addr.clone().recipient()),
             dtls: Outlet::keeping(dtls_addr.clone().recipient()),
@@ -77,7 +92,9 @@ impl PeerConnectionActor {
 
     /// Where the channels' actors send to; `None` when there are no transports.
     pub(super) fn sctp_recipient(&self) -> Option<Recipient<ChannelRequest>> {
-        self.wires.as_ref().map(|wires| wires.sctp_addr.clone().recipient())
+        self.wires
+            .as_ref()
+            .map(|wires| wires.sctp_addr.clone().recipient())
     }
 
     pub(super) fn command_ice(&mut self, command: IceCommand) {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use peerloom_transports::proto::channel::{ChannelInit, Channels, CloseCause, Event, Reliability, SendError};
+use peerloom_transports::proto::channel::{
+    ChannelInit, Channels, CloseCause, Event, Reliability, SendError,
+};
 use peerloom_transports::proto::config::ChannelConfig;
 use peerloom_transports::proto::id::{ChannelId, DtlsRole, StreamId};
 use peerloom_transports::proto::jsep::StartSctp;
@@ -53,7 +55,14 @@ struct Link {
 
 impl Link {
     fn new(key: ChannelKey, outlet: Option<Outlet<ChannelInput>>) -> Link {
-        Link { key, outlet, early: Vec::new(), pending: VecDeque::new(), batch: None, buffered: 0 }
+        Link {
+            key,
+            outlet,
+            early: Vec::new(),
+            pending: VecDeque::new(),
+            batch: None,
+            buffered: 0,
+        }
     }
 
     fn tell(&mut self, input: ChannelInput) {
@@ -78,8 +87,13 @@ impl Links {
     }
 
     pub(super) fn set_remote(&mut self, start: &StartSctp) {
-        let max = start.remote_max_message_size.map(|max| u32::try_from(max).unwrap_or(u32::MAX));
-        let chunks = start.peerloom.as_ref().is_some_and(|peer| peer.has(Capabilities::CHUNK));
+        let max = start
+            .remote_max_message_size
+            .map(|max| u32::try_from(max).unwrap_or(u32::MAX));
+        let chunks = start
+            .peerloom
+            .as_ref()
+            .is_some_and(|peer| peer.has(Capabilities::CHUNK));
         self.engine.set_remote(max, chunks);
     }
 
@@ -125,7 +139,9 @@ impl Links {
     }
 
     pub(super) fn request(&mut self, request: ChannelRequest) {
-        let Some(&id) = self.ids.get(&request.key) else { return };
+        let Some(&id) = self.ids.get(&request.key) else {
+            return;
+        };
         match request.output {
             ChannelOutput::Write(messages) => {
                 if let Some(link) = self.links.get_mut(&id) {
@@ -187,35 +203,57 @@ impl Links {
     }
 
     fn opened(&mut self, id: ChannelId) {
-        let Some(stream) = self.engine.stream_id(id) else { return };
+        let Some(stream) = self.engine.stream_id(id) else {
+            return;
+        };
         let max_message_size = self.engine.max_message_size();
-        self.tell(id, ChannelInput::Opened { id: stream.0, max_message_size });
+        self.tell(
+            id,
+            ChannelInput::Opened {
+                id: stream.0,
+                max_message_size,
+            },
+        );
     }
 
     fn accepted(&mut self, id: ChannelId) {
-        let Some(init) = self.engine.init(id).cloned() else { return };
+        let Some(init) = self.engine.init(id).cloned() else {
+            return;
+        };
         let key = ChannelKey::Remote(id.0);
         self.ids.insert(key, id);
         self.links.insert(id, Link::new(key, None));
         self.opened(id);
         let label = init.label.clone();
         let id = self.engine.stream_id(id).map(|stream| stream.0);
-        let init = DataChannelInit { id, ..from_engine(init) };
+        let init = DataChannelInit {
+            id,
+            ..from_engine(init)
+        };
         let max_message_size = self.engine.max_message_size();
-        self.reports.push_back(Report::Incoming(Incoming { key, label, init, max_message_size }));
+        self.reports.push_back(Report::Incoming(Incoming {
+            key,
+            label,
+            init,
+            max_message_size,
+        }));
     }
 
     fn deliver(&mut self, id: ChannelId, messages: Vec<Message>) {
         match self.links.get_mut(&id) {
             Some(link) => link.tell(ChannelInput::Delivered(messages)),
             // Nobody reads this channel any more.
-            None => self.engine.grant(id, messages.iter().map(Message::cost).sum()),
+            None => self
+                .engine
+                .grant(id, messages.iter().map(Message::cost).sum()),
         }
     }
 
     /// Gives the engine what it takes of the batch under way; whether it took something.
     fn write(&mut self, id: ChannelId) -> bool {
-        let Some(link) = self.links.get_mut(&id) else { return false };
+        let Some(link) = self.links.get_mut(&id) else {
+            return false;
+        };
         let mut wrote = false;
         while let Some(message) = link.pending.pop_front() {
             match self.engine.send(id, message) {
@@ -236,7 +274,9 @@ impl Links {
         let engine = &self.engine;
         let links = &mut self.links;
         self.busy.retain(|id| {
-            let Some(link) = links.get_mut(id) else { return false };
+            let Some(link) = links.get_mut(id) else {
+                return false;
+            };
             if !link.pending.is_empty() {
                 return true;
             }
@@ -266,8 +306,13 @@ impl Links {
 
     /// Forgets a closed channel, unless its actor has still to come for what it missed.
     fn forget_if_closed(&mut self, key: ChannelKey) {
-        let Some(&id) = self.ids.get(&key) else { return };
-        let attached = self.links.get(&id).is_some_and(|link| link.outlet.is_some());
+        let Some(&id) = self.ids.get(&key) else {
+            return;
+        };
+        let attached = self
+            .links
+            .get(&id)
+            .is_some_and(|link| link.outlet.is_some());
         let over = !self.started || self.engine.stream_id(id).is_none();
         if attached && over {
             self.ids.remove(&key);

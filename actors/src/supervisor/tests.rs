@@ -26,7 +26,10 @@ impl Actor for Parent {
         watch(ctx, |parent, _| {
             for key in parent.children.wedged() {
                 parent.children.remove(&key);
-                parent.deaths.send((key, Death::Wedged)).expect("the test listens");
+                parent
+                    .deaths
+                    .send((key, Death::Wedged))
+                    .expect("the test listens");
             }
         });
     }
@@ -36,7 +39,9 @@ impl Handler<Died<u32>> for Parent {
     type Result = ();
     fn handle(&mut self, died: Died<u32>, _: &mut Self::Context) {
         self.children.remove(&died.key);
-        self.deaths.send((died.key, died.death)).expect("the test listens");
+        self.deaths
+            .send((died.key, died.death))
+            .expect("the test listens");
     }
 }
 
@@ -80,7 +85,11 @@ fn every_death_is_reported_and_neighbours_go_on() {
         family(|kids, mut deaths| async move {
             kids[0].try_send(order).expect("alive");
             assert_eq!(deaths.recv().await, Some((0, death)));
-            assert_eq!(deaths.recv().await, Some((u32::MAX, Death::Stopped)), "it is dropped");
+            assert_eq!(
+                deaths.recv().await,
+                Some((u32::MAX, Death::Stopped)),
+                "it is dropped"
+            );
             // Long enough for a watchdog to be wrong about the other.
             tokio::time::sleep(PING_INTERVAL * 10 * MISSED_PINGS).await;
             assert!(kids[1].connected() && !kids[0].connected());
@@ -109,7 +118,11 @@ fn family<F: Future<Output = ()>>(
 ) {
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().start_paused(true).build().expect("a runtime")
+        builder
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .expect("a runtime")
     };
     System::with_tokio_rt(runtime).block_on(async {
         let (deaths, seen) = mpsc::unbounded_channel();
@@ -118,7 +131,9 @@ fn family<F: Future<Output = ()>>(
         let mut children = Children::default();
         let kids = (0..2)
             .map(|key| {
-                let kid = Kid { dropped: deaths.clone() };
+                let kid = Kid {
+                    dropped: deaths.clone(),
+                };
                 children.start(key, Context::new(), kid, me.clone().recipient())
             })
             .collect();

@@ -29,8 +29,12 @@ pub(crate) fn runtime(arbiters: usize) -> Runtime {
 }
 
 pub(crate) async fn endpoint(runtime: &Runtime) -> Endpoint {
-    let config = EndpointConfig { bind: vec![LOOPBACK] };
-    Endpoint::bind(runtime, config).await.expect("loopback can be bound")
+    let config = EndpointConfig {
+        bind: vec![LOOPBACK],
+    };
+    Endpoint::bind(runtime, config)
+        .await
+        .expect("loopback can be bound")
 }
 
 /// Two connected peers with a channel between them.
@@ -52,20 +56,34 @@ impl Pair {
         Pair::with(a, b, Configuration::default(), Configuration::default()).await
     }
 
-    pub(crate) async fn with(a: &Endpoint, b: &Endpoint, for_a: Configuration, for_b: Configuration) -> Pair {
+    pub(crate) async fn with(
+        a: &Endpoint,
+        b: &Endpoint,
+        for_a: Configuration,
+        for_b: Configuration,
+    ) -> Pair {
         let a = PeerConnection::new(a, for_a).await.expect("a connection");
         let b = PeerConnection::new(b, for_b).await.expect("a connection");
         let mut events = b.events();
         let channel_a = channel(&a, "first").await;
         negotiate(&a, &b).await.expect("a negotiation");
         let channel_b = soon("the channel at the other end", incoming(&mut events)).await;
-        soon("the channel to open", channel_a.opened()).await.expect("an open channel");
-        Pair { a, b, channel_a, channel_b }
+        soon("the channel to open", channel_a.opened())
+            .await
+            .expect("an open channel");
+        Pair {
+            a,
+            b,
+            channel_a,
+            channel_b,
+        }
     }
 }
 
 pub(crate) async fn channel(pc: &PeerConnection, label: &str) -> DataChannel {
-    pc.create_data_channel(label, DataChannelInit::default()).await.expect("a channel")
+    pc.create_data_channel(label, DataChannelInit::default())
+        .await
+        .expect("a channel")
 }
 
 /// The next channel the peer opens.
@@ -79,7 +97,10 @@ pub(crate) async fn incoming(events: &mut (impl Stream<Item = Event> + Unpin)) -
 }
 
 /// Offer, answer and trickled candidates in both directions.
-pub(crate) async fn negotiate(a: &PeerConnection, b: &PeerConnection) -> Result<(), peerloom_actors::Error> {
+pub(crate) async fn negotiate(
+    a: &PeerConnection,
+    b: &PeerConnection,
+) -> Result<(), peerloom_actors::Error> {
     negotiate_with(a, b, OfferOptions::default()).await
 }
 
