@@ -18,11 +18,38 @@
 //! | [`channel`] | data channels: DCEP, priorities, credit, long messages |
 //! | [`stack`] | the layers composed by plain calls, for simulations and tests |
 //!
+//! # How the layers lie on each other
+//!
+//! ```text
+//!   jsep  ── what both descriptions mean ──┐
+//!                                          v
+//!   channel    DCEP, scheduling, credit, parts        messages   ^ v
+//!   sctp       gate, clock, window updates, pacing    packets    ^ v
+//!   dtls       fingerprint check, batches             records    ^ v
+//!   ice        pace, authentication, consent          datagrams  ^ v
+//! ```
+//!
+//! Every layer is driven alike ([`engine`]): one input, then its events, then its packets, then its
+//! timer. ICE knows the path, DTLS is told it, nothing above needs it. [`stack`] shows the wiring in
+//! plain calls.
+//!
 //! # Invariants
 //!
-//! * Time and chance are arguments: nothing here reads a clock.
-//! * Nothing a remote peer sends causes a panic or unbounded memory.
+//! * Time and chance are arguments: nothing here reads a clock. The packaged engines (`rtc-ice`,
+//!   `dimpl`, `rtc-sctp`) still draw keys, tags and transaction ids from the operating system, so
+//!   that a simulation repeats in its outcome, not in its bytes.
+//! * Nothing a remote peer sends causes a panic. A packaged engine that breaks its own invariant is
+//!   thrown away ([`error::EngineFault`]) and the connection fails with that reason.
+//! * Memory of one connection is bounded by what its settings say: the receive window, the send
+//!   buffers, [`sctp::MAX_UNREAD_CHUNKS`], [`sctp::MAX_TSN_JUMP`], `ChannelConfig::max_reassembly` and
+//!   the named constant beside each queue.
+//! * No data is delivered before the peer's certificate was found to be the expected one.
 //! * No tokio, actix, quinn, libp2p or sled below this crate.
+//!
+//! # Deliberately absent
+//!
+//! STUN servers, TURN, ICE-TCP and ICE-lite; resolving of names; media; SCTP multihoming, zero
+//! checksum and message interleaving; DTLS resumption, which WebRTC does not use.
 
 pub mod candidate;
 pub mod certificate;

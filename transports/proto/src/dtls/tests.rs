@@ -276,32 +276,54 @@ fn data_goes_both_ways_in_batches_and_close_is_seen() {
 
 #[test]
 fn a_gap_in_the_flight_is_acknowledged_without_spinning() {
-    for versions in [DtlsVersions::Only13, DtlsVersions::Only12] {
-        let mut pair = pair_with(&only(versions), &only(versions), false);
-        for packet in packets(&mut pair.client) {
-            pair.server.handle_packet(&packet, pair.now);
+    for (versions, mtu) in [DtlsVersions::Only13, DtlsVersions::Only12]
+        .into_iter()
+        .flat_map(|versions| (160..640).step_by(80).map(move |mtu| (versions, mtu)))
+    {
+        let mut missing = 1;
+        while lose_one_of_the_flight(versions, mtu, missing) {
+            missing += 1;
         }
-        // The first and the last of the server's flight arrive.
-        let flight = packets(&mut pair.server);
-        pair.client.handle_packet(&flight[0], pair.now);
-        pair.client
-            .handle_packet(&flight[flight.len() - 1], pair.now);
-        let begun = pair.now;
-        let mut sent = 0;
-        let mut calls = 0;
-        while let Some(due) = pair
-            .client
-            .poll_timeout()
-            .filter(|d| d.at <= begun + SECOND)
-        {
-            pair.now = pair.now.max(due.at);
-            pair.client.handle_timeout(pair.now);
-            sent += packets(&mut pair.client).len();
-            calls += 1;
-            assert!(calls < 100, "{versions:?}: spins");
-        }
-        assert!(sent < 100, "{versions:?}: {sent} packets in a second");
+        assert!(
+            missing > 1,
+            "{versions:?} at {mtu}: the flight is one datagram"
+        );
     }
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+/// Delivers the server's flight but for one datagram and watches the client for a second. `false`
+/// if there is no such datagram.
+fn lose_one_of_the_flight(versions: DtlsVersions, mtu: usize, missing: usize) -> bool {
+    let small = DtlsConfig {
+        mtu,
+        ..only(versions)
+    };
+    let mut pair = pair_with(&only(versions), &small, false);
+    for packet in packets(&mut pair.client) {
+        pair.server.handle_packet(&packet, pair.now);
+    }
+    let flight = packets(&mut pair.server);
+    for (index, packet) in flight.iter().enumerate() {
+        if index != missing {
+            pair.client.handle_packet(packet, pair.now);
+        }
+    }
+    let end = pair.now + Duration::from_secs(1);
+    let mut sent = 0;
+    let mut calls = 0;
+    while let Some(due) = pair.client.poll_timeout().filter(|due| due.at <= end) {
+        pair.now = pair.now.max(due.at);
+        pair.client.handle_timeout(pair.now);
+        sent += packets(&mut pair.client).len();
+        calls += 1;
+        assert!(
+            calls < 200,
+            "{versions:?} at {mtu}, without {missing}: spins"
+        );
+    }
+    assert!(
+        sent < 200,
+        "{versions:?} at {mtu}, without {missing}: {sent} packets in a second"
+    );
+    missing < flight.len()
+}
