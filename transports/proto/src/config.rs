@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Settings of [``ice::Agent``].
+/// Settings of [`crate::ice::Agent`].
 #[derive(Clone, Debug)]
 pub struct IceConfig {
     /// First pause between two rounds of connectivity checks. 10 ms: a local network answers in
@@ -54,7 +54,7 @@ pub enum DtlsVersions {
     Only13,
 }
 
-/// Settings of `dtls::Transport`.
+/// Settings of [`crate::dtls::Transport`].
 #[derive(Clone, Debug)]
 pub struct DtlsConfig {
     /// Versions to negotiate.
@@ -80,7 +80,7 @@ impl Default for DtlsConfig {
     }
 }
 
-/// Settings of `sctp::Association`.
+/// Settings of [`crate::sctp::Association`].
 #[derive(Clone, Debug)]
 pub struct SctpConfig {
     /// Bytes the peer may have in flight or unread here. 4 MiB: below that the packaged engine
@@ -120,7 +120,7 @@ impl Default for SctpConfig {
     }
 }
 
-/// Settings of `channel::Channels`.
+/// Settings of [`crate::channel::Channels`].
 #[derive(Clone, Debug)]
 pub struct ChannelConfig {
     /// The peer's `a=max-message-size` (RFC 8841 §6); 0 there means "any", given here as `None`.

@@ -91,8 +91,8 @@ impl Association {
         self.flush(now);
     }
 
-    /// The next packet for DTLS, at most [`super::MAX_PACKET`] bytes. `None` also when the pacer
-    /// holds packets back; [`Association::poll_timeout`] then says [`Timer::Pace`].
+    /// The next packet for DTLS, at most [`crate::sctp::MAX_PACKET`] bytes. `None` also when the pacer
+    /// holds packets back; [`Association::poll_timeout`] then says [`crate::sctp::Timer::Pace`].
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         if self.outgoing.is_empty() {
             self.advance(now);
