@@ -65,6 +65,9 @@ pub struct DtlsConfig {
     /// First retransmission of a handshake flight. 100 ms: RFC 9147 §5.8.2 recommends 1 s and allows
     /// less where a shorter round trip is known, as ICE has measured it.
     pub flight_rto: Duration,
+    /// Records encrypted with one key before DTLS 1.3 changes it (RFC 9147 §8). 2^23: the engine's,
+    /// far below the limit of AES-GCM in RFC 9147 §4.5.3.
+    pub records_per_key: u64,
     /// How long the whole handshake may take. 30 s: as ICE.
     pub handshake_timeout: Duration,
 }
@@ -75,6 +78,7 @@ impl Default for DtlsConfig {
             versions: DtlsVersions::Auto,
             mtu: 1200,
             flight_rto: Duration::from_millis(100),
+            records_per_key: 1 << 23,
             handshake_timeout: Duration::from_secs(30),
         }
     }

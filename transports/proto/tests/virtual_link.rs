@@ -299,3 +299,28 @@ fn long_messages_and_ids_beyond_and_close() {
     assert!(pair.run(Duration::from_secs(5), closed));
     assert!(pair.closed(1, b) && pair.closed(1, ours));
 }
+
+#[test]
+fn keys_change_under_load_without_losing_anything() {
+    for conditions in [Conditions::CLEAN, Conditions::ROUGH] {
+        let dtls = DtlsConfig {
+            records_per_key: 100,
+            ..DtlsConfig::default()
+        };
+        let config = StackConfig {
+            dtls,
+            ..StackConfig::default()
+        };
+        let mut pair = Pair::new(&config, 21, conditions);
+        pair.start(0);
+        pair.connect();
+        let (ours, theirs) = pair.open(0, labelled("rekeyed"));
+        for message in numbered(200, 5000) {
+            pair.stacks[0].send(ours, message, pair.now).expect("send");
+            pair.run(Duration::from_millis(4), |_| false);
+        }
+        let all = |pair: &Pair| pair.messages(1, theirs).len() == 200;
+        assert!(pair.run(Duration::from_secs(120), all), "{conditions:?}");
+        assert_eq!(pair.messages(1, theirs), numbered(200, 5000));
+    }
+}

@@ -353,6 +353,7 @@ fn new_engine(
         .flight_start_rto(config.flight_rto)
         .flight_retries(FLIGHT_RETRIES)
         .handshake_timeout(config.handshake_timeout)
+        .aead_encryption_limit(config.records_per_key)
         .max_queue_rx(ENGINE_QUEUE)
         .max_queue_tx(ENGINE_QUEUE)
         .build()
