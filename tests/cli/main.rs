@@ -1,7 +1,9 @@
 //! The command from outside: exit codes, JSON output, and two `peerloom peer`
 //! processes driven against each other.
 
+mod demo;
 mod id;
+mod join;
 mod peer;
 mod usage;
 

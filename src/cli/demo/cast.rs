@@ -51,6 +51,8 @@ pub(crate) enum Note {
         /// Links it took.
         hops: u32,
     },
+    /// A broadcast was handed to the links.
+    Spoken,
     /// A direct message was acknowledged.
     Acknowledged(Duration),
     /// A node could not say something.
@@ -204,7 +206,7 @@ async fn speak(
         };
         let note = match outcome {
             Ok(true) => Note::Acknowledged(started.elapsed()),
-            Ok(false) => continue,
+            Ok(false) => Note::Spoken,
             Err(error) => Note::Failed(index, format!("message {}: {}", word.id, chain(&error))),
         };
         if notes.send(note).await.is_err() {

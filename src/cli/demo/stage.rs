@@ -71,6 +71,8 @@ pub(crate) struct Stage {
     changed: BTreeSet<usize>,
     starting: usize,
     ledger: Ledger,
+    /// Messages not yet handed to the links, or not yet acknowledged.
+    unsaid: usize,
     rtts: Vec<Duration>,
     act: &'static str,
     report: Report,
@@ -131,6 +133,7 @@ impl Stage {
             changed: BTreeSet::new(),
             starting: 0,
             ledger: Ledger::default(),
+            unsaid: 0,
             rtts: Vec::new(),
             act: "starting",
             report: Report {
@@ -261,7 +264,7 @@ impl Stage {
             let next = Instant::now() + ROUND;
             self.round(phase);
             self.pump("not everything was delivered", DELIVER_LIMIT, |stage| {
-                stage.ledger.is_settled()
+                stage.ledger.is_settled() && stage.unsaid == 0
             })
             .await
             .inspect_err(|_| self.note_owed())?;
@@ -304,6 +307,7 @@ impl Stage {
                 .ledger
                 .expect(kind, phase, from, living.iter().copied()),
         };
+        self.unsaid += 1;
         let text = match to {
             Some(to) => format!("node {from} to node {to}: hello"),
             None => format!("node {from} to everybody: hello"),
@@ -441,9 +445,15 @@ impl Stage {
                 direct,
                 hops,
             } => self.deliver(to, from, &word, direct, hops),
-            Note::Acknowledged(took) => self.rtts.push(took),
-            Note::Failed(index, _) if !self.living.contains(&index) => {}
-            Note::Failed(index, why) => self.ledger.complain(format!("node {index}: {why}")),
+            Note::Spoken => self.unsaid -= 1,
+            Note::Acknowledged(took) => {
+                self.unsaid -= 1;
+                self.rtts.push(took);
+            }
+            Note::Failed(index, why) => {
+                self.unsaid -= 1;
+                self.ledger.complain(format!("node {index}: {why}"));
+            }
         }
     }
 

@@ -1,0 +1,97 @@
+//! `peerloom up` and two `peerloom join`, talking to each other.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::peerloom;
+
+/// A node process on loopback that keeps nothing.
+struct Node {
+    child: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Node {
+    fn start(args: &[&str]) -> Self {
+        let mut child = peerloom()
+            .args(args)
+            .args(["--json", "--guest", "--no-mdns", "--bind", "127.0.0.1:0"])
+            .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a node starts");
+        let input = child.stdin.take().expect("piped");
+        let output = child.stdout.take().expect("piped");
+        Self {
+            child,
+            input,
+            lines: BufReader::new(output).lines(),
+        }
+    }
+
+    /// The next line about this event.
+    fn wait_for(&mut self, event: &str) -> Value {
+        self.wait_until(|line| line["event"] == event)
+    }
+
+    fn wait_until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.lines.next().expect("the node runs").expect("text");
+            let line: Value = serde_json::from_str(&line).expect("JSON");
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    fn say(&mut self, line: &Value) {
+        writeln!(self.input, "{line}").expect("the node reads");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn three_processes_share_a_room() {
+    let mut up = Node::start(&["up", "--room", "attic"]);
+    let introduced = up.wait_for("up");
+    let ticket = introduced["ticket"].as_str().expect("a ticket").to_owned();
+    assert!(ticket.starts_with("peerloom1"), "{ticket}");
+
+    let mut ada = Node::start(&["join", &ticket, "--room", "attic", "--nick", "ada"]);
+    let me = ada.wait_for("joined")["peer"].clone();
+    let mut bob = Node::start(&["join", &ticket, "--room", "attic", "--nick", "bob"]);
+    bob.wait_for("joined");
+    let bob_sees_ada = |line: &Value| line["event"] == "linkUp" && line["peer"] == me;
+    bob.wait_until(bob_sees_ada);
+
+    bob.say(&json!({"say": "good morning"}));
+    let heard = ada.wait_for("message");
+    assert_eq!(heard["text"], "good morning");
+    assert_eq!(heard["direct"], false);
+
+    bob.say(&json!({"say": "only for you", "to": "ada"}));
+    let heard = ada.wait_for("message");
+    assert_eq!(heard["text"], "only for you");
+    assert_eq!(heard["direct"], true);
+    assert_eq!(bob.wait_for("delivered")["to"], me);
+
+    bob.say(&json!({"who": true}));
+    let members = bob.wait_for("members");
+    assert_eq!(members["members"].as_array().map(Vec::len), Some(3));
+
+    bob.say(&json!({"say": "nobody", "to": "nobody"}));
+    bob.wait_for("error");
+    bob.say(&json!({"quit": true}));
+    assert!(bob.child.wait().expect("bob ends").success());
+    ada.wait_for("memberLeft");
+}
