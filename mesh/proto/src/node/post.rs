@@ -14,8 +14,10 @@ use crate::id::{MessageId, PeerId, RoomId};
 use crate::replay::SeenCache;
 use crate::time::Time;
 
-/// How long an envelope may go unacknowledged before it is flooded.
-const POST_PATIENCE: Duration = Duration::from_millis(700);
+/// How long an envelope may go unacknowledged before it is flooded, on a node
+/// that is not overloaded. libp2p's streams are reliable: an acknowledgement
+/// that is late is nearly always a sign of load, which floods would add to.
+const POST_PATIENCE: Duration = Duration::from_secs(3);
 /// Envelopes awaiting their acknowledgement. Filled by this node's letters;
 /// beyond it they are flooded at once.
 const MAX_POSTS: usize = 512;
@@ -29,6 +31,8 @@ pub(super) struct Post {
     room: RoomId,
     envelope: Envelope,
     due: Instant,
+    /// Worth a flood.
+    vital: bool,
 }
 
 pub(super) fn passed_on(now: Instant) -> SeenCache<MessageId> {
@@ -36,15 +40,27 @@ pub(super) fn passed_on(now: Instant) -> SeenCache<MessageId> {
 }
 
 impl Node {
-    pub(super) fn post(&mut self, to: PeerId, room: RoomId, envelope: Envelope, time: Time) {
+    /// Sends an envelope, and floods it if that fails and it is `vital`.
+    pub(super) fn post(
+        &mut self,
+        to: PeerId,
+        room: RoomId,
+        envelope: Envelope,
+        vital: bool,
+        time: Time,
+    ) {
         let member = self.roster.get(&to);
         let addresses: Vec<String> = member
             .map(|m| m.presence.addresses.iter().map(|a| a.to_string()).collect())
             .unwrap_or_default();
         let reachable = self.neighbours.contains(&to) || !addresses.is_empty();
         if !reachable || self.posts.len() >= MAX_POSTS {
-            return self.flood_envelope(room, envelope, None, time.now);
+            if vital {
+                self.flood_envelope(room, envelope, None, time.now);
+            }
+            return;
         }
+        let due = time.now + POST_PATIENCE * self.health.multiplier();
         let id = envelope.id;
         if let Some(hop) = self.output_hop(to, addresses, &HopFrame::Forward(envelope.clone())) {
             self.stats.envelopes_sent += 1;
@@ -54,7 +70,8 @@ impl Node {
                     hop,
                     room,
                     envelope,
-                    due: time.now + POST_PATIENCE,
+                    due,
+                    vital,
                 },
             );
         }
@@ -78,7 +95,7 @@ impl Node {
     }
 
     fn flood_post(&mut self, id: &MessageId, now: Instant) {
-        if let Some(post) = self.posts.remove(id) {
+        if let Some(post) = self.posts.remove(id).filter(|post| post.vital) {
             self.flood_envelope(post.room, post.envelope, None, now);
         }
     }

@@ -15,8 +15,9 @@ use crate::links::{Admission, Ended};
 use crate::time::Time;
 use crate::wire::{BoundedString, SignedBytes};
 
-/// Pause before an offer or answer is repeated; doubled each time.
-const RESEND: Duration = Duration::from_millis(1500);
+/// Pause before an offer or answer is repeated, on a node that is not
+/// overloaded; doubled each time.
+const RESEND: Duration = Duration::from_secs(4);
 /// When a full node may be asked again.
 const FULL_RETRY_MS: u32 = 2000;
 /// An attempt to build a link.
@@ -81,7 +82,8 @@ impl Node {
         let Some(body) = body else {
             return self.close_link(id, CloseCause::Protocol, Some(Ended::Failed), time);
         };
-        call.last = Some((body.clone(), time.now + RESEND, RESEND));
+        let pause = RESEND * self.health.multiplier();
+        call.last = Some((body.clone(), time.now + pause, pause));
         self.link_letter(id, body, time);
     }
 
@@ -173,6 +175,7 @@ impl Node {
             sent_ms: time.unix_ms,
             body,
         };
+        let vital = is_vital(&letter.body);
         let mut envelope = Envelope::seal(&letter, &self.identity, &prekey, &mut self.rng);
         if envelope.is_err()
             && let Body::Offer { presence, .. } = &mut letter.body
@@ -182,7 +185,7 @@ impl Node {
             envelope = Envelope::seal(&letter, &self.identity, &prekey, &mut self.rng);
         }
         match envelope {
-            Ok(envelope) => self.post(to, room, envelope, time),
+            Ok(envelope) => self.post(to, room, envelope, vital, time),
             Err(error) => tracing::debug!(%error, peer = %to.short(), "letter not sealed"),
         }
     }
@@ -405,6 +408,16 @@ impl Node {
             unix_ms: time.unix_ms,
         };
         self.letter(letter.from, letter.room, letter.session, 0, body, time);
+    }
+}
+
+/// Whether a letter is worth a flood: what an attempt cannot do without. The
+/// rest is a courtesy, or found out otherwise.
+fn is_vital(body: &Body) -> bool {
+    match body {
+        Body::Offer { .. } | Body::Answer { .. } | Body::Reject { .. } => true,
+        Body::Ice { candidates, .. } => !candidates.is_empty(),
+        Body::Bye | Body::Probe { .. } | Body::ProbeAck { .. } => false,
     }
 }
 
