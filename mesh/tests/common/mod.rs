@@ -16,7 +16,7 @@ use peerloom_mesh::{Channel, Config, Event, LinkState, Mesh, PeerId, Room};
 use serde::{Deserialize, Serialize};
 
 /// Fails a test that would hang; never waited out in a passing run.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Name of the room the tests meet in.
 pub const ROOM: &str = "lobby";
