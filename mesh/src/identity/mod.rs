@@ -11,6 +11,8 @@
 
 mod known;
 mod provider;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use known::{KnownNames, name_of};
 pub(crate) use provider::{Assertions, Occasion, provider};
