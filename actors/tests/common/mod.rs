@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use peerloom_actors::{
-    Configuration, DataChannel, DataChannelInit, Endpoint, EndpointConfig, Event, OfferOptions,
-    PeerConnection, Runtime, RuntimeConfig, SessionDescription,
+    Configuration, DataChannel, DataChannelInit, Endpoint, EndpointConfig, Event,
+    IceGatheringState, OfferOptions, PeerConnection, Runtime, RuntimeConfig, SessionDescription,
 };
 
 /// A test that waits this long has failed: generous, since machines may be busy.
@@ -124,6 +124,11 @@ pub(crate) async fn negotiate_altered(
     a.set_local_description(Some(offer.clone())).await?;
     b.set_remote_description(offer).await?;
     b.set_local_description(None).await?;
+    // The answer carries its candidates: those that come later wait in the operations chain
+    // until an identity provider has judged the answer.
+    while b.ice_gathering_state() != IceGatheringState::Complete {
+        tokio::task::yield_now().await;
+    }
     let mut answer = b.local_description().expect("just set");
     alter(&mut answer);
     a.set_remote_description(answer).await?;
