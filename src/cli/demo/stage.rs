@@ -344,8 +344,8 @@ impl Stage {
         victims.sort_unstable();
         let names: Vec<String> = victims.iter().map(usize::to_string).collect();
         let text = format!(
-            "killed {}: nodes {} (the others came with node 0's ticket)",
-            victims.len(),
+            "killed {} {} (the others came with node 0's ticket)",
+            if names.len() == 1 { "node" } else { "nodes" },
             names.join(", ")
         );
         self.tell("killed", &text, json!({"nodes": victims}));
