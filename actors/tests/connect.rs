@@ -44,7 +44,12 @@ async fn two_peers_connect_with_events_in_order() {
         "gathering:complete",
         "end-of-candidates",
     ];
-    assert_eq!(seen[..expected.len()], expected, "{seen:?}");
+    // The answer may arrive in the midst of gathering.
+    let ours: Vec<&String> = seen
+        .iter()
+        .filter(|event| expected.contains(&event.as_str()))
+        .collect();
+    assert_eq!(ours, expected, "{seen:?}");
     let position = |what: &str| seen.iter().position(|event| event == what);
     assert!(position("stable") < position("ice:checking"), "{seen:?}");
     assert!(
