@@ -38,7 +38,7 @@ impl Kind {
     pub(crate) fn command(self) -> Command {
         match self {
             Self::Peerloom => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_peerloom"));
+                let mut command = Command::new(peerloom());
                 command.arg("peer");
                 command
             }
@@ -97,6 +97,13 @@ impl Missing {
             .into_iter()
             .find_map(|kind| self.0.entry(kind).or_insert_with(|| kind.missing()).clone())
     }
+}
+
+/// The `peerloom` built with these tests, unless `PEERLOOM_INTEROP_BIN` names
+/// another (a release build, say).
+fn peerloom() -> PathBuf {
+    let other = std::env::var_os("PEERLOOM_INTEROP_BIN");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_peerloom").into(), PathBuf::from)
 }
 
 fn root() -> &'static Path {
