@@ -29,6 +29,10 @@ const QUIC_WINDOW: u32 = 1024 * 1024;
 /// Gossipsub housekeeping (libp2p's default of 1 s; grafting on subscription
 /// does not wait for it).
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Peers a message is passed on to (gossipsub's default is 6). Records reach
+/// everybody by the hop protocol and the links as well, and each copy costs a
+/// signature check.
+const DEGREE: usize = 4;
 /// What gossipsub adds to a payload: author, signature, topic, number.
 const FRAMING: usize = 1024;
 /// Connections per peer: two when both dial at once, and one to spare.
@@ -144,6 +148,9 @@ fn limits(established: u32) -> connection_limits::ConnectionLimits {
 fn gossipsub(keys: &Keypair) -> Result<gossipsub::Behaviour, GossipError> {
     let config = gossipsub::ConfigBuilder::default()
         .heartbeat_interval(HEARTBEAT)
+        .mesh_n(DEGREE)
+        .mesh_n_low(DEGREE - 1)
+        .mesh_n_high(2 * DEGREE)
         .heartbeat_initial_delay(HEARTBEAT)
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
