@@ -1,1 +1,19 @@
-//! Placeholder until the first engine lands.
+//! Chaos for Peerloom meshes: what must hold while members die, and the tests
+//! that make them die.
+//!
+//! * [`shape`]: when a mesh counts as formed or healed, judged from what its
+//!   nodes say: degree, connectivity, rosters.
+//! * [`ledger`]: which deliveries are owed to whom, and whether each was made
+//!   exactly once.
+//! * `tests/`: meshes of real nodes over real sockets in one process, one fault
+//!   family a file: silent deaths, actors killed one by one, gossip cut, leaving,
+//!   restarting from disk.
+//!
+//! `peerloom demo` judges itself by the same two modules. Scenarios, the
+//! simulated driver and shrinking are not here yet.
+
+pub mod ledger;
+pub mod shape;
+
+pub use ledger::Ledger;
+pub use shape::{NodeView, Shape};

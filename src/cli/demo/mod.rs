@@ -11,9 +11,7 @@
 //! ```
 
 mod cast;
-mod ledger;
 mod report;
-mod shape;
 mod show;
 mod stage;
 mod view;

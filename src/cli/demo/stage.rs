@@ -18,12 +18,12 @@ use tokio::time::MissedTickBehavior;
 
 use super::Plan;
 use super::cast::{self, Line, Node, Note, Part, Word};
-use super::ledger::{Kind, Ledger, Phase};
 use super::report::Report;
-use super::shape::{NodeView, Shape};
 use super::show::Show;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt::Interrupt;
+use peerloom_chaos_tests::ledger::{Kind, Ledger, Phase};
+use peerloom_chaos_tests::shape::{NodeView, Shape};
 
 /// Notes from the nodes' tasks not yet read; a full queue makes them wait.
 const NOTES: usize = 4096;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::ledger::{Phase, median};
 use super::super::report::Report;
-use super::super::shape::{DEGREE_WANTED, NodeView};
 use super::super::view::{NodeCell, Snapshot};
 use super::Stage;
+use peerloom_chaos_tests::ledger::{Phase, median};
+use peerloom_chaos_tests::shape::{DEGREE_WANTED, NodeView};
 
 impl Stage {
     /// Completes the report with what the books say.

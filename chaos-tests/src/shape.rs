@@ -7,41 +7,41 @@
 use std::collections::BTreeSet;
 
 /// Links every node of a formed mesh has, unless the mesh is smaller.
-pub(crate) const DEGREE_WANTED: usize = 4;
+pub const DEGREE_WANTED: usize = 4;
 
 /// What one node says about itself; nodes are numbered from 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct NodeView {
+pub struct NodeView {
     /// Peers it has an authenticated link to.
-    pub(crate) links: BTreeSet<usize>,
+    pub links: BTreeSet<usize>,
     /// Peers its roster names, itself aside.
-    pub(crate) roster: BTreeSet<usize>,
+    pub roster: BTreeSet<usize>,
     /// Members its roster names that are no node of this mesh at all.
-    pub(crate) strangers: usize,
+    pub strangers: usize,
 }
 
 /// The mesh as a whole, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Links that both ends report, between living nodes.
-    pub(crate) links: usize,
+    pub links: usize,
     /// The fewest such links of a living node.
-    pub(crate) degree_min: usize,
+    pub degree_min: usize,
     /// The most.
-    pub(crate) degree_max: usize,
+    pub degree_max: usize,
     /// Living nodes with fewer links than wanted.
-    pub(crate) thin: usize,
+    pub thin: usize,
     /// Parts that the graph of links falls into.
-    pub(crate) parts: usize,
+    pub parts: usize,
     /// Living nodes whose roster misses somebody living.
-    pub(crate) incomplete: usize,
+    pub incomplete: usize,
     /// Living nodes whose roster names somebody dead or unknown.
-    pub(crate) stale: usize,
+    pub stale: usize,
 }
 
 impl Shape {
     /// Judges the living among `nodes`.
-    pub(crate) fn of(nodes: &[NodeView], living: &BTreeSet<usize>) -> Self {
+    pub fn of(nodes: &[NodeView], living: &BTreeSet<usize>) -> Self {
         let neighbours: Vec<BTreeSet<usize>> = (0..nodes.len())
             .map(|node| mutual(nodes, living, node))
             .collect();
@@ -59,12 +59,12 @@ impl Shape {
     }
 
     /// Whether the mesh counts as formed.
-    pub(crate) fn is_formed(&self) -> bool {
+    pub fn is_formed(&self) -> bool {
         self.thin == 0 && self.parts <= 1 && self.incomplete == 0 && self.stale == 0
     }
 
     /// What is missing, in words; empty when the mesh is formed.
-    pub(crate) fn missing(&self) -> String {
+    pub fn missing(&self) -> String {
         let mut missing = Vec::new();
         if self.thin > 0 {
             missing.push(format!("{} with too few links", self.thin));

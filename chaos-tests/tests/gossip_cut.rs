@@ -6,7 +6,6 @@
     clippy::wildcard_enum_match_arm,
     reason = "a test may panic, and prints what it measured"
 )]
-#![cfg(feature = "chaos")]
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The books of the demo: what must be delivered to whom, and what was.
+//! The books of a run: what must be delivered to whom, and what was.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ const COMPLAINTS_KEPT: usize = 20;
 
 /// When a message was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Before anybody was killed.
     Formed,
     /// After the mesh healed.
@@ -17,7 +17,7 @@ pub(crate) enum Phase {
 
 /// How a message was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// To everybody in the room.
     Broadcast,
     /// To one peer.
@@ -35,35 +35,35 @@ struct Entry {
 
 /// Deliveries of one phase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Deliveries owed.
-    pub(crate) expected: u64,
+    pub expected: u64,
     /// Deliveries made, each counted once.
-    pub(crate) delivered: u64,
+    pub delivered: u64,
 }
 
-/// Every message of a demo, who is owed it and who has it.
+/// Every message of a run, who is owed it and who has it.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     entries: Vec<Entry>,
     formed: Tally,
     healed: Tally,
     /// Broadcasts sent.
-    pub(crate) broadcasts: u64,
+    pub broadcasts: u64,
     /// Direct messages sent.
-    pub(crate) directs: u64,
+    pub directs: u64,
     /// Deliveries of something that had already been delivered.
-    pub(crate) duplicates: u64,
+    pub duplicates: u64,
     /// The longest way a message took, in links.
-    pub(crate) hops_max: u32,
+    pub hops_max: u32,
     /// Things that went wrong.
-    pub(crate) errors: u64,
+    pub errors: u64,
     complaints: Vec<String>,
 }
 
 impl Ledger {
     /// Enters a message before it is sent, and numbers it.
-    pub(crate) fn expect(
+    pub fn expect(
         &mut self,
         kind: Kind,
         phase: Phase,
@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     /// Enters a delivery to node `to` that says it is number `id` of `from`.
-    pub(crate) fn deliver(&mut self, id: u64, from: usize, to: usize, direct: bool, hops: u32) {
+    pub fn deliver(&mut self, id: u64, from: usize, to: usize, direct: bool, hops: u32) {
         self.hops_max = self.hops_max.max(hops);
         let entry = usize::try_from(id)
             .ok()
@@ -112,7 +112,7 @@ impl Ledger {
     }
 
     /// Notes that something went wrong.
-    pub(crate) fn complain(&mut self, complaint: impl Into<String>) {
+    pub fn complain(&mut self, complaint: impl Into<String>) {
         self.errors += 1;
         if self.complaints.len() < COMPLAINTS_KEPT {
             self.complaints.push(complaint.into());
@@ -120,12 +120,12 @@ impl Ledger {
     }
 
     /// What went wrong, in words.
-    pub(crate) fn complaints(&self) -> &[String] {
+    pub fn complaints(&self) -> &[String] {
         &self.complaints
     }
 
     /// Deliveries of one phase.
-    pub(crate) fn tally(&self, phase: Phase) -> Tally {
+    pub fn tally(&self, phase: Phase) -> Tally {
         match phase {
             Phase::Formed => self.formed,
             Phase::Healed => self.healed,
@@ -140,7 +140,7 @@ impl Ledger {
     }
 
     /// Deliveries of both phases.
-    pub(crate) fn total(&self) -> Tally {
+    pub fn total(&self) -> Tally {
         Tally {
             expected: self.formed.expected + self.healed.expected,
             delivered: self.formed.delivered + self.healed.delivered,
@@ -148,18 +148,18 @@ impl Ledger {
     }
 
     /// Whether nothing is owed any more.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         let total = self.total();
         total.expected == total.delivered
     }
 
     /// Whether everything arrived exactly once and nothing else went wrong.
-    pub(crate) fn is_clean(&self) -> bool {
+    pub fn is_clean(&self) -> bool {
         self.is_settled() && self.duplicates == 0 && self.errors == 0
     }
 
     /// The first few deliveries still owed, in words.
-    pub(crate) fn owed(&self, most: usize) -> Vec<String> {
+    pub fn owed(&self, most: usize) -> Vec<String> {
         self.entries
             .iter()
             .enumerate()
@@ -177,7 +177,7 @@ impl Ledger {
 }
 
 /// The median of some durations.
-pub(crate) fn median(durations: &mut [Duration]) -> Option<Duration> {
+pub fn median(durations: &mut [Duration]) -> Option<Duration> {
     let middle = durations.len().checked_sub(1)? / 2;
     Some(*durations.select_nth_unstable(middle).1)
 }
