@@ -256,14 +256,17 @@ async fn reopen_damaged(dir: &Path, number: u64) -> bool {
     opened.store.remember(peer(200)).await.unwrap();
     opened.store.close().await.unwrap();
     let again = open(dir).await;
-    assert_eq!(
-        again.store.peers("m").await.unwrap().first(),
-        Some(&peer(200)),
-        "seed {number}"
-    );
+    assert_eq!(*again.seed, [9; 32], "seed {number}");
+    // Damage that sled passes over at one start may show at the next.
+    let late = rebuilt(&again.notices);
+    let first = again.store.peers("m").await.unwrap().into_iter().next();
+    assert!(late || first == Some(peer(200)), "seed {number}");
     again.store.close().await.unwrap();
-    opened
-        .notices
+    late || rebuilt(&opened.notices)
+}
+
+fn rebuilt(notices: &[Notice]) -> bool {
+    notices
         .iter()
         .any(|notice| matches!(notice, Notice::Rebuilt { .. }))
 }
