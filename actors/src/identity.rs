@@ -70,9 +70,10 @@ pub struct ValidationRequest {
 pub struct ValidatedIdentity {
     /// Who the peer is.
     pub identity: String,
-    /// The contents that the assertion vouches for. When this is the JSON object of
-    /// [`AssertionRequest::contents`] its fingerprints are compared with the peer's
-    /// description once more; leave it empty when the provider has compared them.
+    /// The contents that the assertion vouches for, the JSON object of
+    /// [`AssertionRequest::contents`]: anything that does not name every fingerprint of the
+    /// peer's description is refused. A provider that has compared them itself says so with
+    /// [`contents`].
     pub contents: String,
 }
 
@@ -137,8 +138,9 @@ struct ContentsFingerprint {
     digest: String,
 }
 
-/// The contents an assertion has to vouch for.
-pub(crate) fn contents(fingerprints: &[Fingerprint]) -> String {
+/// The contents object (RFC 8827 section 7.4) that names `fingerprints`.
+#[must_use]
+pub fn contents(fingerprints: &[Fingerprint]) -> String {
     let fingerprint = fingerprints.iter().map(contents_fingerprint).collect();
     // A struct of strings always serialises.
     serde_json::to_string(&Contents { fingerprint }).unwrap_or_default()
@@ -172,7 +174,9 @@ pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String
 /// Assertion and domain in a value of `a=identity`.
 pub(crate) fn decode_attribute(value: &str) -> Result<(String, String), IdentityError> {
     let malformed = |_| IdentityError::Malformed;
-    let json = BASE64.decode(value.trim().as_bytes()).map_err(malformed)?;
+    // What follows the assertion are extensions, of which none is defined (RFC 8827 section 5).
+    let encoded = value.trim().split([' ', ';']).next().unwrap_or_default();
+    let json = BASE64.decode(encoded.as_bytes()).map_err(malformed)?;
     let attribute: Attribute =
         serde_json::from_slice(&json).map_err(|_| IdentityError::Malformed)?;
     Ok((attribute.assertion, attribute.idp.domain))
@@ -183,9 +187,8 @@ pub(crate) fn check_contents(
     contents: &str,
     fingerprints: &[Fingerprint],
 ) -> Result<(), IdentityError> {
-    let Ok(contents) = serde_json::from_str::<Contents>(contents) else {
-        return Ok(());
-    };
+    let contents: Contents =
+        serde_json::from_str(contents).map_err(|_| IdentityError::OtherCertificate)?;
     let vouched: Vec<Fingerprint> = contents
         .fingerprint
         .iter()
@@ -211,6 +214,8 @@ mod tests {
             decoded,
             ("opaque \"text\"".to_owned(), "idp.example".to_owned())
         );
+        let extended = format!("{value} ext=1 other");
+        assert_eq!(decode_attribute(&extended), Ok(decoded));
         for bad in ["", "!!!", "e30=", "bm8="] {
             assert_eq!(
                 decode_attribute(bad),
@@ -228,9 +233,16 @@ mod tests {
         assert_eq!(check_contents(&both, std::slice::from_ref(&a)), Ok(()));
         assert_eq!(check_contents(&both, &[a.clone(), b.clone()]), Ok(()));
         assert_eq!(
-            check_contents(&contents(&[a]), &[b]),
+            check_contents(&contents(&[a]), std::slice::from_ref(&b)),
             Err(IdentityError::OtherCertificate)
         );
+        for vague in ["", "{}", "\"yes\"", "{\"fingerprint\":[]}"] {
+            assert_eq!(
+                check_contents(vague, std::slice::from_ref(&b)),
+                Err(IdentityError::OtherCertificate),
+                "{vague}"
+            );
+        }
     }
 
     fn fingerprint(byte: u8) -> Fingerprint {

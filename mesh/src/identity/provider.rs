@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use peerloom_actors::identity::contents;
 use peerloom_actors::{
     AssertionRequest, Fingerprint, HashFunction, IdentityError, IdentityProvider,
     ValidatedIdentity, ValidationRequest,
@@ -59,11 +60,9 @@ impl IdentityProvider for KeyProvider {
             self.verify(&request)?;
             self.remember().await?;
             let identity = self.occasion.peer.to_string();
-            // Left empty: the fingerprints have been compared above.
-            Ok(ValidatedIdentity {
-                identity,
-                contents: String::new(),
-            })
+            // `verify` has held the assertion against these very fingerprints.
+            let contents = contents(&request.fingerprints);
+            Ok(ValidatedIdentity { identity, contents })
         }
         .boxed()
     }
