@@ -147,16 +147,19 @@ impl Node {
         self.send_records(peer, way, records);
     }
 
-    /// Records from the hop protocol.
+    /// Records from the hop protocol. What follows a bad one is not read.
     pub(super) fn hop_records(&mut self, from: PeerId, records: &Records, time: Time) {
         let mut answers = Vec::new();
         for record in records.iter() {
-            self.take_in(record, Some(from), None, &mut answers, time);
+            if self.take_in(record, Some(from), None, &mut answers, time) == Verdict::Reject {
+                break;
+            }
         }
         self.send_records(from, Way::Hop, answers);
     }
 
-    /// Records from a link.
+    /// Records from a link. A neighbour passes on only what it verified: one
+    /// that sends a bad record broke the protocol.
     pub(super) fn link_records(
         &mut self,
         link: LinkId,
@@ -167,7 +170,10 @@ impl Node {
     ) {
         let mut answers = Vec::new();
         for record in records.iter() {
-            self.take_in(record, Some(from), Some(room), &mut answers, time);
+            let verdict = self.take_in(record, Some(from), Some(room), &mut answers, time);
+            if verdict == Verdict::Reject {
+                return self.close_link(link, CloseCause::Protocol, Some(Ended::Failed), time);
+            }
         }
         self.send_records(from, Way::Link(link), answers);
     }
@@ -201,10 +207,9 @@ impl Node {
         answers: &mut Vec<SignedBytes>,
         time: Time,
     ) -> Verdict {
-        if self.is_over_rate(record, time.now) {
-            return Verdict::Ignore;
-        }
-        match self.roster.apply(record, time) {
+        let obituaries = &mut self.obituaries;
+        let admit = |accuser| obituaries.take(accuser, time.now);
+        match self.roster.apply_if(record, time, admit) {
             Ok(Applied::News { subject, .. }) => {
                 self.learn_way(subject, from, room);
                 self.news.push((record.clone(), from));
@@ -236,18 +241,6 @@ impl Node {
             }
             Err(_) => Verdict::Ignore,
         }
-    }
-
-    /// Whether an accuser spreads more obituaries than anyone may.
-    fn is_over_rate(&mut self, record: &SignedBytes, now: Instant) -> bool {
-        let Ok(Record::Obituary(obituary)) = Record::peek(record) else {
-            return false;
-        };
-        let news = self
-            .roster
-            .get(&obituary.peer())
-            .is_some_and(|member| !member.is_suspected());
-        (news || obituary.peer() == self.me) && !self.obituaries.take(record.signer(), now)
     }
 
     fn learn_way(&mut self, subject: PeerId, from: Option<PeerId>, room: Option<RoomId>) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::io::{Event, Input, LinkId, SendError, Undelivered};
 use super::sim::{MESH, ROOM, Sim};
-use crate::id::{PeerId, RoomId};
+use crate::id::{Identity, PeerId, RoomId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -384,4 +384,20 @@ fn a_restarted_node_is_not_mourned() {
     }
     broadcast_round(&mut sim, 11);
     direct_round(&mut sim, 11);
+}
+
+#[test]
+fn a_neighbour_that_passes_on_a_bad_record_loses_the_link() {
+    use crate::frame::Frame;
+    use crate::presence::Records;
+    use crate::wire::SignedBytes;
+    let (mut sim, _) = form(4, 12);
+    let link = sim.peers[1].node.links()[0].link;
+    let stranger = Identity::from_seed([9; 32]);
+    let junk = SignedBytes::sign(&stranger, "other", Bytes::from_static(b"\x01junk"));
+    let bytes = Frame::Records(Records::truncated([junk])).encode().unwrap();
+    let time = sim.time();
+    sim.peers[1].node.handle(Input::Frame { link, bytes }, time);
+    let left = sim.peers[1].node.links();
+    assert!(left.iter().all(|info| info.link != link));
 }

@@ -143,8 +143,27 @@ impl Roster {
             .collect()
     }
 
+    /// Whether a member is in a room.
+    pub fn is_in(&self, peer: &PeerId, room: RoomId) -> bool {
+        self.get(peer)
+            .is_some_and(|member| member.presence.rooms.contains(&room))
+    }
+
     /// Takes in one record.
     pub fn apply(&mut self, signed: &SignedBytes, time: Time) -> Result<Applied, RecordError> {
+        self.apply_if(signed, time, |_| true)
+    }
+
+    /// Takes in one record; an obituary that makes somebody a suspect only if
+    /// `admit` lets its accuser. It is asked last, about members whose
+    /// signature was verified and whose obituary is news, so that nobody can
+    /// use up the allowance of others.
+    pub fn apply_if(
+        &mut self,
+        signed: &SignedBytes,
+        time: Time,
+        admit: impl FnOnce(PeerId) -> bool,
+    ) -> Result<Applied, RecordError> {
         let record = Record::peek(signed)?;
         if record.mesh() != self.mesh {
             return Err(RecordError::OtherMesh);
@@ -152,7 +171,7 @@ impl Roster {
         let subject = record.subject(signed.signer());
         let seq = record.seq()?;
         if subject == self.me {
-            return self.about_me(&record, seq, signed);
+            return self.about_me(&record, seq, signed, admit);
         }
         if let Some(answer) = self.superseded(&record, seq, subject, signed.signer()) {
             return Ok(answer);
@@ -162,7 +181,7 @@ impl Roster {
         match record {
             Record::Presence(presence) => self.presence(subject, presence, signed, time.now),
             Record::Leave(leave) => Ok(self.leave(subject, leave.seq, signed, time.now)),
-            Record::Obituary(obituary) => self.obituary(&obituary, signed, time.now),
+            Record::Obituary(obituary) => self.obituary(&obituary, signed, time.now, admit),
         }
     }
 
@@ -214,6 +233,7 @@ impl Roster {
         record: &Record,
         seq: Seq,
         signed: &SignedBytes,
+        admit: impl FnOnce(PeerId) -> bool,
     ) -> Result<Applied, RecordError> {
         match record {
             Record::Presence(_) | Record::Leave(_) if seq <= self.my_seq => Ok(Applied::Old),
@@ -225,12 +245,13 @@ impl Roster {
             Record::Obituary(obituary) => {
                 Record::verify(signed)?;
                 Record::verify(&obituary.last)?;
-                let known = self.members.contains_key(&signed.signer());
-                if known {
-                    Ok(Applied::AboutMe(seq))
-                } else {
-                    Err(RecordError::Stranger)
+                if !self.members.contains_key(&signed.signer()) {
+                    return Err(RecordError::Stranger);
                 }
+                if !admit(signed.signer()) {
+                    return Err(RecordError::OverRate);
+                }
+                Ok(Applied::AboutMe(seq))
             }
         }
     }
@@ -377,6 +398,7 @@ impl Roster {
         obituary: &Obituary,
         signed: &SignedBytes,
         now: Instant,
+        admit: impl FnOnce(PeerId) -> bool,
     ) -> Result<Applied, RecordError> {
         let accuser = signed.signer();
         if accuser != self.me && !self.members.contains_key(&accuser) {
@@ -384,12 +406,12 @@ impl Roster {
         }
         let (peer, presence) = (obituary.peer(), obituary.presence()?);
         let seq = presence.seq;
-        if self
-            .members
-            .get(&peer)
-            .is_none_or(|member| member.presence.seq < seq)
-        {
+        let member = self.members.get(&peer);
+        if member.is_none_or(|member| member.signed != obituary.last) {
             Record::verify(&obituary.last)?;
+        }
+        if member.is_some_and(|member| !member.is_suspected()) && !admit(accuser) {
+            return Err(RecordError::OverRate);
         }
         if self
             .members

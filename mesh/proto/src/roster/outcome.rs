@@ -42,6 +42,9 @@ pub enum RecordError {
     /// The accuser is not a known member.
     #[error("obituary by a stranger")]
     Stranger,
+    /// The accuser is a member that spreads more obituaries than one may.
+    #[error("too many obituaries by one accuser")]
+    OverRate,
     /// No space for another member.
     #[error("roster is full")]
     Full,

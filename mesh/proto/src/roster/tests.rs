@@ -292,3 +292,54 @@ proptest! {
         prop_assert_eq!(outcome(&records), outcome(&shuffled));
     }
 }
+
+#[test]
+fn only_verified_news_by_members_asks_for_a_token() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(5, 4), time).unwrap();
+    let never = |_| -> bool { panic!("asked for a token") };
+    let mut raw = wire::encode(1, 4096, &dead(1, 5, 4)).unwrap().to_vec();
+    if let Some(last) = raw.last_mut() {
+        *last ^= 1;
+    }
+    let forged: SignedBytes = wire::decode(1, 4096, &raw).unwrap();
+    assert_eq!(forged.signer(), identity(1).peer_id());
+    assert!(matches!(
+        roster.apply_if(&forged, time, never),
+        Err(RecordError::Wire(WireError::BadSignature))
+    ));
+    assert!(matches!(
+        roster.apply_if(&dead(9, 5, 4), time, never),
+        Err(RecordError::Stranger)
+    ));
+    let refuted = roster.apply_if(&dead(1, 5, 3), time, never);
+    assert_eq!(refuted.unwrap(), Applied::Old);
+    let accuser = identity(1).peer_id();
+    assert!(matches!(
+        roster.apply_if(&dead(1, 5, 4), time, |asked| asked != accuser),
+        Err(RecordError::OverRate)
+    ));
+    assert!(!roster.get(&identity(5).peer_id()).unwrap().is_suspected());
+    roster.apply_if(&dead(1, 5, 4), time, |_| true).unwrap();
+    assert!(roster.get(&identity(5).peer_id()).unwrap().is_suspected());
+}
+
+#[test]
+fn the_last_words_in_an_obituary_are_verified_even_if_their_number_is_known() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(5, 4), time).unwrap();
+    let mut raw = wire::encode(1, 4096, &here(5, 4)).unwrap().to_vec();
+    if let Some(last) = raw.last_mut() {
+        *last ^= 1;
+    }
+    let obituary = Obituary {
+        mesh: MeshTag::new("m"),
+        issued_ms: UNIX,
+        last: wire::decode(1, 4096, &raw).unwrap(),
+    };
+    let signed = Record::Obituary(obituary).sign(&identity(1)).unwrap();
+    assert!(matches!(
+        roster.apply(&signed, time),
+        Err(RecordError::Wire(WireError::BadSignature))
+    ));
+}
