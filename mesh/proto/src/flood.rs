@@ -7,6 +7,10 @@
 //! marked as seen only after its signature was verified, so nobody can use up
 //! numbers of others.
 //!
+//! Windows of members are kept; a stranger's makes room when they are too
+//! many. Broadcasts of strangers are delivered nevertheless: news of a member
+//! that has just joined may arrive after what it says.
+//!
 //! Known limit: a member that joins later can be shown an old broadcast by a
 //! member that kept it. The author is still who it says.
 
@@ -93,11 +97,13 @@ impl Flood {
     }
 
     /// Makes the frame that carries a new broadcast to all neighbours.
+    /// `is_member` tells whose windows are kept, here and below.
     pub fn send(
         &mut self,
         identity: &Identity,
         channel: ChannelName,
         payload: Bytes,
+        is_member: impl Fn(&PeerId) -> bool,
     ) -> Result<BroadcastFrame, WireError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(WireError::TooLarge {
@@ -118,8 +124,9 @@ impl Flood {
             wire::encode(VERSION, MAX_FRAME, &broadcast)?,
         );
         self.next += 1;
+        let (me, life, n) = (identity.peer_id(), broadcast.incarnation, broadcast.n);
         self.seen
-            .insert(identity.peer_id(), broadcast.incarnation, broadcast.n);
+            .insert(me, life, n, |peer| *peer == me || is_member(peer));
         Ok(BroadcastFrame {
             hops: 0,
             ttl: TTL,
@@ -128,7 +135,11 @@ impl Flood {
     }
 
     /// Takes in a broadcast from a neighbour.
-    pub fn receive(&mut self, frame: &BroadcastFrame) -> Result<Received, FloodError> {
+    pub fn receive(
+        &mut self,
+        frame: &BroadcastFrame,
+        is_member: impl Fn(&PeerId) -> bool,
+    ) -> Result<Received, FloodError> {
         let broadcast: Broadcast = wire::decode(VERSION, MAX_FRAME, frame.body.payload())?;
         if broadcast.room != self.room {
             return Err(FloodError::OtherRoom);
@@ -141,7 +152,12 @@ impl Flood {
             return Err(FloodError::Duplicate);
         }
         frame.body.verify(CONTEXT)?;
-        self.seen.insert(from, broadcast.incarnation, broadcast.n);
+        if !self
+            .seen
+            .insert(from, broadcast.incarnation, broadcast.n, is_member)
+        {
+            return Err(FloodError::Duplicate);
+        }
         let hops = frame.hops.saturating_add(1);
         let onward = frame.ttl.checked_sub(1).map(|ttl| BroadcastFrame {
             hops,
@@ -163,6 +179,10 @@ mod tests {
     use super::*;
     use crate::frame::Frame;
 
+    fn all(_: &PeerId) -> bool {
+        true
+    }
+
     fn room() -> RoomId {
         RoomId::new("m", "r")
     }
@@ -175,6 +195,7 @@ mod tests {
                 &Identity::from_seed([1; 32]),
                 ChannelName::new("c").unwrap(),
                 Bytes::copy_from_slice(payload),
+                all,
             )
             .unwrap()
     }
@@ -182,16 +203,19 @@ mod tests {
     #[test]
     fn a_broadcast_is_delivered_once_however_often_it_arrives() {
         let mut flood = Flood::new(room(), Incarnation(1));
-        let first = flood.receive(&sent(0, b"x")).unwrap();
+        let first = flood.receive(&sent(0, b"x"), all).unwrap();
         assert_eq!(
             (first.hops, first.payload.as_ref(), first.channel.as_str()),
             (1, &b"x"[..], "c")
         );
         let onward = first.onward.unwrap();
         assert_eq!((onward.hops, onward.ttl), (1, TTL - 1));
-        assert!(matches!(flood.receive(&onward), Err(FloodError::Duplicate)));
-        assert!(flood.receive(&sent(2, b"z")).is_ok());
-        assert!(flood.receive(&sent(1, b"y")).is_ok());
+        assert!(matches!(
+            flood.receive(&onward, all),
+            Err(FloodError::Duplicate)
+        ));
+        assert!(flood.receive(&sent(2, b"z"), all).is_ok());
+        assert!(flood.receive(&sent(1, b"y"), all).is_ok());
     }
 
     #[test]
@@ -208,10 +232,39 @@ mod tests {
             ..good.clone()
         };
         assert!(matches!(
-            flood.receive(&bad),
+            flood.receive(&bad, all),
             Err(FloodError::Wire(WireError::BadSignature))
         ));
-        assert!(flood.receive(&good).is_ok());
+        assert!(flood.receive(&good, all).is_ok());
+    }
+
+    #[test]
+    fn strangers_cannot_make_a_broadcast_of_a_member_new_again() {
+        let identity = |n: u64| {
+            let mut seed = [2; 32];
+            seed[..8].copy_from_slice(&n.to_be_bytes());
+            Identity::from_seed(seed)
+        };
+        let mut strangers: Vec<Identity> = (0..=AUTHORS as u64 + 1).map(identity).collect();
+        strangers.sort_by_key(Identity::peer_id);
+        let honest = strangers.remove(0);
+        let broadcast = |author: &Identity| {
+            let channel = ChannelName::new("c").unwrap();
+            Flood::new(room(), Incarnation(1))
+                .send(author, channel, Bytes::new(), all)
+                .unwrap()
+        };
+        let is_member = |peer: &PeerId| *peer == honest.peer_id();
+        let mut flood = Flood::new(room(), Incarnation(1));
+        let said = broadcast(&honest);
+        assert!(flood.receive(&said, is_member).is_ok());
+        for stranger in &strangers {
+            assert!(flood.receive(&broadcast(stranger), is_member).is_ok());
+        }
+        assert!(matches!(
+            flood.receive(&said, is_member),
+            Err(FloodError::Duplicate)
+        ));
     }
 
     #[test]
@@ -222,14 +275,14 @@ mod tests {
         };
         assert_eq!(
             Flood::new(room(), Incarnation(1))
-                .receive(&last)
+                .receive(&last, all)
                 .unwrap()
                 .onward,
             None
         );
         let mut elsewhere = Flood::new(RoomId::new("m", "s"), Incarnation(1));
         assert!(matches!(
-            elsewhere.receive(&last),
+            elsewhere.receive(&last, all),
             Err(FloodError::OtherRoom)
         ));
     }

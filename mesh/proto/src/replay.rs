@@ -169,8 +169,8 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Windows of at most `capacity` authors; beyond that, the author with
-    /// the smallest id makes room (it can then be replayed, not more).
+    /// Windows of at most `capacity` authors; beyond that, one that is no
+    /// member makes room (it can then be replayed, not more).
     pub fn new(capacity: usize) -> Self {
         Streams {
             capacity,
@@ -186,13 +186,26 @@ impl Streams {
         }
     }
 
-    /// Marks `n` as seen; false when it was, or is too old to tell.
-    pub fn insert(&mut self, author: PeerId, life: Incarnation, n: u64) -> bool {
+    /// Marks `n` as seen; false when it was, or is too old to tell. Strangers
+    /// never push out a member: keys cost nothing. Once the windows are all
+    /// members', a stranger's numbers count as seen.
+    pub fn insert(
+        &mut self,
+        author: PeerId,
+        life: Incarnation,
+        n: u64,
+        is_member: impl Fn(&PeerId) -> bool,
+    ) -> bool {
         if self.contains(&author, life, n) {
             return false;
         }
         if self.authors.len() >= self.capacity && !self.authors.contains_key(&author) {
-            self.authors.pop_first();
+            let stranger = self.authors.keys().find(|known| !is_member(known));
+            match stranger.copied() {
+                Some(stranger) => drop(self.authors.remove(&stranger)),
+                None if is_member(&author) => drop(self.authors.pop_first()),
+                None => return false,
+            }
         }
         let entry = self
             .authors
@@ -258,13 +271,32 @@ mod tests {
     fn a_new_life_starts_over_and_ends_the_old_one() {
         let mut streams = Streams::new(2);
         let author = PeerId::from_bytes([1; 32]);
-        assert!(streams.insert(author, Incarnation(1), 7));
-        assert!(!streams.insert(author, Incarnation(1), 7));
-        assert!(streams.insert(author, Incarnation(2), 7));
-        assert!(!streams.insert(author, Incarnation(1), 8));
+        let all = |_: &PeerId| true;
+        assert!(streams.insert(author, Incarnation(1), 7, all));
+        assert!(!streams.insert(author, Incarnation(1), 7, all));
+        assert!(streams.insert(author, Incarnation(2), 7, all));
+        assert!(!streams.insert(author, Incarnation(1), 8, all));
         for other in 2..9 {
-            streams.insert(PeerId::from_bytes([other; 32]), Incarnation(1), 0);
+            streams.insert(PeerId::from_bytes([other; 32]), Incarnation(1), 0, all);
             assert!(streams.authors.len() <= 2);
+        }
+    }
+
+    #[test]
+    fn strangers_push_out_strangers_only() {
+        let mut streams = Streams::new(2);
+        let peer = |n| PeerId::from_bytes([n; 32]);
+        let is_member = |known: &PeerId| *known < peer(3);
+        let life = Incarnation(1);
+        assert!(streams.insert(peer(1), life, 0, is_member));
+        for stranger in 3..9 {
+            assert!(streams.insert(peer(stranger), life, 0, is_member));
+            assert!(streams.authors.len() <= 2);
+        }
+        assert!(streams.insert(peer(2), life, 0, is_member));
+        assert!(!streams.insert(peer(9), life, 0, is_member));
+        for member in [1, 2] {
+            assert!(!streams.insert(peer(member), life, 0, is_member));
         }
     }
 

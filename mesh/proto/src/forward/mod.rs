@@ -189,17 +189,19 @@ impl Forward {
         Ok(id)
     }
 
-    /// Takes in a direct message from the neighbour `from`.
+    /// Takes in a direct message from the neighbour `from`. `is_member` tells
+    /// whose windows are kept when there are too many.
     pub fn direct(
         &mut self,
         frame: DirectFrame,
         from: PeerId,
         around: &Surroundings<'_>,
+        is_member: impl Fn(&PeerId) -> bool,
         now: Instant,
     ) -> Result<(), WireError> {
         let first = self.crumbs.insert((frame.id, frame.attempt), from, now);
         if frame.to == self.me {
-            return self.deliver(&frame, from, around);
+            return self.deliver(&frame, from, around, is_member);
         }
         let open = matches!(frame.body, DirectBody::Open(_));
         if first
@@ -397,6 +399,7 @@ impl Forward {
         frame: &DirectFrame,
         from: PeerId,
         around: &Surroundings<'_>,
+        is_member: impl Fn(&PeerId) -> bool,
     ) -> Result<(), WireError> {
         let direct = body::open(&self.me, &self.room, frame, from, around)?;
         let back = Frame::Ack(AckFrame {
@@ -407,7 +410,7 @@ impl Forward {
         self.outcomes.push_back(Outcome::Send(from, back));
         if self
             .received
-            .insert(direct.from, direct.incarnation, direct.n)
+            .insert(direct.from, direct.incarnation, direct.n, is_member)
         {
             let (from, channel, payload) =
                 (direct.from, direct.channel.into_string(), direct.payload);

@@ -134,7 +134,7 @@ impl Net {
         match frame {
             Frame::Direct(direct) => peer
                 .forward
-                .direct(direct, from, &around, self.now)
+                .direct(direct, from, &around, |_| true, self.now)
                 .unwrap(),
             Frame::Ack(ack) => peer.forward.ack(ack, &around, self.now),
             Frame::Hello { .. }
@@ -311,7 +311,7 @@ fn a_forwarder_cannot_fake_a_receipt_or_an_author() {
     };
     assert!(
         peer.forward
-            .direct(open, net.ids[1], &around, net.now)
+            .direct(open, net.ids[1], &around, |_| true, net.now)
             .is_err()
     );
 }

@@ -348,7 +348,9 @@ impl Node {
         let Some(room) = self.rooms.get_mut(&id) else {
             return;
         };
-        match room.flood.receive(frame) {
+        let (me, roster) = (self.me, &self.roster);
+        let is_member = |author: &PeerId| *author == me || roster.is_in(author, id);
+        match room.flood.receive(frame, is_member) {
             Ok(received) => {
                 room.forward.learn(received.from, peer);
                 self.stats.delivered += 1;

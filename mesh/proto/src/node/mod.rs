@@ -228,7 +228,9 @@ impl Node {
         let entry = self.rooms.get_mut(&room).ok_or(SendError::NotJoined)?;
         let frame = entry
             .flood
-            .send(&self.identity, channel, payload)
+            .send(&self.identity, channel, payload, |peer| {
+                self.roster.is_in(peer, room)
+            })
             .map_err(|_| SendError::TooLarge)?;
         self.stats.broadcasts_sent += 1;
         self.send_to_room(room, &Frame::Broadcast(frame), Lane::Data, None);

@@ -181,8 +181,12 @@ impl Node {
             prekeys: &self.prekeys,
             neighbours: &room.neighbours,
         };
+        let is_member = |author: &PeerId| self.roster.is_in(author, id);
         match frame {
-            Frame::Direct(direct) => room.forward.direct(direct, from, &around, now).is_ok(),
+            Frame::Direct(direct) => {
+                let taken = room.forward.direct(direct, from, &around, is_member, now);
+                taken.is_ok()
+            }
             Frame::Ack(ack) => {
                 room.forward.ack(ack, &around, now);
                 true
