@@ -26,6 +26,10 @@ use stage::Stage;
 /// machine's patience (guess).
 const PEERS_MAX: usize = 200;
 
+/// Nobody watches a demo for longer than a day; much larger numbers do not
+/// fit the clock.
+const TALK_MAX: Duration = Duration::from_secs(86_400);
+
 /// A whole mesh on this machine: forms, talks, loses members, heals.
 ///
 /// Everything happens on loopback, under a random mesh name, in a temporary
@@ -90,6 +94,11 @@ impl Plan {
                 .because(&error)
                 .hint("--seconds is a number such as 3 or 0.5")
         })?;
+        if talk > TALK_MAX {
+            return Err(Failure::usage("cannot run the demo")
+                .because_of(format!("{} seconds are more than a day", args.seconds))
+                .hint(format!("--seconds may be {} at most", TALK_MAX.as_secs())));
+        }
         Ok(Self {
             peers: args.peers,
             talk,
@@ -151,7 +160,7 @@ mod tests {
 
     #[test]
     fn time_does_not_run_backwards() {
-        for seconds in [-1.0, f64::NAN, f64::INFINITY] {
+        for seconds in [-1.0, f64::NAN, f64::INFINITY, 86_401.0, 1e19] {
             let args = Args {
                 seconds,
                 ..args(4, None)
