@@ -31,7 +31,8 @@ const COMPANY: Duration = Duration::from_secs(60);
 ///
 /// Every line of stdin goes to the room. /msg PEER TEXT goes to one member, by
 /// id or nick; /who lists the members; /quit, Ctrl-C or the end of stdin
-/// leaves. With --json, stdin takes objects: {"say":"…"}, {"say":"…","to":"PEER"},
+/// leaves. Other lines that begin with / are refused. If stdin is not a terminal
+/// and a line could not be carried out, the exit code is 1. With --json, stdin takes objects: {"say":"…"}, {"say":"…","to":"PEER"},
 /// {"who":true}, {"quit":true}.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -76,6 +77,8 @@ struct Session {
     channel: Channel<Say>,
     sender: ChannelSender<Say>,
     sending: JoinSet<Result<(), Failure>>,
+    /// Lines that could not be carried out.
+    failed: usize,
 }
 
 impl Session {
@@ -96,13 +99,15 @@ impl Session {
             room,
             channel,
             sending: JoinSet::new(),
+            failed: 0,
         })
     }
 
     async fn run(mut self) -> Result<(), Failure> {
         let mut events = self.mesh.events();
         self.introduce()?;
-        if !std::io::stdin().is_terminal() {
+        let script = !std::io::stdin().is_terminal();
+        if script {
             self.await_company().await?;
         }
         let mut requests = input::read(self.format);
@@ -113,17 +118,17 @@ impl Session {
                     reading = match request {
                         Some(Ok(Request::Quit)) | None => false,
                         Some(Ok(request)) => self.carry_out(request).await.map(|()| true)?,
-                        Some(Err(why)) => self.note(&why).map(|()| true)?,
+                        Some(Err(why)) => self.fail(&why).map(|()| true)?,
                     };
                 }
                 Some(sent) = self.sending.join_next() => {
                     if let Ok(Err(failure)) = sent {
-                        self.note(&failure.to_string())?;
+                        self.fail(&failure.to_string())?;
                     }
                 }
                 received = self.channel.recv() => match received {
                     Some(received) => self.show(&received)?,
-                    None => return Ok(()),
+                    None => break,
                 },
                 event = events.next() => match event {
                     Some(event) => {
@@ -131,9 +136,14 @@ impl Session {
                             output::told(self.format, &format!("* {}", told.text), &told.json)?;
                         }
                     }
-                    None => return Ok(()),
+                    None => break,
                 },
             }
+        }
+        if script && self.failed > 0 {
+            return Err(Failure::new("some lines of stdin were not carried out")
+                .because_of(format!("{} failed", self.failed))
+                .hint("stdout says why"));
         }
         Ok(())
     }
@@ -179,17 +189,17 @@ impl Session {
                     self.whisper(peer, text);
                     Ok(())
                 }
-                Err(why) => self.note(&why),
+                Err(why) => self.fail(&why),
             },
             Request::Who => self.who(),
             Request::Quit => Ok(()),
         }
     }
 
-    async fn say(&self, text: String) -> Result<(), Failure> {
+    async fn say(&mut self, text: String) -> Result<(), Failure> {
         match self.sender.broadcast(&Say { text }).await {
             Ok(()) => Ok(()),
-            Err(error) => self.note(&format!("not sent: {}", chain(&error))),
+            Err(error) => self.fail(&format!("not sent: {}", chain(&error))),
         }
     }
 
@@ -251,6 +261,12 @@ impl Session {
             "text": received.value.text,
         });
         output::told(self.format, &text, &json)
+    }
+
+    /// Says why a line could not be carried out.
+    fn fail(&mut self, what: &str) -> Result<(), Failure> {
+        self.failed += 1;
+        self.note(what)
     }
 
     fn note(&self, what: &str) -> Result<(), Failure> {

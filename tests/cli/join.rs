@@ -91,12 +91,18 @@ fn three_processes_share_a_room() {
 
     bob.say(&json!({"say": "nobody", "to": "nobody"}));
     bob.wait_for("error");
+    bob.input.write_all(b"caf\xe9\n").expect("bob reads");
+    bob.wait_for("error");
+    bob.say(&json!({"who": true}));
+    bob.wait_for("members");
     bob.say(&json!({"quit": true}));
-    assert!(bob.child.wait().expect("bob ends").success());
+    assert_eq!(bob.child.wait().expect("bob ends").code(), Some(1));
     // A goodbye is sent once, over UDP; where it is lost, probes notice.
     let gone = |line: &Value| {
         let over = ["memberLeft", "memberDied"].map(Value::from);
         over.contains(&line["event"])
     };
     ada.wait_until(gone);
+    ada.say(&json!({"quit": true}));
+    assert!(ada.child.wait().expect("ada ends").success());
 }

@@ -1,6 +1,6 @@
 //! What can be typed, or piped, into a session.
 
-use std::io;
+use std::io::{self, BufRead};
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -43,14 +43,17 @@ struct Object {
 pub(super) fn read(format: Format) -> mpsc::Receiver<Result<Request, String>> {
     let (requests, received) = mpsc::channel(REQUESTS);
     std::thread::spawn(move || {
-        for line in io::stdin().lines() {
-            let Ok(line) = line else { return };
-            let request = match format {
-                Format::Human => Ok(typed(&line)),
-                Format::Json => object(&line),
+        for line in io::stdin().lock().split(b'\n') {
+            let (request, end) = match line {
+                Ok(line) => (asked(format, line), false),
+                Err(error) => (Some(Err(format!("cannot read stdin: {error}"))), true),
             };
-            let empty = matches!(&request, Ok(Request::Say { text, .. }) if text.is_empty());
-            if !empty && requests.blocking_send(request).is_err() {
+            if let Some(request) = request
+                && requests.blocking_send(request).is_err()
+            {
+                return;
+            }
+            if end {
                 return;
             }
         }
@@ -58,24 +61,41 @@ pub(super) fn read(format: Format) -> mpsc::Receiver<Result<Request, String>> {
     received
 }
 
+/// What a line asks for, if it is not empty.
+fn asked(format: Format, line: Vec<u8>) -> Option<Result<Request, String>> {
+    let Ok(line) = String::from_utf8(line) else {
+        return Some(Err("a line is not UTF-8 and was passed over".into()));
+    };
+    if line.trim().is_empty() {
+        return None;
+    }
+    Some(match format {
+        Format::Human => typed(&line),
+        Format::Json => object(&line),
+    })
+}
+
 /// A line that a person typed.
-fn typed(line: &str) -> Request {
+fn typed(line: &str) -> Result<Request, String> {
     let line = line.trim_end();
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     match word {
-        "/who" => Request::Who,
-        "/quit" => Request::Quit,
-        "/msg" => {
-            let (to, text) = rest.split_once(' ').unwrap_or((rest, ""));
-            Request::Say {
+        "/who" => Ok(Request::Who),
+        "/quit" => Ok(Request::Quit),
+        "/msg" => match rest.trim_start().split_once(' ') {
+            Some((to, text)) if !text.trim().is_empty() => Ok(Request::Say {
                 text: text.to_owned(),
                 to: Some(to.to_owned()),
-            }
-        }
-        _ => Request::Say {
+            }),
+            Some(_) | None => Err("nothing to say; write /msg PEER TEXT".into()),
+        },
+        _ if word.starts_with('/') => Err(format!(
+            "no such command: {word:?}; there are /msg PEER TEXT, /who and /quit"
+        )),
+        _ => Ok(Request::Say {
             text: line.to_owned(),
             to: None,
-        },
+        }),
     }
 }
 
@@ -90,7 +110,8 @@ fn object(line: &str) -> Result<Request, String> {
             say: Some(text),
             to,
             ..
-        } => Ok(Request::Say { text, to }),
+        } if !text.is_empty() => Ok(Request::Say { text, to }),
+        Object { say: Some(_), .. } => Err("nothing to say: say is empty".into()),
         Object { say: None, .. } => Err("not a request: neither say, who nor quit".into()),
     }
 }
@@ -108,11 +129,23 @@ mod tests {
 
     #[test]
     fn typed_lines() {
-        assert_eq!(typed("hello there"), say("hello there", None));
-        assert_eq!(typed("/who"), Request::Who);
-        assert_eq!(typed("/quit now"), Request::Quit);
-        assert_eq!(typed("/msg ada good day"), say("good day", Some("ada")));
-        assert_eq!(typed("/whoever"), say("/whoever", None));
+        assert_eq!(typed("hello there"), Ok(say("hello there", None)));
+        assert_eq!(typed("/who"), Ok(Request::Who));
+        assert_eq!(typed("/quit now"), Ok(Request::Quit));
+        assert_eq!(typed("/msg ada good day"), Ok(say("good day", Some("ada"))));
+        for line in ["/whoever", "/", "/msg", "/msg ada", "/msg ada  "] {
+            assert!(typed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_say_nothing_or_are_no_text() {
+        for format in [Format::Human, Format::Json] {
+            assert_eq!(asked(format, b" \r".to_vec()), None);
+            assert!(matches!(asked(format, b"caf\xe9".to_vec()), Some(Err(_))));
+        }
+        let hello = Some(Ok(say("hello", None)));
+        assert_eq!(asked(Format::Human, b"hello\r".to_vec()), hello);
     }
 
     #[test]
@@ -123,6 +156,7 @@ mod tests {
         assert_eq!(object(r#"{"quit":true}"#), Ok(Request::Quit));
         assert!(object("hi").is_err());
         assert!(object("{}").is_err());
+        assert!(object(r#"{"say":"","to":"x"}"#).is_err());
         assert!(object(r#"{"shout":"hi"}"#).is_err());
     }
 }
