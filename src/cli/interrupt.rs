@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use tokio::task::JoinHandle;
 
-/// Resolves once somebody asks the process to end: Ctrl-C, or SIGTERM on Unix.
+/// Resolves once somebody asks the process to end: Ctrl-C, or SIGTERM
+/// or SIGHUP (the terminal is gone) on Unix.
 /// Listening starts with [`Interrupt::listen`], so nothing said later is
 /// missed; once resolved it stays so.
 pub(crate) struct Interrupt {
@@ -56,13 +57,23 @@ async fn asked_to_end() {
     tokio::select! {
         () = ctrl_c => {}
         () = terminated() => {}
+        () = hung_up() => {}
     }
 }
 
 #[cfg(unix)]
 async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
+    signalled(tokio::signal::unix::SignalKind::terminate()).await;
+}
+
+#[cfg(unix)]
+async fn hung_up() {
+    signalled(tokio::signal::unix::SignalKind::hangup()).await;
+}
+
+#[cfg(unix)]
+async fn signalled(kind: tokio::signal::unix::SignalKind) {
+    match tokio::signal::unix::signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),
         Err(_) => std::future::pending().await,
     }
@@ -70,5 +81,10 @@ async fn terminated() {
 
 #[cfg(not(unix))]
 async fn terminated() {
+    std::future::pending().await
+}
+
+#[cfg(not(unix))]
+async fn hung_up() {
     std::future::pending().await
 }
