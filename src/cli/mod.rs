@@ -16,6 +16,7 @@ mod up;
 use std::future::Future;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -45,15 +46,46 @@ enum Command {
 
 /// Runs the command and turns its outcome into an exit code.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_log();
-    match run(cli.command) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => {
+            start_log();
+            run(cli.command)
+        }
+        // Help and version are such errors too; they go to stdout.
+        Err(error) if error.use_stderr() => Err(misread(&error)),
+        Err(error) => error
+            .print()
+            .map_err(|error| Failure::new("cannot write to stdout").because(&error)),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&format!("peerloom: {failure}"));
             failure.exit_code()
         }
     }
+}
+
+/// What is wrong with the arguments, on one line.
+fn misread(error: &clap::Error) -> Failure {
+    let help = "peerloom --help and peerloom COMMAND --help list what can be asked for";
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("no command given").hint(help);
+    }
+    let text = error.render().to_string();
+    // The usage and a pointer to --help follow in paragraphs of their own.
+    let what: Vec<&str> = text
+        .split("Usage:")
+        .next()
+        .unwrap_or_default()
+        .split("For more information")
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let what = what.join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    Failure::usage(what).hint(help)
 }
 
 fn run(command: Command) -> Result<(), Failure> {

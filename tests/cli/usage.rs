@@ -6,14 +6,27 @@ use crate::{refusal, run};
 fn no_command_is_bad_usage() {
     let (code, said) = refusal(&run(&[]));
     assert_eq!(code, Some(2));
-    assert!(said.contains("Usage"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("peerloom: no command given"), "{said}");
+    assert!(said.contains("--help"), "{said}");
 }
 
 #[test]
 fn an_unknown_command_is_bad_usage() {
-    assert_eq!(refusal(&run(&["dance"])).0, Some(2));
-    assert_eq!(refusal(&run(&["demo", "--peers", "many"])).0, Some(2));
-    assert_eq!(refusal(&run(&["peer", "--bind", "nowhere"])).0, Some(2));
+    for (args, named) in [
+        (&["dance"][..], "dance"),
+        (&["demo", "--peers", "many"], "--peers"),
+        (&["demo", "--dance"], "--dance"),
+        (&["peer", "--bind", "nowhere"], "--bind"),
+        (&["join"], "<TICKET>"),
+        (&["id", "assert"], "--to"),
+    ] {
+        let (code, said) = refusal(&run(args));
+        assert_eq!(code, Some(2), "{args:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("peerloom: "), "{said}");
+        assert!(said.contains(named) && said.contains("--help"), "{said}");
+    }
 }
 
 #[test]
@@ -22,6 +35,8 @@ fn impossible_demos_are_bad_usage_on_one_line() {
         &["demo", "--peers", "1"][..],
         &["demo", "--peers", "4", "--kill", "3"],
         &["demo", "--peers", "100000"],
+        &["demo", "--seconds", "1e19"],
+        &["demo", "--seconds", "86401"],
     ] {
         let (code, said) = refusal(&run(args));
         assert_eq!(code, Some(2), "{args:?}: {said}");
