@@ -143,6 +143,13 @@ impl IceAgentActor {
 
     fn take_checks(&mut self, checks: Checks, now: Instant) {
         for run in checks.0.runs() {
+            // A username fragment is no secret: strangers must not take 5-tuples with it.
+            let agent = self.agent.as_ref();
+            let authentic =
+                || agent.is_some_and(|agent| run.datagrams().any(|d| agent.is_authentic(d)));
+            if !self.sockets.owns(run.path()) && !authentic() {
+                continue;
+            }
             if !self.may_use(run.path(), now) {
                 continue;
             }

@@ -115,3 +115,49 @@ fn name(event: &Event) -> String {
         format!("{event:?}")
     }
 }
+
+/// A Binding request that names a username fragment and proves nothing.
+fn unsigned_check(ufrag: &str) -> Vec<u8> {
+    let name = format!("{ufrag}:nobody");
+    let padded = name.len().next_multiple_of(4);
+    let mut packet = vec![0, 1, 0, 4 + padded as u8, 0x21, 0x12, 0xa4, 0x42];
+    packet.extend([7; 12]);
+    packet.extend([0, 6, 0, name.len() as u8]);
+    packet.extend(name.as_bytes());
+    packet.resize(24 + padded, 0);
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_that_prove_nothing_take_no_paths() {
+    let runtime = common::runtime(2);
+    let (at_a, at_b) = (
+        common::endpoint(&runtime).await,
+        common::endpoint(&runtime).await,
+    );
+    let new = |endpoint| PeerConnection::new(endpoint, Configuration::default());
+    let a = new(&at_a).await.expect("a connection");
+    let b = new(&at_b).await.expect("a connection");
+    let ours = common::channel(&a, "first").await;
+    let offer = a.create_offer(OfferOptions::default()).await;
+    let offer = offer.expect("an offer");
+    a.set_local_description(Some(offer.clone()))
+        .await
+        .expect("set");
+    let ufrag = offer
+        .sdp
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+        .expect("a username fragment");
+    let check = unsigned_check(ufrag);
+    for _ in 0..300 {
+        let stranger = std::net::UdpSocket::bind(common::LOOPBACK).expect("a port");
+        stranger
+            .send_to(&check, at_a.local_addrs()[0])
+            .expect("sent");
+    }
+    common::negotiate(&a, &b).await.expect("a negotiation");
+    common::soon("the channel to open", ours.opened())
+        .await
+        .expect("open");
+}

@@ -48,6 +48,11 @@ impl Sockets {
         self.registration.claim(path)
     }
 
+    /// Whether this connection has taken the 5-tuple.
+    pub(super) fn owns(&self, path: Path) -> bool {
+        self.registration.owns(path)
+    }
+
     /// Gives up all 5-tuples but this one, and says through which socket it goes.
     pub(super) fn settle_on(&mut self, path: Path) -> Option<Socket> {
         self.registration.release_all_but(path);

@@ -228,6 +228,11 @@ impl Registration {
         Claim::Granted
     }
 
+    /// Whether this connection has taken the 5-tuple.
+    pub fn owns(&self, path: Path) -> bool {
+        self.paths.contains_key(&path)
+    }
+
     /// Gives up every 5-tuple but `keep`: once a pair is selected, the others are
     /// free for other connections.
     pub fn release_all_but(&mut self, keep: Path) {

@@ -278,6 +278,33 @@ fn a_failed_agent_can_be_restarted() {
 }
 
 #[test]
+fn only_the_peers_own_packets_are_authentic() {
+    let mut pair = Pair::new(IceRole::Controlling, IceRole::Controlled);
+    pair.start(IceRole::Controlling, IceRole::Controlled);
+    let remote = addr("10.0.0.2:2000");
+    let (ufrag, now) = (pair.b.local_credentials().ufrag.clone(), pair.now);
+    let candidate = crate::candidate::Candidate::host(remote, 1);
+    pair.a.add_remote_candidate(&candidate, now).expect("added");
+    let check = loop {
+        if let Some(check) = pair.a.poll_transmit() {
+            break check.contents;
+        }
+        pair.now = pair.a.poll_timeout().expect("checking").at.max(pair.now);
+        pair.a.handle_timeout(pair.now);
+    };
+    assert_eq!(
+        stun::username(&check).and_then(|n| n.split(':').next()),
+        Some(ufrag.as_str())
+    );
+    assert!(pair.b.is_authentic(&check));
+    assert!(!pair.a.is_authentic(&check));
+    let mut damaged = check.to_vec();
+    damaged[8] ^= 1;
+    assert!(!pair.b.is_authentic(&damaged));
+    assert!(!pair.b.is_authentic(&check[..check.len() - 4]));
+}
+
+#[test]
 fn strangers_are_dropped_and_candidates_bounded() {
     let mut pair = Pair::new(Controlling, Controlled);
     pair.start(Controlling, Controlled);

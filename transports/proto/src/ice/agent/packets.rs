@@ -22,6 +22,25 @@ impl Agent {
         result
     }
 
+    /// Whether the peer has made this packet: a request for our username fragment under our
+    /// password, or an answer under the peer's (RFC 8445 §7.2.2, §7.3). Changes nothing.
+    pub fn is_authentic(&self, packet: &[u8]) -> bool {
+        let Some(binding) = Binding::parse(packet) else {
+            return false;
+        };
+        match binding.class {
+            Class::Request => {
+                let to = binding.username.and_then(|name| name.split_once(':'));
+                to.is_some_and(|(to, _)| to == self.local.ufrag) && binding.verify(&self.local.pwd)
+            }
+            Class::Success => self
+                .remote
+                .as_ref()
+                .is_some_and(|remote| binding.verify(&remote.pwd)),
+            Class::Error | Class::Indication => false,
+        }
+    }
+
     pub(super) fn take_packet(
         &mut self,
         path: Path,
