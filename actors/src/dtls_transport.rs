@@ -243,7 +243,7 @@ impl Shell for DtlsTransportActor {
         let drained = self.transmit();
         self.await_socket(ctx);
         self.answer();
-        if self.closing && drained == Drained::Idle {
+        if self.closing && drained == Drained::Idle && !self.way.is_blocked() {
             ctx.stop();
         }
         drained
