@@ -195,8 +195,9 @@ impl Pipe {
 
     /// Asks the actor to close the channel once everything sent has left.
     pub(crate) fn request_close(&self) {
-        self.close_requested.store(true, Ordering::Relaxed);
+        // Whoever sees the request finds all that was sent: nothing is pushed any more.
         self.set_closing();
+        self.close_requested.store(true, Ordering::Release);
         self.wake_actor();
     }
 
@@ -305,7 +306,7 @@ impl Pipe {
     }
 
     pub(crate) fn close_requested(&self) -> bool {
-        self.close_requested.load(Ordering::Relaxed)
+        self.close_requested.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_id(&self, id: u16) {
