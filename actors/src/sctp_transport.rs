@@ -159,10 +159,15 @@ impl SctpTransportActor {
 
 impl Shell for SctpTransportActor {
     fn deadline(&mut self) -> Option<Instant> {
-        self.association
-            .as_ref()
-            .and_then(Association::poll_timeout)
-            .map(|deadline| deadline.at)
+        let association = self.association.as_ref()?;
+        // `PacketsSent` is the wake-up while DTLS has all it may have.
+        let engine = if self.under_way < BATCHES_UNDER_WAY {
+            association.poll_timeout()
+        } else {
+            association.poll_protocol_timeout()
+        };
+        let engine = engine.map(|deadline| deadline.at);
+        [engine, self.links.deadline()].into_iter().flatten().min()
     }
 
     fn expire(&mut self, now: Instant) {

@@ -134,7 +134,7 @@ impl Links {
     pub(super) fn abandon(&mut self, key: ChannelKey) {
         if let Some(id) = self.ids.remove(&key) {
             self.links.remove(&id);
-            self.engine.close(id);
+            self.close(id);
         }
     }
 
@@ -158,22 +158,31 @@ impl Links {
     fn close(&mut self, id: ChannelId) {
         self.engine.close(id);
         if !self.started {
-            // There is no stream to reset.
-            self.closed(id, None);
+            self.take_events();
         }
+    }
+
+    /// Whether something was written.
+    fn take_events(&mut self) -> bool {
+        let mut wrote = false;
+        while let Some(event) = self.engine.poll_event() {
+            wrote |= self.take_event(event);
+        }
+        wrote
     }
 
     /// Moves the engine on and tells the channels what has happened.
     pub(super) fn pump(&mut self, association: &mut Association, now: Instant) {
         self.engine.pump(association, now);
-        let mut wrote = false;
-        while let Some(event) = self.engine.poll_event() {
-            wrote |= self.take_event(event);
-        }
-        if wrote {
+        if self.take_events() {
             self.engine.pump(association, now);
         }
         self.tell_progress();
+    }
+
+    /// When to pump even if nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.engine.poll_timeout().map(|deadline| deadline.at)
     }
 
     pub(super) fn poll_report(&mut self) -> Option<Report> {

@@ -171,8 +171,12 @@ impl Channels {
         }
     }
 
-    /// Closes a channel after what was sent on it.
+    /// Closes a channel after what was sent on it; at once while the role is not known, as there
+    /// is no stream to reset then.
     pub fn close(&mut self, id: ChannelId) {
+        if self.role.is_none() {
+            return self.drop_channel(id, None);
+        }
         if let Some(channel) = self.channels.get_mut(&id)
             && matches!(channel.state, State::Connecting | State::Open)
         {

@@ -353,6 +353,20 @@ fn both_may_close_at_once_and_ids_given_by_us_are_used_again() {
 }
 
 #[test]
+fn a_channel_closed_before_the_role_is_known_frees_its_id() {
+    let mut channels = Channels::new(ChannelConfig::default());
+    let init = ChannelInit {
+        negotiated: Some(StreamId(5)),
+        ..labelled("agreed")
+    };
+    let first = channels.open(init.clone()).expect("a free id");
+    channels.close(first);
+    let event = channels.poll_event();
+    assert!(matches!(event, Some(Event::Closed { channel, cause: None }) if channel == first));
+    channels.open(init).expect("the id is free again");
+}
+
+#[test]
 fn a_channel_can_be_closed_while_the_peer_is_sending() {
     for takes in [true, false] {
         let mut pair = Pair::new();

@@ -409,12 +409,17 @@ impl Association {
 
     /// When to call [`Association::handle_timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
-        let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
-        let protocol = engine.map(|at| Deadline::new(self.clock.to_ours(at), Timer::Protocol));
         let pace = self
             .outgoing
             .front()
             .map(|packet| Deadline::new(self.pacer.ready_at(packet.len()), Timer::Pace));
+        Deadline::earlier(pace, self.poll_protocol_timeout())
+    }
+
+    /// The same without [`Timer::Pace`], for when packets could not be taken anyway.
+    pub fn poll_protocol_timeout(&self) -> Option<Deadline<Timer>> {
+        let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
+        let protocol = engine.map(|at| Deadline::new(self.clock.to_ours(at), Timer::Protocol));
         let opening = match self.opening {
             Opening::Waits(until) if self.engine.is_some() => {
                 Some(Deadline::new(until, Timer::Protocol))
@@ -425,7 +430,7 @@ impl Association {
         let reset = self
             .reset_retry
             .map(|at| Deadline::new(at, Timer::Protocol));
-        Deadline::earlier(pace, Deadline::earlier(reset, protocol))
+        Deadline::earlier(reset, protocol)
     }
 
     /// Whether streams can be used.
