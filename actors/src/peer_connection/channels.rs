@@ -147,6 +147,8 @@ impl PeerConnectionActor {
                 reason,
                 by_peer: false,
             } => self.fail(Cause::Sctp(reason)),
+            // Announced before the connection was over: nobody would ever close it.
+            SctpReport::Incoming(_) if self.check_open().is_err() => {}
             SctpReport::Incoming(incoming) => {
                 let pipe = Pipe::new(incoming.label, incoming.init, ReadyState::Open);
                 pipe.set_max_message_size(incoming.max_message_size);
