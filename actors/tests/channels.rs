@@ -387,3 +387,20 @@ async fn stats_tell_what_was_moved() {
             .any(|c| c.fingerprint == *pair.a.certificate().fingerprint())
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_negotiated_channel_the_peer_never_made_closes() {
+    let runtime = runtime(2);
+    let pair = Pair::new(&runtime).await;
+    let init = DataChannelInit {
+        negotiated: true,
+        id: Some(200),
+        ..DataChannelInit::default()
+    };
+    let alone = pair.a.create_data_channel("alone", init).await;
+    let alone = alone.expect("a channel");
+    soon("to open", alone.opened()).await.expect("open");
+    alone.close().await;
+    soon("the channel to close", alone.closed()).await;
+    assert_eq!(alone.ready_state(), ReadyState::Closed);
+}
