@@ -3,11 +3,6 @@
 use serde_json::Value;
 
 use crate::{json_lines, run};
-#[cfg(unix)]
-use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-};
 
 /// A demo's last line, once it ended well.
 fn demo(args: &[&str]) -> Value {
@@ -45,28 +40,4 @@ fn two_peers_are_a_mesh_and_none_needs_to_die() {
     assert_eq!(report["links"], 1);
     assert_eq!(report["killed"], 0);
     assert_eq!(report["healed_ms"], Value::Null);
-}
-
-#[cfg(unix)]
-#[test]
-fn a_demo_whose_terminal_goes_away_cleans_up() {
-    let tmp = tempfile::tempdir().expect("a directory");
-    let mut demo = crate::peerloom()
-        .args(["demo", "--json", "--peers", "2", "--seconds", "600"])
-        .env("TMPDIR", tmp.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a demo starts");
-    let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
-    lines.next().expect("a line").expect("text");
-    let left = || std::fs::read_dir(tmp.path()).expect("readable").count();
-    assert_eq!(left(), 1);
-    let hup = Command::new("kill")
-        .args(["-HUP", &demo.id().to_string()])
-        .status();
-    assert!(hup.expect("kill runs").success());
-    // Whoever stops reading would end the demo in another way.
-    lines.for_each(drop);
-    assert_eq!(demo.wait().expect("the demo ends").code(), Some(1));
-    assert_eq!(left(), 0);
 }
