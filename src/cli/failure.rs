@@ -1,6 +1,7 @@
 //! How the command fails: one line saying what failed, why, and what to do.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// The operation could not be done (exit code 1) or was asked for in a way
@@ -11,6 +12,7 @@ pub(crate) struct Failure {
     why: Option<String>,
     hint: Option<String>,
     usage: bool,
+    silent: bool,
 }
 
 impl Failure {
@@ -21,6 +23,7 @@ impl Failure {
             why: None,
             hint: None,
             usage: false,
+            silent: false,
         }
     }
 
@@ -29,6 +32,15 @@ impl Failure {
         Self {
             usage: true,
             ..Self::new(what)
+        }
+    }
+
+    /// Results that stdout did not take. Nothing is said about a reader that
+    /// went away (`| head`): it has what it wanted.
+    pub(crate) fn unwritable(error: io::Error) -> Self {
+        Self {
+            silent: error.kind() == io::ErrorKind::BrokenPipe,
+            ..Self::new("cannot write to stdout").because(&error)
         }
     }
 
@@ -48,6 +60,11 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Whether there is nothing to tell anybody.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// The process's exit code.
@@ -104,6 +121,13 @@ mod tests {
             failure.to_string(),
             "cannot open the mesh: the door is shut: lock broken; try --data DIR"
         );
+    }
+
+    #[test]
+    fn only_a_reader_that_went_away_is_met_with_silence() {
+        let failure = |kind| Failure::unwritable(io::Error::from(kind));
+        assert!(failure(io::ErrorKind::BrokenPipe).is_silent());
+        assert!(!failure(io::ErrorKind::StorageFull).is_silent());
     }
 
     #[test]

@@ -1,90 +1,116 @@
-//! Ctrl-C, and the polite way to end a process from outside.
+//! Ctrl-C, and the polite ways to end a process from outside.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use tokio::task::JoinHandle;
-
-/// Resolves once somebody asks the process to end: Ctrl-C, or SIGTERM
-/// or SIGHUP (the terminal is gone) on Unix.
-/// Listening starts with [`Interrupt::listen`], so nothing said later is
-/// missed; once resolved it stays so.
+/// Hears when somebody asks the process to end: Ctrl-C, and on Unix SIGTERM
+/// or SIGHUP (the terminal is gone).
+///
+/// From [`Interrupt::listen`] on, such a signal no longer ends the process by
+/// itself; it is kept until it is asked for. A process started to outlive its
+/// terminal (`nohup`) goes on ignoring SIGHUP.
 pub(crate) struct Interrupt {
-    task: JoinHandle<()>,
-    resolved: bool,
+    signals: platform::Signals,
 }
 
 impl Interrupt {
-    /// Starts to listen.
+    /// Starts to listen. Where no handler can be installed, the system's own
+    /// one ends the process.
     pub(crate) fn listen() -> Self {
         Self {
-            task: tokio::spawn(asked_to_end()),
-            resolved: false,
+            signals: platform::Signals::listen(),
+        }
+    }
+
+    /// Resolves once for each time somebody asks, also if that was before.
+    /// Nothing is lost when this is dropped unresolved.
+    pub(crate) async fn asked(&mut self) {
+        self.signals.next().await;
+    }
+}
+
+#[cfg(unix)]
+mod platform {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    /// The signals that ask a process to end.
+    pub(super) struct Signals(Vec<Signal>);
+
+    impl Signals {
+        pub(super) fn listen() -> Self {
+            let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+            if !is_ignored(SignalKind::hangup()) {
+                kinds.push(SignalKind::hangup());
+            }
+            Self(
+                kinds
+                    .into_iter()
+                    .filter_map(|kind| signal(kind).ok())
+                    .collect(),
+            )
+        }
+
+        pub(super) async fn next(&mut self) {
+            poll_fn(|context| {
+                let mut signals = self.0.iter_mut();
+                if signals.any(|signal| signal.poll_recv(context).is_ready()) {
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
+        }
+    }
+
+    /// Whether whoever started this process wants it to ignore a signal, where
+    /// the system tells (Linux: proc_pid_status(5), `SigIgn`).
+    fn is_ignored(kind: SignalKind) -> bool {
+        let status = std::fs::read_to_string("/proc/self/status");
+        status.is_ok_and(|status| ignores(&status, kind))
+    }
+
+    fn ignores(status: &str, kind: SignalKind) -> bool {
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & 1 << (kind.as_raw_value() - 1) != 0)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn ignored_signals_are_read_from_the_mask() {
+            let status = "Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+            assert!(ignores(status, SignalKind::hangup()));
+            assert!(!ignores(status, SignalKind::interrupt()));
+            assert!(!ignores("", SignalKind::hangup()));
         }
     }
 }
 
-impl Future for Interrupt {
-    type Output = ();
+#[cfg(not(unix))]
+mod platform {
+    use tokio::signal::windows::{CtrlC, ctrl_c};
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if !self.resolved {
-            // A task that died can wait for nothing any more: end as well.
-            let Poll::Ready(Ok(()) | Err(_)) = Pin::new(&mut self.task).poll(context) else {
-                return Poll::Pending;
+    /// Ctrl-C.
+    pub(super) struct Signals(Option<CtrlC>);
+
+    impl Signals {
+        pub(super) fn listen() -> Self {
+            Self(ctrl_c().ok())
+        }
+
+        pub(super) async fn next(&mut self) {
+            let heard = match &mut self.0 {
+                Some(ctrl_c) => ctrl_c.recv().await,
+                None => None,
             };
-            self.resolved = true;
+            if heard.is_none() {
+                std::future::pending::<()>().await;
+            }
         }
-        Poll::Ready(())
     }
-}
-
-impl Drop for Interrupt {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Never resolves where no handler can be installed: then the system's own
-/// one ends the process.
-async fn asked_to_end() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        () = ctrl_c => {}
-        () = terminated() => {}
-        () = hung_up() => {}
-    }
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    signalled(tokio::signal::unix::SignalKind::terminate()).await;
-}
-
-#[cfg(unix)]
-async fn hung_up() {
-    signalled(tokio::signal::unix::SignalKind::hangup()).await;
-}
-
-#[cfg(unix)]
-async fn signalled(kind: tokio::signal::unix::SignalKind) {
-    match tokio::signal::unix::signal(kind) {
-        Ok(mut signal) => drop(signal.recv().await),
-        Err(_) => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
-}
-
-#[cfg(not(unix))]
-async fn hung_up() {
-    std::future::pending().await
 }

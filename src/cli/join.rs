@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mesh = node::open(args.node.config(&name, vec![ticket])).await?;
     let session = Session::join(&mesh, &args.room, format).await?;
     let outcome = tokio::select! {
-        () = &mut interrupted => Ok(()),
+        () = interrupted.asked() => Ok(()),
         outcome = session.run() => outcome,
     };
     mesh.close().await;

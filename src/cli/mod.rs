@@ -1,7 +1,8 @@
 //! The command: arguments, dispatch, exit codes.
 //!
 //! Exit codes: 0 done, 1 the operation failed, 2 bad usage. A failure is one
-//! line on stderr saying what failed, why, and what to do.
+//! line on stderr saying what failed, why, and what to do; only a reader of
+//! stdout that went away is no news to anybody.
 
 mod demo;
 mod failure;
@@ -53,14 +54,14 @@ pub(crate) fn main() -> ExitCode {
         }
         // Help and version are such errors too; they go to stdout.
         Err(error) if error.use_stderr() => Err(misread(&error)),
-        Err(error) => error
-            .print()
-            .map_err(|error| Failure::new("cannot write to stdout").because(&error)),
+        Err(error) => error.print().map_err(Failure::unwritable),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&format!("peerloom: {failure}"));
+            if !failure.is_silent() {
+                output::complain(&format!("peerloom: {failure}"));
+            }
             failure.exit_code()
         }
     }

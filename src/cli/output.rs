@@ -41,9 +41,7 @@ impl Format {
 
 /// Prints a result, or says that stdout does not take it.
 pub(crate) fn told(format: Format, text: &str, json: &Value) -> Result<(), Failure> {
-    format
-        .print(text, json)
-        .map_err(|error| Failure::new("cannot write to stdout").because(&error))
+    format.print(text, json).map_err(Failure::unwritable)
 }
 
 /// Prints one line on stdout at once.

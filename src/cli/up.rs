@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     introduce(&mesh, &room, format).await?;
     loop {
         tokio::select! {
-            () = &mut interrupted => break,
+            () = interrupted.asked() => break,
             event = events.next() => {
                 let Some(event) = event else { break };
                 if let Some(told) = node::tell(&event, &room) {

@@ -19,8 +19,9 @@ mod view;
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::interrupt::Interrupt;
 use super::output::{self, Format};
-use stage::Stage;
+use stage::{Stage, Stop};
 
 /// More nodes than this do not fit a process's file descriptors and the
 /// machine's patience (guess).
@@ -111,20 +112,22 @@ impl Plan {
 
 /// Runs a demo from beginning to end.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
+    let interrupted = Interrupt::listen();
     let plan = Plan::of(&args)?;
     let seed = plan.seed;
     let format = plan.format;
-    let (report, outcome) = Stage::new(plan)?.play().await;
+    let (report, outcome) = Stage::new(plan, interrupted)?.play().await;
     if format.is_json() {
         let line = serde_json::to_string(&report)
             .map_err(|error| Failure::new("cannot write the report").because(&error))?;
-        output::line(&line)
-            .map_err(|error| Failure::new("cannot write the report").because(&error))?;
+        output::line(&line).map_err(Failure::unwritable)?;
     }
-    outcome.map_err(|why| {
-        Failure::new("the demo failed")
+    outcome.map_err(|stop| match stop {
+        Stop::Interrupted => Failure::new("the demo was interrupted"),
+        Stop::Unread(error) => Failure::unwritable(error),
+        Stop::Failed(why) => Failure::new("the demo failed")
             .because_of(why)
-            .hint(format!("--seed {seed} makes the same choices again"))
+            .hint(format!("--seed {seed} makes the same choices again")),
     })
 }
 

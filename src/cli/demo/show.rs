@@ -9,13 +9,18 @@ use serde_json::{Value, json};
 use super::view::{Screen, Snapshot, render};
 use crate::cli::output::{self, Format};
 
-/// How the demo shows itself.
-pub(crate) enum Show {
+/// How the demo shows itself, and whether anybody reads it.
+pub(crate) struct Show {
+    style: Style,
+    /// Why stdout takes no more, once it does not.
+    lost: Option<io::Error>,
+}
+
+enum Style {
     /// Redrawn in place.
     Live {
         /// What happened so far.
         history: Vec<String>,
-        /// The terminal.
         screen: Screen,
     },
     /// A line for everything that happens.
@@ -27,54 +32,76 @@ pub(crate) enum Show {
 impl Show {
     /// The way that fits the format and what stdout is.
     pub(crate) fn new(format: Format) -> Self {
-        match format {
-            Format::Json => Self::Json,
-            Format::Human if output::stdout_is_terminal() => Self::Live {
+        let style = match format {
+            Format::Json => Style::Json,
+            Format::Human if output::stdout_is_terminal() => Style::Live {
                 history: Vec::new(),
                 screen: Screen::default(),
             },
-            Format::Human => Self::Lines,
-        }
+            Format::Human => Style::Lines,
+        };
+        Self { style, lost: None }
     }
 
     /// Whether it wants to be redrawn.
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self, Self::Live { .. })
+        matches!(self.style, Style::Live { .. })
     }
 
-    /// Something happened. A reader that went away is no reason to stop.
+    /// An error once stdout takes no more: the reader went away, for one.
+    pub(crate) fn is_read(&self) -> io::Result<()> {
+        match &self.lost {
+            None => Ok(()),
+            Some(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+
+    /// Something happened.
     pub(crate) fn tell(&mut self, at: Duration, event: &str, text: &str, detail: Value) {
         let text = format!("{:>6.2} s  {text}", at.as_secs_f64());
-        match self {
-            Self::Live { history, .. } => history.push(text),
-            Self::Lines => drop(output::line(&text)),
-            Self::Json => {
+        let told = match &mut self.style {
+            Style::Live { history, .. } => {
+                history.push(text);
+                Ok(())
+            }
+            Style::Lines => output::line(&text),
+            Style::Json => {
                 let mut line = json!({"event": event, "at_ms": at.as_millis() as u64});
                 if let (Some(line), Value::Object(detail)) = (line.as_object_mut(), detail) {
                     line.extend(detail);
                 }
-                drop(output::line(&line.to_string()));
+                output::line(&line.to_string())
             }
-        }
+        };
+        self.note(told);
     }
 
     /// Redraws the live view.
     pub(crate) fn draw(&mut self, mut snapshot: Snapshot) {
-        if let Self::Live { history, screen } = self {
+        if let Style::Live { history, screen } = &mut self.style {
             snapshot.history.clone_from(history);
-            drop(screen.draw(&render(&snapshot), &mut io::stdout().lock()));
+            let drawn = screen.draw(&render(&snapshot), &mut io::stdout().lock());
+            self.note(drawn);
         }
     }
 
     /// Ends the show with a summary for people.
     pub(crate) fn finish(&mut self, summary: &[String]) {
-        match self {
-            Self::Json => return,
-            Self::Lines => {}
-            Self::Live { screen, .. } => drop(screen.leave(&mut io::stdout().lock())),
-        }
+        let left = match &mut self.style {
+            Style::Json => return,
+            Style::Lines => Ok(()),
+            Style::Live { screen, .. } => screen.leave(&mut io::stdout().lock()),
+        };
+        self.note(left);
         for line in summary {
-            drop(output::line(line));
+            self.note(output::line(line));
+        }
+    }
+
+    /// The first error is the one that tells why.
+    fn note(&mut self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.lost.get_or_insert(error);
         }
     }
 }

@@ -1,56 +1,37 @@
-//! The course of a demo: assemble, form, talk, kill, heal, talk again.
+//! The stage of a demo: who is on it, what is known of them, and the order of
+//! the acts.
 
+mod acts;
 mod finale;
+mod pump;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use peerloom::webrtc::{Runtime, RuntimeConfig};
-use peerloom::{LinkState, PeerId, Ticket};
+use peerloom::{PeerId, Ticket};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 
 use super::Plan;
-use super::cast::{self, Line, Node, Note, Part, Word};
+use super::cast::{Node, Note};
 use super::report::Report;
 use super::show::Show;
 use crate::cli::failure::Failure;
 use crate::cli::interrupt::Interrupt;
-use peerloom_chaos_tests::ledger::{Kind, Ledger, Phase};
+use crate::cli::output;
+use peerloom_chaos_tests::ledger::{Ledger, Phase};
 use peerloom_chaos_tests::shape::{NodeView, Shape};
 
 /// Notes from the nodes' tasks not yet read; a full queue makes them wait.
 const NOTES: usize = 4096;
 
-/// Nodes started at the same time (guess: what two cores do side by side).
-const WAVE: usize = 8;
-
-/// Between two drawings of the live view: 20 a second.
-const TICK: Duration = Duration::from_millis(50);
-
-/// Between the beginnings of two rounds of talk, so that a person can follow.
-const ROUND: Duration = Duration::from_millis(500);
-
-/// How long the nodes may take to start and to form a mesh.
-const FORM_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long everything said may take to arrive.
-const DELIVER_LIMIT: Duration = Duration::from_secs(30);
-
-/// How long the mesh may take to heal.
-const HEAL_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long second copies are watched for after everything has arrived.
-const LINGER: Duration = Duration::from_millis(300);
-
-/// How long a node may take to close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long the nodes may take to close, all together (guess: what 200 of them
+/// need on a slow machine).
+const CLOSE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A demo under way.
 pub(crate) struct Stage {
@@ -82,27 +63,24 @@ pub(crate) struct Stage {
     interrupted: Interrupt,
 }
 
-/// Why an act did not come to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Stop {
-    /// It took too long.
-    Late(Duration),
-    /// Ctrl-C.
+/// Why a demo did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// Somebody asked it to end.
+    #[error("interrupted")]
     Interrupted,
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Late(limit) => write!(f, "not done after {} s", limit.as_secs()),
-            Self::Interrupted => f.write_str("interrupted"),
-        }
-    }
+    /// Nobody reads what it prints.
+    #[error("nobody reads")]
+    Unread(std::io::Error),
+    /// Something took too long or went wrong.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Stage {
-    /// An empty stage.
-    pub(crate) fn new(plan: Plan) -> Result<Self, Failure> {
+    /// An empty stage. Whoever makes one listens for interrupts already: from
+    /// here on there is a directory to remove.
+    pub(crate) fn new(plan: Plan, interrupted: Interrupt) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new()
             .prefix("peerloom-demo-")
             .tempdir()
@@ -143,18 +121,18 @@ impl Stage {
             show: Show::new(plan.format),
             notes,
             tell,
-            interrupted: Interrupt::listen(),
+            interrupted,
             plan,
         })
     }
 
     /// Plays all acts; the report is complete also when one fails.
-    pub(crate) async fn play(mut self) -> (Report, Result<(), String>) {
+    pub(crate) async fn play(mut self) -> (Report, Result<(), Stop>) {
         self.began = Instant::now();
-        let outcome = match self.acts().await {
+        let mut outcome = match self.acts().await {
             Ok(()) => self.verdict(),
             Err(why) => {
-                self.ledger.complain(why.clone());
+                self.ledger.complain(why.to_string());
                 Err(why)
             }
         };
@@ -164,10 +142,14 @@ impl Stage {
         self.close().await;
         let summary = self.summary(&outcome);
         self.show.finish(&summary);
+        if outcome.is_ok() {
+            outcome = self.show.is_read().map_err(Stop::Unread);
+        }
+        self.sweep();
         (self.report, outcome)
     }
 
-    async fn acts(&mut self) -> Result<(), String> {
+    async fn acts(&mut self) -> Result<(), Stop> {
         self.assemble().await?;
         self.form().await?;
         self.talk(Phase::Formed, self.plan.talk).await?;
@@ -180,369 +162,56 @@ impl Stage {
         self.linger().await
     }
 
-    /// Starts the nodes in waves; each is told of the first and of one other.
-    async fn assemble(&mut self) -> Result<(), String> {
-        let named = json!({"mesh": self.name, "peers": self.plan.peers, "seed": self.plan.seed});
-        let text = format!(
-            "starting {} nodes of mesh {} (seed {})",
-            self.plan.peers, self.name, self.plan.seed
-        );
-        self.tell("starting", &text, named);
-        let mut started = 0;
-        while started < self.plan.peers {
-            let wave = started.clamp(1, WAVE).min(self.plan.peers - started);
-            for index in started..started + wave {
-                self.start(index)?;
-            }
-            started += wave;
-            self.pump("nodes did not start", FORM_LIMIT, |stage| {
-                stage.starting == 0
-            })
-            .await?;
-            if let Some(why) = self.ledger.complaints().first() {
-                return Err(why.clone());
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, index: usize) -> Result<(), String> {
-        let dir = self.dir.path().join(format!("node-{index}"));
-        let mut tickets: Vec<Ticket> = self.tickets.first().cloned().into_iter().collect();
-        if let Some(later) = self.tickets.get(1..) {
-            tickets.extend(later.choose(&mut self.random).cloned());
-        }
-        let part = Part {
-            index,
-            mesh: self.name.clone(),
-            dir,
-            tickets,
-            runtime: self.runtime.clone(),
-        };
-        self.starting += 1;
-        tokio::spawn(cast::enter(part, self.tell.clone()));
-        Ok(())
-    }
-
-    async fn form(&mut self) -> Result<(), String> {
-        self.act = "forming";
-        self.pump("the mesh did not form", FORM_LIMIT, |stage| {
-            stage.shape.is_formed()
-        })
-        .await?;
-        let took = self.began.elapsed();
-        self.report.formed_ms = Some(millis(took));
-        self.report.links = self.shape.links;
-        self.report.degree_min = self.shape.degree_min;
-        self.report.degree_max = self.shape.degree_max;
-        let detail = json!({
-            "formed_ms": millis(took),
-            "links": self.shape.links,
-            "degree_min": self.shape.degree_min,
-            "degree_max": self.shape.degree_max,
-        });
-        let text = format!(
-            "formed in {:.2} s: {} links, {} to {} a node, every roster complete",
-            took.as_secs_f64(),
-            self.shape.links,
-            self.shape.degree_min,
-            self.shape.degree_max
-        );
-        self.tell("formed", &text, detail);
-        Ok(())
-    }
-
-    /// Rounds of talk; every round all living nodes say something to everybody
-    /// and something to each one.
-    async fn talk(&mut self, phase: Phase, time: Duration) -> Result<(), String> {
-        self.act = match phase {
-            Phase::Formed => "talking",
-            Phase::Healed => "talking again",
-        };
-        let until = Instant::now() + time;
-        loop {
-            let next = Instant::now() + ROUND;
-            self.round(phase);
-            self.pump("not everything was delivered", DELIVER_LIMIT, |stage| {
-                stage.ledger.is_settled() && stage.unsaid == 0
-            })
-            .await
-            .inspect_err(|_| self.note_owed())?;
-            if next >= until {
-                break;
-            }
-            self.watch_until(next).await?;
-        }
-        let tally = self.ledger.tally(phase);
-        let detail = json!({"deliveries": tally.delivered, "expected": tally.expected});
-        let text = format!(
-            "{} of {} deliveries made, {} duplicates",
-            tally.delivered, tally.expected, self.ledger.duplicates
-        );
-        self.tell("delivered", &text, detail);
-        Ok(())
-    }
-
-    fn round(&mut self, phase: Phase) {
-        let living: Vec<usize> = self.living.iter().copied().collect();
-        for from in &living {
-            let mut script = vec![self.line(Kind::Broadcast, phase, *from, None)];
-            let mut others: Vec<usize> = living.iter().copied().filter(|n| n != from).collect();
-            others.shuffle(&mut self.random);
-            for to in others {
-                script.push(self.line(Kind::Direct, phase, *from, Some(to)));
-            }
-            let tell = self.tell.clone();
-            if let Some(node) = &mut self.nodes[*from] {
-                node.speak(*from, script, tell);
-            }
-        }
-    }
-
-    fn line(&mut self, kind: Kind, phase: Phase, from: usize, to: Option<usize>) -> Line {
-        let living = &self.living;
-        let id = match to {
-            Some(to) => self.ledger.expect(kind, phase, from, [to]),
-            None => self
-                .ledger
-                .expect(kind, phase, from, living.iter().copied()),
-        };
-        self.unsaid += 1;
-        let text = match to {
-            Some(to) => format!("node {from} to node {to}: hello"),
-            None => format!("node {from} to everybody: hello"),
-        };
-        Line {
-            to: to
-                .and_then(|to| self.nodes[to].as_ref())
-                .map(|node| node.peer),
-            word: Word { id, from, text },
-        }
-    }
-
-    /// Silences some nodes at one instant. The first node, whose ticket all
-    /// the others came with, is always among them.
-    async fn kill(&mut self) {
-        self.act = "wounded";
-        let mut others: Vec<usize> = (1..self.plan.peers).collect();
-        others.shuffle(&mut self.random);
-        let mut victims: Vec<usize> = vec![0];
-        victims.extend(others.into_iter().take(self.plan.kill - 1));
-        self.report.killed = victims.len();
-        let silenced = victims
-            .iter()
-            .filter_map(|victim| self.nodes[*victim].as_ref())
-            .map(|node| node.mesh.silence());
-        futures::future::join_all(silenced).await;
-        for victim in &victims {
-            if let Some(node) = &mut self.nodes[*victim] {
-                node.hush();
-            }
-            self.living.remove(victim);
-        }
-        self.changed.extend(self.living.iter().copied());
-        victims.sort_unstable();
-        let names: Vec<String> = victims.iter().map(usize::to_string).collect();
-        let text = format!(
-            "killed {} {} (the others came with node 0's ticket)",
-            if names.len() == 1 { "node" } else { "nodes" },
-            names.join(", ")
-        );
-        self.tell("killed", &text, json!({"nodes": victims}));
-    }
-
-    async fn heal(&mut self, killed: Instant) -> Result<(), String> {
-        self.act = "healing";
-        self.pump("the mesh did not heal", HEAL_LIMIT, |stage| {
-            stage.shape.is_formed()
-        })
-        .await?;
-        let took = killed.elapsed();
-        self.report.healed_ms = Some(millis(took));
-        let detail = json!({"healed_ms": millis(took), "links": self.shape.links});
-        let text = format!(
-            "healed in {:.2} s: {} links among {} survivors, no dead peer in a roster",
-            took.as_secs_f64(),
-            self.shape.links,
-            self.living.len()
-        );
-        self.tell("healed", &text, detail);
-        Ok(())
-    }
-
-    /// Watches for second copies of what has arrived.
-    async fn linger(&mut self) -> Result<(), String> {
-        self.watch_until(Instant::now() + LINGER).await
-    }
-
-    async fn watch_until(&mut self, time: Instant) -> Result<(), String> {
-        self.pump("", DELIVER_LIMIT, |_| Instant::now() >= time)
-            .await
-    }
-
-    /// Handles notes until something is the case, redrawing the view. It is
-    /// looked at after every batch of notes, and with every tick.
-    async fn pump(
-        &mut self,
-        failing: &str,
-        limit: Duration,
-        done: impl Fn(&Self) -> bool,
-    ) -> Result<(), String> {
-        let stop = self.pump_inner(limit, done).await;
-        stop.map_err(|stop| match &stop {
-            Stop::Interrupted => stop.to_string(),
-            Stop::Late(_) if self.shape.missing().is_empty() => format!("{failing}: {stop}"),
-            Stop::Late(_) => format!("{failing}: {stop} ({})", self.shape.missing()),
-        })
-    }
-
-    async fn pump_inner(
-        &mut self,
-        limit: Duration,
-        done: impl Fn(&Self) -> bool,
-    ) -> Result<(), Stop> {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let late = tokio::time::sleep(limit);
-        tokio::pin!(late);
-        let mut batch = Vec::new();
-        loop {
-            self.look();
-            if done(self) {
-                self.draw();
-                return Ok(());
-            }
-            tokio::select! {
-                biased;
-                _ = &mut self.interrupted => return Err(Stop::Interrupted),
-                () = &mut late => return Err(Stop::Late(limit)),
-                _ = tick.tick() => self.draw(),
-                _ = self.notes.recv_many(&mut batch, NOTES) => {
-                    for note in batch.drain(..) {
-                        self.handle(note);
-                    }
-                }
-            }
-        }
-    }
-
-    fn handle(&mut self, note: Note) {
-        match note {
-            Note::Up(index, node) => self.enter(index, *node),
-            Note::Absent(index, why) => {
-                self.starting -= 1;
-                self.ledger
-                    .complain(format!("node {index} did not start: {why}"));
-            }
-            Note::Changed(index) => {
-                self.changed.insert(index);
-            }
-            Note::Got { to, .. } if !self.living.contains(&to) => {}
-            Note::Got {
-                to,
-                from,
-                word,
-                direct,
-                hops,
-            } => self.deliver(to, from, &word, direct, hops),
-            Note::Spoken => self.unsaid -= 1,
-            Note::Acknowledged(took) => {
-                self.unsaid -= 1;
-                self.rtts.push(took);
-            }
-            Note::Failed(index, why) => {
-                self.unsaid -= 1;
-                self.ledger.complain(format!("node {index}: {why}"));
-            }
-        }
-    }
-
-    fn enter(&mut self, index: usize, node: Node) {
-        self.starting -= 1;
-        self.who.insert(node.peer, index);
-        self.tickets.push(node.ticket.clone());
-        self.nodes[index] = Some(node);
-        // Others may have met it before it reported here.
-        self.changed.extend(0..=index);
-    }
-
-    fn deliver(&mut self, to: usize, from: PeerId, word: &Word, direct: bool, hops: u32) {
-        if self.who.get(&from) != Some(&word.from) {
-            self.ledger
-                .complain(format!("node {to} got a word under a wrong name"));
-            return;
-        }
-        self.received[to] += 1;
-        self.ledger.deliver(word.id, word.from, to, direct, hops);
-    }
-
-    /// Reads again what changed, and judges the mesh.
-    fn look(&mut self) {
-        if self.changed.is_empty() {
-            return;
-        }
-        for index in std::mem::take(&mut self.changed) {
-            if let Some(node) = &self.nodes[index]
-                && self.living.contains(&index)
-            {
-                self.views[index] = self.view_of(node);
-                let links = self.views[index].links.iter();
-                self.verified.extend(links.map(|other| (index, *other)));
-            }
-        }
-        self.shape = Shape::of(&self.views, &self.living);
-    }
-
-    fn view_of(&self, node: &Node) -> NodeView {
-        let known = |peer: &PeerId| self.who.get(peer).copied();
-        let links = node.mesh.links();
-        let links = links
-            .iter()
-            .filter(|link| link.authenticated && link.state == LinkState::Up);
-        let roster = node.room.roster();
-        let others = roster.iter().filter(|member| !member.me);
-        NodeView {
-            links: links.filter_map(|link| known(&link.peer)).collect(),
-            roster: others
-                .clone()
-                .filter_map(|member| known(&member.peer))
-                .collect(),
-            strangers: others
-                .filter(|member| known(&member.peer).is_none())
-                .count(),
-        }
-    }
-
     /// Everything expected arrived exactly once, or what went wrong.
-    fn verdict(&self) -> Result<(), String> {
+    fn verdict(&self) -> Result<(), Stop> {
         if self.ledger.is_clean() {
             return Ok(());
         }
         let first = self.ledger.complaints().first();
-        Err(format!(
+        Err(Stop::Failed(format!(
             "{} duplicates, {} errors{}",
             self.ledger.duplicates,
             self.ledger.errors,
             first
                 .map(|why| format!(", the first: {why}"))
                 .unwrap_or_default()
-        ))
+        )))
     }
 
-    fn note_owed(&mut self) {
-        for owed in self.ledger.owed(5) {
-            self.tell("undelivered", &owed.clone(), json!({"what": owed}));
-        }
-    }
-
+    /// Closes all nodes, so that nothing writes into the directory any more.
+    /// Being interrupted again is a reason not to wait.
     async fn close(&mut self) {
+        let limit = tokio::time::sleep(CLOSE_LIMIT);
+        tokio::pin!(limit);
+        // A node that is about to be up has files too: it is let in first.
+        while self.starting > 0 {
+            tokio::select! {
+                () = &mut limit => return,
+                () = self.interrupted.asked() => return,
+                note = self.notes.recv() => match note {
+                    Some(note) => self.handle(note),
+                    None => break,
+                },
+            }
+        }
         let closing = self.nodes.iter_mut().flatten().map(|node| {
             node.hush();
             node.mesh.close()
         });
-        let all = futures::future::join_all(closing);
-        if tokio::time::timeout(CLOSE_LIMIT, all).await.is_err() {
-            tracing::warn!("some nodes did not close in time");
+        tokio::select! {
+            _ = futures::future::join_all(closing) => {}
+            () = limit => tracing::warn!("some nodes did not close in time"),
+            () = self.interrupted.asked() => {}
+        }
+    }
+
+    /// Removes the directory.
+    fn sweep(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(self.dir.path()) {
+            let dir = self.dir.path().display();
+            output::complain(&format!(
+                "peerloom: cannot remove {dir}: {error}; please do"
+            ));
         }
     }
 
@@ -550,8 +219,4 @@ impl Stage {
         let at = self.began.elapsed();
         self.show.tell(at, event, text, detail);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

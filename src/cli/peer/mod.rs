@@ -50,7 +50,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let writer = tokio::spawn(write(written));
     let outcome = Session::new(args.bind, events).run(read_lines()).await;
     if let Ok(Err(error)) = writer.await {
-        return Err(Failure::new("cannot write to stdout").because(&error));
+        return Err(Failure::unwritable(error));
     }
     outcome
 }

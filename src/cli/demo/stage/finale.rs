@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::report::Report;
 use super::super::view::{NodeCell, Snapshot};
-use super::Stage;
+use super::{Stage, Stop};
 use peerloom_chaos_tests::ledger::{Phase, median};
 use peerloom_chaos_tests::shape::{DEGREE_WANTED, NodeView};
 
@@ -36,7 +36,7 @@ impl Stage {
     }
 
     /// The report for people.
-    pub(super) fn summary(&self, outcome: &Result<(), String>) -> Vec<String> {
+    pub(super) fn summary(&self, outcome: &Result<(), Stop>) -> Vec<String> {
         let report = &self.report;
         let ms = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("in {ms} ms"));
         let mut lines = vec![
@@ -78,6 +78,7 @@ impl Stage {
         }
         lines.push(match outcome {
             Ok(()) => "result    everything arrived exactly once".to_owned(),
+            Err(Stop::Interrupted) => "result    interrupted".to_owned(),
             Err(_) => format!("result    FAILED, {} errors", report.errors),
         });
         lines
