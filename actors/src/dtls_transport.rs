@@ -235,8 +235,6 @@ impl Shell for DtlsTransportActor {
     }
 
     fn drain(&mut self, ctx: &mut Context<Self>, _: Instant) -> Drained {
-        self.connection.flush();
-        self.credit.flush();
         self.way.flush();
         self.drain_events();
         self.hand_up();

@@ -225,8 +225,6 @@ impl Shell for IceAgentActor {
     }
 
     fn drain(&mut self, _: &mut Context<Self>, now: Instant) -> Drained {
-        self.connection.flush();
-        self.dtls.flush();
         // STUN is sent again by its own timers: what the socket kept goes first.
         self.sockets.flush();
         self.drain_events();

@@ -3,8 +3,15 @@
 //! actix's `do_send` ignores mailbox bounds, and every fresh clone of an address
 //! owns one free slot. An [`Outlet`] is one long-lived [`Recipient`], used through
 //! `try_send` only, so that a mailbox's capacity means something.
+//!
+//! actix wakes nobody when a full mailbox has room again (its `send` future, too, is
+//! never polled again), so what an outlet keeps is offered again by a task of its own,
+//! at most [`RETRY`] apart, whatever its owner does meanwhile.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
 
 use actix::dev::SendError;
 use actix::{Message, Recipient};
@@ -14,13 +21,16 @@ use actix::{Message, Recipient};
 /// ([`Refused::Overflow`]).
 pub(crate) const KEPT_MESSAGES: usize = 256;
 
+/// How long after a refusal kept messages are offered again: the least a timer can do.
+const RETRY: Duration = Duration::from_millis(1);
+
 /// What happens to a message for a full mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Overflow {
     /// Lost and counted: for datagrams and packets, whose protocols send again.
     Drop,
-    /// Kept, in order, and offered again on the owner's next turn: for everything that
-    /// must not be lost. Flow control keeps this queue all but empty.
+    /// Kept, in order, and offered again: for everything that must not be lost. Flow
+    /// control keeps this queue all but empty.
     Keep,
 }
 
@@ -40,43 +50,53 @@ where
     M: Message + Send,
     M::Result: Send,
 {
-    to: Recipient<M>,
+    way: Rc<Way<M>>,
     policy: Overflow,
-    kept: VecDeque<M>,
     dropped: u64,
 }
 
-impl<M> Outlet<M>
+/// The receiver and what is kept for it, shared with the task that offers it again.
+#[derive(Debug)]
+struct Way<M>
 where
     M: Message + Send,
     M::Result: Send,
 {
+    to: Recipient<M>,
+    /// Not empty exactly while the task runs.
+    kept: RefCell<VecDeque<M>>,
+}
+
+impl<M> Outlet<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
     /// For messages that may be lost.
     pub(crate) fn dropping(to: Recipient<M>) -> Self {
-        Outlet {
-            to,
-            policy: Overflow::Drop,
-            kept: VecDeque::new(),
-            dropped: 0,
-        }
+        Outlet::new(to, Overflow::Drop)
     }
 
-    /// For messages that must arrive.
+    /// For messages that must arrive. The owner lives on an arbiter.
     pub(crate) fn keeping(to: Recipient<M>) -> Self {
+        Outlet::new(to, Overflow::Keep)
+    }
+
+    fn new(to: Recipient<M>, policy: Overflow) -> Self {
+        let kept = RefCell::default();
         Outlet {
-            to,
-            policy: Overflow::Keep,
-            kept: VecDeque::new(),
+            way: Rc::new(Way { to, kept }),
+            policy,
             dropped: 0,
         }
     }
 
     /// Hands a message over, or applies the policy.
     pub(crate) fn send(&mut self, message: M) -> Result<(), Refused> {
-        if !self.flush() {
+        if !self.way.kept.borrow().is_empty() {
             return self.overflow(message);
         }
-        match self.to.try_send(message) {
+        match self.way.to.try_send(message) {
             Ok(()) => Ok(()),
             Err(SendError::Full(message)) => self.overflow(message),
             Err(SendError::Closed(_)) => Err(Refused::Closed),
@@ -90,33 +110,51 @@ where
         }
     }
 
-    /// Offers kept messages again; `true` when none is left.
-    pub(crate) fn flush(&mut self) -> bool {
-        while let Some(message) = self.kept.pop_front() {
-            match self.to.try_send(message) {
-                Ok(()) => {}
-                Err(SendError::Full(message)) => {
-                    self.kept.push_front(message);
-                    return false;
-                }
-                Err(SendError::Closed(_)) => self.kept.clear(),
-            }
-        }
-        true
-    }
-
     /// Messages lost so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     fn overflow(&mut self, message: M) -> Result<(), Refused> {
-        if self.policy == Overflow::Keep && self.kept.len() < KEPT_MESSAGES {
-            self.kept.push_back(message);
-            return Ok(());
+        let mut kept = self.way.kept.borrow_mut();
+        if self.policy == Overflow::Drop || kept.len() >= KEPT_MESSAGES {
+            self.dropped += 1;
+            return Err(Refused::Overflow);
         }
-        self.dropped += 1;
-        Err(Refused::Overflow)
+        kept.push_back(message);
+        if kept.len() == 1 {
+            actix::spawn(Way::deliver(self.way.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl<M> Way<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    /// Offers what is kept until nothing is; also when the outlet is gone meanwhile.
+    async fn deliver(way: Rc<Self>) {
+        while !way.offer() {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Offers kept messages again; `true` when none is left.
+    fn offer(&self) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        while let Some(message) = kept.pop_front() {
+            match self.to.try_send(message) {
+                Ok(()) => {}
+                Err(SendError::Full(message)) => {
+                    kept.push_front(message);
+                    return false;
+                }
+                Err(SendError::Closed(_)) => kept.clear(),
+            }
+        }
+        true
     }
 }
 
@@ -166,7 +204,6 @@ mod tests {
             }
             for expected in 0..100 {
                 assert_eq!(listen.recv().await, Some(expected));
-                outlet.flush();
             }
         });
     }

@@ -177,8 +177,6 @@ impl Shell for SctpTransportActor {
     }
 
     fn drain(&mut self, _: &mut Context<Self>, now: Instant) -> Drained {
-        self.connection.flush();
-        self.dtls.flush();
         if let Some(association) = &mut self.association {
             self.links.pump(association, now);
         }

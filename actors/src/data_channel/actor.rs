@@ -82,7 +82,6 @@ impl DataChannelActor {
 
     /// Everything handles have asked for since the last turn.
     fn pump(&mut self) {
-        self.transport.flush();
         let credit = self.pipe.take_credit();
         if credit > 0 {
             self.request(ChannelOutput::Credit(credit));
