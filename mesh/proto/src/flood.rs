@@ -8,8 +8,9 @@
 //! numbers of others.
 //!
 //! Windows of members are kept; a stranger's makes room when they are too
-//! many. Broadcasts of strangers are delivered nevertheless: news of a member
-//! that has just joined may arrive after what it says.
+//! many. Broadcasts of strangers are received and passed on nevertheless: news
+//! of a member that has just joined may arrive after what it says. The node
+//! holds them back from the application until then.
 //!
 //! Known limit: a member that joins later can be shown an old broadcast by a
 //! member that kept it. The author is still who it says.

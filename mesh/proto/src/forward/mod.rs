@@ -190,7 +190,8 @@ impl Forward {
     }
 
     /// Takes in a direct message from the neighbour `from`. `is_member` tells
-    /// whose windows are kept when there are too many.
+    /// who is heard: a stranger's message is neither delivered nor
+    /// acknowledged, but handed back with its author.
     pub fn direct(
         &mut self,
         frame: DirectFrame,
@@ -198,10 +199,11 @@ impl Forward {
         around: &Surroundings<'_>,
         is_member: impl Fn(&PeerId) -> bool,
         now: Instant,
-    ) -> Result<(), WireError> {
+    ) -> Result<Option<(PeerId, DirectFrame)>, WireError> {
         let first = self.crumbs.insert((frame.id, frame.attempt), from, now);
         if frame.to == self.me {
-            return self.deliver(&frame, from, around, is_member);
+            let stranger = self.deliver(&frame, from, around, is_member)?;
+            return Ok(stranger.map(|author| (author, frame)));
         }
         let open = matches!(frame.body, DirectBody::Open(_));
         if first
@@ -218,7 +220,7 @@ impl Forward {
                 around,
             );
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes in a receipt from a neighbour.
@@ -394,14 +396,19 @@ impl Forward {
         None
     }
 
+    /// Delivers and acknowledges a message, unless its author is a stranger,
+    /// who is returned then.
     fn deliver(
         &mut self,
         frame: &DirectFrame,
         from: PeerId,
         around: &Surroundings<'_>,
         is_member: impl Fn(&PeerId) -> bool,
-    ) -> Result<(), WireError> {
+    ) -> Result<Option<PeerId>, WireError> {
         let direct = body::open(&self.me, &self.room, frame, from, around)?;
+        if !is_member(&direct.from) {
+            return Ok(Some(direct.from));
+        }
         let back = Frame::Ack(AckFrame {
             id: frame.id,
             attempt: frame.attempt,
@@ -421,7 +428,7 @@ impl Forward {
                 hops: frame.hops.saturating_add(1),
             });
         }
-        Ok(())
+        Ok(None)
     }
 
     fn give_up(&mut self, why: Undelivered, which: impl Fn(&Pending) -> bool) {

@@ -132,10 +132,13 @@ impl Net {
             neighbours: &peer.neighbours,
         };
         match frame {
-            Frame::Direct(direct) => peer
-                .forward
-                .direct(direct, from, &around, |_| true, self.now)
-                .unwrap(),
+            Frame::Direct(direct) => {
+                let stranger = peer
+                    .forward
+                    .direct(direct, from, &around, |_| true, self.now)
+                    .unwrap();
+                assert_eq!(stranger, None);
+            }
             Frame::Ack(ack) => peer.forward.ack(ack, &around, self.now),
             Frame::Hello { .. }
             | Frame::Ping { .. }

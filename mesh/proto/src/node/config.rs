@@ -56,6 +56,9 @@ pub struct Stats {
     pub broadcasts_sent: u64,
     /// Broadcasts and direct messages handed to the application.
     pub delivered: u64,
+    /// Messages of people that were not heard of in time, or too many of
+    /// them: dropped.
+    pub strangers_dropped: u64,
     /// Copies of broadcasts that had been delivered before.
     pub duplicates: u64,
     /// Direct messages written by this node.

@@ -275,4 +275,6 @@ pub enum Timer {
     Probe,
     /// Send a direct message again, or give it up.
     Direct,
+    /// Drop what strangers said.
+    Stranger,
 }

@@ -13,8 +13,9 @@ use crate::links::Ended;
 use crate::liveness::{Probe, Pulse};
 use crate::time::Time;
 
-/// How long a closing link waits for the other side's goodbye.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a closing link waits for the other side's goodbye: SCTP repeats a
+/// lost packet after one second, and after two more.
+const FAREWELL: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -353,7 +354,6 @@ impl Node {
         match room.flood.receive(frame, is_member) {
             Ok(received) => {
                 room.forward.learn(received.from, peer);
-                self.stats.delivered += 1;
                 if let Some(onward) = received.onward {
                     self.send_to_room(id, &Frame::Broadcast(onward), Lane::Data, Some(peer));
                 }
@@ -363,14 +363,15 @@ impl Node {
                     received.payload,
                     received.hops,
                 );
-                self.event(Event::Message(Message {
+                let message = Message {
                     room: id,
                     from,
                     channel,
                     payload,
                     hops,
                     direct: false,
-                }));
+                };
+                self.deliver(message, time.now);
             }
             Err(FloodError::Duplicate) => self.stats.duplicates += 1,
             Err(FloodError::OtherRoom | FloodError::Wire(_)) => self.protocol_error(link, time),

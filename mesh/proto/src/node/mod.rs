@@ -27,6 +27,7 @@ mod post;
 mod records;
 mod room;
 mod signaling;
+mod strangers;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -53,6 +54,7 @@ use io::{HopId, Input, Lane, LinkId, Output, SendError, Topic, Verdict};
 use links::Link;
 use post::Post;
 use room::Room;
+use strangers::Strangers;
 
 /// Room floods of envelopes that one sender may cause.
 const FLOOD_RATE: Rate = Rate {
@@ -100,6 +102,7 @@ pub struct Node {
     links: BTreeMap<LinkId, Link>,
     neighbours: BTreeSet<PeerId>,
     posts: BTreeMap<MessageId, Post>,
+    strangers: Strangers,
     passed_on: crate::replay::SeenCache<MessageId>,
     news: Vec<(SignedBytes, Option<PeerId>)>,
     flush_at: Option<Instant>,
@@ -136,6 +139,7 @@ impl Node {
             links: BTreeMap::new(),
             neighbours: BTreeSet::new(),
             posts: BTreeMap::new(),
+            strangers: Strangers::default(),
             passed_on: post::passed_on(now),
             news: Vec::new(),
             flush_at: None,
@@ -195,6 +199,7 @@ impl Node {
         for link in links {
             self.close_link(link, io::CloseCause::Leaving, None, time);
         }
+        self.strangers.leave(room);
         if let Some(mut left) = self.rooms.remove(&room) {
             left.forward.leave();
             self.drain_forward(room, &mut left);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::io::{CloseCause, Event, Lane, LinkId, Message, Output};
+use super::strangers::Said;
 use super::{Config, Node};
 use crate::flood::Flood;
 use crate::forward::{Forward, Outcome, Surroundings};
@@ -54,6 +55,43 @@ impl Node {
         if let Some(room) = self.rooms.get_mut(&id) {
             room.plan.joined(peer, now);
             self.event(Event::Joined { room: id, peer });
+            self.hear(id, peer, now);
+        }
+    }
+
+    /// Takes what a new member said before this node knew of it.
+    fn hear(&mut self, id: RoomId, peer: PeerId, now: Instant) {
+        for said in self.strangers.joined(id, peer) {
+            match said {
+                Said::Broadcast(message) => {
+                    self.stats.delivered += 1;
+                    self.event(Event::Message(message));
+                }
+                Said::Direct(frame, via) => {
+                    if !self.forward_frame(id, via, Frame::Direct(frame), now) {
+                        self.stats.refused += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the application gets what `author` says in a room.
+    fn is_heard(&self, id: RoomId, author: &PeerId) -> bool {
+        *author == self.me || self.roster.is_in(author, id) || self.strangers.was_member(id, author)
+    }
+
+    /// Gives a broadcast to the application, or holds a stranger's.
+    pub(super) fn deliver(&mut self, message: Message, now: Instant) {
+        let (room, from) = (message.room, message.from);
+        if self.is_heard(room, &from) {
+            self.stats.delivered += 1;
+            self.event(Event::Message(message));
+        } else if !self
+            .strangers
+            .hold(room, from, Said::Broadcast(message), now)
+        {
+            self.stats.strangers_dropped += 1;
         }
     }
 
@@ -71,6 +109,7 @@ impl Node {
         for link in links {
             self.close_link(link, CloseCause::Gone, Some(Ended::Released), time);
         }
+        self.strangers.departed(id, peer, time.now);
         if let Some(room) = self.rooms.get_mut(&id) {
             room.plan.left(peer, time.now);
             room.forward.gone(&peer, super::io::Undelivered::Gone);
@@ -181,11 +220,23 @@ impl Node {
             prekeys: &self.prekeys,
             neighbours: &room.neighbours,
         };
-        let is_member = |author: &PeerId| self.roster.is_in(author, id);
+        let (me, roster, strangers) = (self.me, &self.roster, &self.strangers);
+        let is_heard = |author: &PeerId| {
+            *author == me || roster.is_in(author, id) || strangers.was_member(id, author)
+        };
         match frame {
             Frame::Direct(direct) => {
-                let taken = room.forward.direct(direct, from, &around, is_member, now);
-                taken.is_ok()
+                match room.forward.direct(direct, from, &around, is_heard, now) {
+                    Ok(None) => true,
+                    Ok(Some((author, direct))) => {
+                        let said = Said::Direct(direct, from);
+                        if !self.strangers.hold(id, author, said, now) {
+                            self.stats.strangers_dropped += 1;
+                        }
+                        true
+                    }
+                    Err(_) => false,
+                }
             }
             Frame::Ack(ack) => {
                 room.forward.ack(ack, &around, now);

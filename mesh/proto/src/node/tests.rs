@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod strangers;
+
 use super::io::{Event, Input, LinkId, SendError, Undelivered};
 use super::sim::{MESH, ROOM, Sim};
 use crate::id::{Identity, PeerId, RoomId};

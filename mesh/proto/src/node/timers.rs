@@ -31,6 +31,9 @@ impl Node {
             Some((renew, Timer::Presence)).filter(|_| !self.closed),
             self.roster.poll_timeout().map(|at| (at, Timer::Roster)),
             self.posts_timeout().map(|at| (at, Timer::Attempt)),
+            self.strangers
+                .poll_timeout()
+                .map(|at| (at, Timer::Stranger)),
         ];
         let first = own.into_iter().flatten().chain(links).chain(rooms).min();
         first.map(|(at, reason)| Deadline { at, reason })
@@ -48,6 +51,7 @@ impl Node {
         self.records_due(time);
         self.links_due(time);
         self.posts_due(time.now);
+        self.stats.strangers_dropped += self.strangers.expire(time.now);
         self.directs_due(time.now);
         self.settle(time);
     }
