@@ -9,8 +9,9 @@
 
 mod common;
 
-use common::{Node, close, formed, nodes, until, within};
+use common::{Node, close, events, formed, nodes, until, within};
 use futures::StreamExt as _;
+use peerloom_actors::Impairment;
 use peerloom_mesh::{Config, Event, JoinError, SendError};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +37,41 @@ async fn a_closed_node_is_gone_from_every_roster() {
         matches!(error, SendError::UnknownPeer(peer) if peer == gone),
         "{error}"
     );
+    close(nodes).await;
+}
+
+/// The first packets of a goodbye are lost, and there is no gossip to carry it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goodbye_whose_packets_are_lost_is_heard_all_the_same() {
+    let mut nodes = nodes("lost", 3).await;
+    formed(&nodes).await;
+    let left = nodes.pop().unwrap();
+    let gone = left.peer();
+    within(left.mesh.cut_gossip(true)).await;
+    let mut others = events(&nodes);
+    let mut own = left.mesh.events();
+    let lossy = |loss| Impairment { loss, seed: 1 };
+    within(left.mesh.impair(lossy(1.0))).await;
+    let closing = left.mesh.close();
+    let goodbye = async {
+        // The goodbye has been sent, into the void.
+        while !matches!(own.next().await.unwrap(), Event::LinkDown { .. }) {}
+        left.mesh.impair(lossy(0.0)).await;
+    };
+    within(futures::future::join(closing, goodbye)).await;
+    let mut heard = [false; 2];
+    within(async {
+        while heard != [true; 2] {
+            match others.next().await.unwrap() {
+                (number, Event::MemberLeft { peer, .. }) if peer == gone => heard[number] = true,
+                (number, Event::MemberDied { peer, .. }) if peer == gone => {
+                    panic!("node {number} thinks it is dead")
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
     close(nodes).await;
 }
 

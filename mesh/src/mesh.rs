@@ -58,6 +58,15 @@ impl Mesh {
         self.ask(|reply| Request::AddTicket(ticket, reply)).await?
     }
 
+    /// Changes what people call this node. Peers that know the new name with
+    /// another key give up their links to this node.
+    ///
+    /// # Errors
+    /// When the nick is empty or longer than 32 bytes, or the mesh was closed.
+    pub async fn set_nick(&self, nick: Option<String>) -> Result<(), Error> {
+        self.ask(|reply| Request::SetNick(nick, reply)).await?
+    }
+
     /// Joins a room; joining one twice gives handles to the same membership.
     /// The node leaves it when the last handle is dropped.
     pub async fn join(&self, room: &str) -> Result<Room, JoinError> {
@@ -71,13 +80,17 @@ impl Mesh {
         ))
     }
 
-    /// What happens from now on. A reader that falls behind gets
+    /// What happens from now on; the first caller also gets what the start
+    /// brought to light ([`Event::KeyCreated`], [`Event::StoreRebuilt`],
+    /// [`Event::RecordDropped`]). A reader that falls behind gets
     /// [`Event::Missed`].
     pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
-        BroadcastStream::new(self.shared.events.subscribe()).map(|item| match item {
+        let later = BroadcastStream::new(self.shared.events.subscribe());
+        let later = later.map(|item| match item {
             Ok(event) => event,
             Err(BroadcastStreamRecvError::Lagged(count)) => Event::Missed(count),
-        })
+        });
+        futures::stream::iter(self.shared.take_early()).chain(later)
     }
 
     /// The node's links as they are now.
@@ -131,6 +144,23 @@ impl Mesh {
     #[cfg(feature = "chaos")]
     pub async fn cut_gossip(&self, cut: bool) {
         drop(self.ask(|reply| Request::CutGossip(cut, reply)).await);
+    }
+
+    /// Loses some of the datagrams that links send, from now on; also while
+    /// the node says goodbye.
+    #[cfg(feature = "chaos")]
+    pub async fn impair(&self, impairment: peerloom_actors::Impairment) {
+        drop(self.ask(|reply| Request::Impair(impairment, reply)).await);
+    }
+
+    /// The database on disk is lost from this instant, as by damage. The next
+    /// write finds out, and rebuilds it from memory.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    #[cfg(feature = "chaos")]
+    pub async fn lose_database(&self) -> Result<(), Error> {
+        self.ask(Request::LoseDatabase).await?
     }
 
     /// Lets an actor of the link to `peer` suffer a fault; says whether there

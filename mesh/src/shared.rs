@@ -1,7 +1,7 @@
 //! What the node publishes for handles to read at any time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use peerloom_mesh_proto::{PeerId, RoomId};
@@ -12,6 +12,9 @@ use crate::gossip::Counters;
 
 /// Events kept for a slow reader; it then gets [`Event::Missed`].
 const EVENTS: usize = 1024;
+/// What the start brought to light, kept for the first reader of events.
+/// Filled by the store while it opens; the rest is only logged.
+const EARLY: usize = 64;
 
 /// A member of a room, as this node sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub struct MeshStats {
     pub delivered: u64,
     /// Messages dropped because the application did not read them.
     pub dropped: u64,
+    /// Messages of peers that were not heard of in time, dropped.
+    pub strangers_dropped: u64,
     /// Links that failed and were rebuilt or replaced.
     pub links_lost: u64,
 }
@@ -104,6 +109,7 @@ pub(crate) struct Totals {
     pub(crate) directs_sent: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    pub(crate) strangers_dropped: AtomicU64,
     pub(crate) links_lost: AtomicU64,
 }
 
@@ -123,6 +129,7 @@ pub(crate) struct Shared {
     pub(crate) links: watch::Sender<Arc<Vec<LinkInfo>>>,
     pub(crate) totals: Totals,
     pub(crate) gossip: Arc<Counters>,
+    early: Mutex<Vec<Event>>,
 }
 
 impl Shared {
@@ -134,7 +141,23 @@ impl Shared {
             links: watch::Sender::new(Arc::default()),
             totals: Totals::default(),
             gossip,
+            early: Mutex::default(),
         }
+    }
+
+    /// Keeps events from before anybody could listen.
+    pub(crate) fn keep_early(&self, events: impl Iterator<Item = Event>) {
+        self.early().extend(events.take(EARLY));
+    }
+
+    /// Hands those events out, once.
+    pub(crate) fn take_early(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.early())
+    }
+
+    fn early(&self) -> MutexGuard<'_, Vec<Event>> {
+        // A list is whole whenever the lock is free.
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells whoever listens.
@@ -157,6 +180,7 @@ impl Shared {
             directs_sent: read(&totals.directs_sent),
             delivered: read(&totals.delivered),
             dropped: read(&totals.dropped),
+            strangers_dropped: read(&totals.strangers_dropped),
             links_lost: read(&totals.links_lost),
         }
     }

@@ -177,6 +177,10 @@ pub(crate) fn tell(event: &Event, room: &Room) -> Option<Told> {
             ),
             json: json!({"event": "storeRebuilt", "cause": cause, "movedTo": moved_to}),
         }),
+        Event::RecordDropped { cause } => Some(Told {
+            text: format!("a damaged record was dropped from the database: {cause}"),
+            json: json!({"event": "recordDropped", "cause": cause}),
+        }),
         _ => None,
     }
 }

@@ -97,12 +97,16 @@ fn three_processes_share_a_room() {
     bob.wait_for("members");
     bob.say(&json!({"quit": true}));
     assert_eq!(bob.child.wait().expect("bob ends").code(), Some(1));
-    // A goodbye is sent once, over UDP; where it is lost, probes notice.
-    let gone = |line: &Value| {
+    let gone = ada.wait_until(|line| {
         let over = ["memberLeft", "memberDied"].map(Value::from);
         over.contains(&line["event"])
-    };
-    ada.wait_until(gone);
+    });
+    assert_eq!(gone["event"], "memberLeft");
+    let gone = up.wait_until(|line| {
+        let over = ["memberLeft", "memberDied"].map(Value::from);
+        over.contains(&line["event"])
+    });
+    assert_eq!(gone["event"], "memberLeft");
     ada.say(&json!({"quit": true}));
     assert!(ada.child.wait().expect("ada ends").success());
 }

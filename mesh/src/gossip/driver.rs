@@ -17,7 +17,8 @@ use super::names;
 use super::swarm::{self, Behaviour, BehaviourEvent};
 use super::waiting::Waiting;
 use super::{
-    CLOSE_LIMIT, Command, Config, Control, Counters, Event, GossipError, MESSAGE_MAX, Token,
+    CLOSE_LIMIT, Command, Config, Control, Counters, Event, FLUSH_LIMIT, GossipError, MESSAGE_MAX,
+    Token,
 };
 
 /// Our ends of the channels to the node.
@@ -112,6 +113,7 @@ impl Driver {
                 Next::Command(command) => self.command(command),
                 Next::Swarm(event) => self.swarm_event(*event),
                 Next::Control(Control::Close(done)) => {
+                    self.flush().await;
                     self.close().await;
                     // Whoever asked may have gone.
                     done.send(()).ok();
@@ -387,6 +389,23 @@ impl Driver {
     fn emit(&mut self, event: Event) {
         if self.ends.events.try_send(event).is_err() {
             tracing::debug!("event queue full, event dropped");
+        }
+    }
+
+    /// Carries out what was asked before and waits for the answers, so that
+    /// the node's last words arrive; within a limit.
+    async fn flush(&mut self) {
+        while let Ok(command) = self.ends.commands.try_recv() {
+            self.command(command);
+        }
+        let answered = async {
+            while !self.hops.is_empty() {
+                let event = self.swarm.select_next_some().await;
+                self.swarm_event(event);
+            }
+        };
+        if tokio::time::timeout(FLUSH_LIMIT, answered).await.is_err() {
+            tracing::debug!("some hop frames were not answered in time");
         }
     }
 

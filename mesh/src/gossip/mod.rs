@@ -45,6 +45,9 @@ pub(crate) const MESSAGE_MAX: usize = peerloom_mesh_proto::envelope::MAX_GOSSIP;
 pub(crate) const HOP_MAX: usize = peerloom_mesh_proto::envelope::MAX_HOP;
 /// How long a hop frame may take, dialling included, before it has failed.
 const HOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last hop frames may take to be answered when the swarm ends;
+/// those to peers that cannot be reached would take [`HOP_TIMEOUT`].
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// How long connections may take to close when the swarm ends.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 
@@ -179,7 +182,7 @@ impl Counters {
 
 /// Requests that go before everything else.
 enum Control {
-    /// Close all connections, answer, end.
+    /// Carry out the commands so far, close all connections, answer, end.
     Close(oneshot::Sender<()>),
     /// Answer, then block the thread until released (or for good).
     #[cfg(feature = "chaos")]
@@ -243,8 +246,8 @@ impl Gossip {
         Arc::clone(&self.counters)
     }
 
-    /// Closes all connections and ends the thread; the future resolves when
-    /// that is done. A frozen swarm ends without a word to anybody.
+    /// Carries out the commands so far, closes all connections and ends the
+    /// thread; the future resolves when that is done. A frozen swarm ends without a word to anybody.
     pub(crate) fn close(&mut self) -> impl Future<Output = ()> + Send + use<> {
         #[cfg(feature = "chaos")]
         drop(self.release.take());

@@ -42,9 +42,16 @@ impl KnownNames {
             .filter(|known| known.peer != *peer.as_bytes())
     }
 
-    /// Notes that `peer` has proven itself under `name`.
-    pub(crate) fn proven(&mut self, name: String, peer: &PeerId) {
-        if self.names.len() < IDENTITIES_MAX || self.names.contains_key(&name) {
+    /// Notes that `peer` has proven itself under `name`. A name that is
+    /// another key's stays so, unless the configuration lets it `change`
+    /// hands.
+    pub(crate) fn proven(&mut self, name: String, peer: &PeerId, change: bool) {
+        let free = self.names.len() < IDENTITIES_MAX && !self.names.contains_key(&name);
+        let own = self
+            .names
+            .get(&name)
+            .is_some_and(|known| change || known.peer == *peer.as_bytes());
+        if free || own {
             let known = known_identity(name.clone(), peer);
             self.names.insert(name, known);
         }
@@ -57,7 +64,7 @@ impl KnownNames {
 }
 
 /// The record of an identity proven now.
-pub(super) fn known_identity(name: String, peer: &PeerId) -> KnownIdentity {
+pub(crate) fn known_identity(name: String, peer: &PeerId) -> KnownIdentity {
     let now = unix_now();
     KnownIdentity {
         name,
@@ -78,9 +85,13 @@ mod tests {
         let name = name_of(Some("alice"), "m", &alice);
         assert_eq!(name, "alice@m");
         assert!(names.conflict(&name, &mallory).is_none());
-        names.proven(name.clone(), &alice);
+        names.proven(name.clone(), &alice, false);
         assert!(names.conflict(&name, &alice).is_none());
         assert_eq!(names.conflict(&name, &mallory).unwrap().peer, [1; 32]);
+        names.proven(name.clone(), &mallory, false);
+        assert_eq!(names.conflict(&name, &mallory).unwrap().peer, [1; 32]);
+        names.proven(name.clone(), &mallory, true);
+        assert_eq!(names.conflict(&name, &alice).unwrap().peer, [2; 32]);
         names.forget(&name);
         assert!(names.conflict(&name, &mallory).is_none());
         assert_eq!(name_of(None, "m", &alice), alice.to_string());

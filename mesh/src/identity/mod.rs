@@ -7,12 +7,13 @@
 //!
 //! Names are trusted on first use: the first key that proves itself under a
 //! name is remembered, another one under the same name is refused (or
-//! accepted, where the configuration says so) and reported either way.
+//! accepted, where the configuration says so) and reported either way. A peer
+//! that changes its name while it is linked is held against it again.
 
 mod known;
 mod provider;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use known::{KnownNames, name_of};
+pub(crate) use known::{KnownNames, known_identity, name_of};
 pub(crate) use provider::{Assertions, Occasion, provider};

@@ -17,6 +17,9 @@ use super::{Ends, OWN_BYTES, OWN_FRAMES, Report, Reports};
 /// How long the last frames of a link that is being closed may take.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
+/// How long what arrived before the other side closed may take to be read.
+const REST_LIMIT: Duration = Duration::from_millis(500);
+
 /// Runs an open link to its end.
 pub(super) async fn run(
     negotiation: &mut Negotiation,
@@ -33,11 +36,19 @@ pub(super) async fn run(
         queued: ends.queued.clone(),
         reports: reports.clone(),
     };
-    tokio::select! {
+    let end = tokio::select! {
         end = writer.run() => end,
         end = read(&channel, &reports) => end,
         end = watch(negotiation, ends) => end,
+    };
+    if matches!(end, End::Down(DownCause::Closed, _)) {
+        // The other side's last words came before its close.
+        let rest = read(&channel, &reports);
+        if tokio::time::timeout(REST_LIMIT, rest).await.is_err() {
+            tracing::debug!("a closed link's channel did not end in time");
+        }
     }
+    end
 }
 
 async fn read(channel: &DataChannel, reports: &Reports) -> End {

@@ -14,6 +14,7 @@ use std::time::Instant;
 use actix::fut::ActorFuture;
 use actix::{Actor, AsyncContext, Context, StreamHandler};
 use peerloom_actors::{Endpoint, Runtime};
+use peerloom_mesh_proto::limit::Limiter;
 use peerloom_mesh_proto::node::Node;
 use peerloom_mesh_proto::{Identity, LinkId, MessageId, PeerId, RoomId, Ticket};
 use tokio::sync::mpsc;
@@ -21,7 +22,9 @@ use tokio::time::{Sleep, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::bootstrap::Bootstrap;
+use super::names;
 use super::rooms::Rooms;
+use super::start::notice_event;
 use super::{Outgoing, Reply, Request};
 use crate::clock::time;
 use crate::config::KnownPeers;
@@ -31,7 +34,7 @@ use crate::gossip::{Command, Event as GossipEvent, Gossip};
 use crate::identity::{Assertions, KnownNames};
 use crate::link::{Link, Report};
 use crate::shared::{LinkState, Shared};
-use crate::store::Store;
+use crate::store::{Notice, Store};
 
 /// Application messages taken per turn, so that others have theirs.
 const MESSAGES_PER_TURN: usize = 32;
@@ -60,6 +63,7 @@ pub(super) struct Queues {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) gossip: mpsc::Receiver<GossipEvent>,
     pub(super) reports: mpsc::Receiver<(LinkId, Report)>,
+    pub(super) notices: mpsc::Receiver<Notice>,
 }
 
 /// A link as the node knows it.
@@ -67,6 +71,8 @@ pub(super) struct LinkEntry {
     pub(super) link: Link,
     pub(super) room: RoomId,
     pub(super) peer: PeerId,
+    /// The name its identity was checked under.
+    pub(super) name: String,
     pub(super) state: LinkState,
     pub(super) since: Instant,
 }
@@ -85,9 +91,21 @@ pub(super) enum Phase {
     /// Nothing, visibly: silenced by fault injection.
     #[cfg(feature = "chaos")]
     Silent,
-    /// Saying goodbye.
+    /// Saying goodbye, until everybody has heard it.
+    Leaving,
+    /// Letting go of links, gossip, sockets and store.
     Closing,
 }
+
+impl Phase {
+    /// Whether the core takes part.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Phase::Running | Phase::Leaving)
+    }
+}
+
+/// Resolves when a link is closed.
+pub(super) type Parting = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The root actor of a node.
 pub(super) struct NodeActor {
@@ -99,6 +117,12 @@ pub(super) struct NodeActor {
     /// Tickets asked for before the first address was known.
     pub(super) tickets: Vec<Reply<Result<Ticket, Error>>>,
     pub(super) phase: Phase,
+    /// Who asked the node to close.
+    pub(super) closer: Option<Reply<()>>,
+    /// Links let go of while leaving, until they are closed.
+    pub(super) parting: Vec<Parting>,
+    /// How often peers may change their names.
+    pub(super) renames: Limiter<PeerId>,
     /// Rooms whose roster is to be published at the end of the turn.
     pub(super) dirty: BTreeSet<RoomId>,
     pub(super) links_dirty: bool,
@@ -119,6 +143,9 @@ impl NodeActor {
             addresses: BTreeSet::new(),
             tickets: Vec::new(),
             phase: Phase::Running,
+            closer: None,
+            parting: Vec::new(),
+            renames: names::limiter(),
             dirty: BTreeSet::new(),
             links_dirty: false,
             told: Vec::new(),
@@ -131,7 +158,7 @@ impl NodeActor {
 
     /// Carries out what the core asks; see the module documentation.
     pub(super) fn turn(&mut self, ctx: &mut Context<Self>) {
-        if self.phase == Phase::Running {
+        if self.phase.is_live() {
             let now = time();
             if self
                 .parts
@@ -144,6 +171,7 @@ impl NodeActor {
         }
         self.drain(ctx);
         self.publish();
+        self.end_when_heard(ctx);
         if let Some(driver) = self.driver.take() {
             driver.wake();
         }
@@ -158,18 +186,20 @@ impl NodeActor {
 
     /// When the driver has to run next.
     fn due(&self) -> Option<Instant> {
-        if self.phase != Phase::Running {
+        if !self.phase.is_live() {
             return None;
         }
         let core = self.parts.core.poll_timeout().map(|deadline| deadline.at);
-        [core, self.parts.bootstrap.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let running = self.phase == Phase::Running;
+        let bootstrap = self.parts.bootstrap.due().filter(|_| running);
+        [core, bootstrap].into_iter().flatten().min()
     }
 
     /// Dials who is next on the bootstrap list.
     fn dial_next(&mut self) {
+        if self.phase != Phase::Running {
+            return;
+        }
         for contact in self.parts.bootstrap.take(Instant::now()) {
             let dial = Command::Dial {
                 peer: contact.peer,
@@ -195,6 +225,7 @@ impl Actor for NodeActor {
             ctx.add_stream(ReceiverStream::new(queues.requests));
             ctx.add_stream(ReceiverStream::new(queues.gossip));
             ctx.add_stream(ReceiverStream::new(queues.reports));
+            ctx.add_stream(ReceiverStream::new(queues.notices));
         }
         let sleep = Box::pin(sleep_until(tokio::time::Instant::now()));
         ctx.spawn(Driver { sleep, armed: None });
@@ -226,6 +257,15 @@ impl StreamHandler<GossipEvent> for NodeActor {
 impl StreamHandler<(LinkId, Report)> for NodeActor {
     fn handle(&mut self, (link, report): (LinkId, Report), ctx: &mut Self::Context) {
         self.report(link, report);
+        self.turn(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl StreamHandler<Notice> for NodeActor {
+    fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
+        self.emit(notice_event(notice));
         self.turn(ctx);
     }
 

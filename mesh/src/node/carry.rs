@@ -110,13 +110,14 @@ impl NodeActor {
             session,
             offer,
         } = wanted;
+        let name = self.claimed_name(&peer);
         let occasion = Occasion {
             identity: Arc::clone(&self.parts.identity),
             incarnation: self.parts.core.incarnation(),
             room,
             session,
             peer,
-            name: self.claimed_name(&peer),
+            name: name.clone(),
             assertions: self.parts.assertions.clone(),
             known_peers: self.parts.known_peers,
             store: self.parts.store.clone(),
@@ -137,6 +138,7 @@ impl NodeActor {
                 link,
                 room,
                 peer,
+                name,
                 state,
                 since,
             },
@@ -147,7 +149,7 @@ impl NodeActor {
     /// Drops a link the core does not know to be lost yet, and tells it.
     pub(super) fn lose_link(&mut self, link: LinkId, cause: DownCause) {
         self.remove_link(link);
-        if self.phase == Phase::Running {
+        if self.phase.is_live() {
             self.parts
                 .core
                 .handle(Input::LinkDown { link, cause }, time());
@@ -156,7 +158,13 @@ impl NodeActor {
 
     /// Lets go of a link: its task sends what is queued and closes.
     pub(super) fn remove_link(&mut self, link: LinkId) {
-        self.links_dirty |= self.links.remove(&link).is_some();
+        let Some(entry) = self.links.remove(&link) else {
+            return;
+        };
+        self.links_dirty = true;
+        if self.phase == Phase::Leaving {
+            self.parting.push(Box::pin(entry.link.finish()));
+        }
     }
 
     /// Whether the links have room for the application's messages.

@@ -2,36 +2,54 @@
 
 use std::time::Duration;
 
-use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, fut::wrap_future};
+use actix::fut::wrap_future;
+use actix::{ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context};
 
 use super::Reply;
 use super::actor::{NodeActor, Phase};
 use crate::clock::time;
 
-/// How long saying goodbye may take.
+/// How long closing the links may take once everybody has heard.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 impl NodeActor {
-    /// Leaves every room, lets the links send what they have, closes gossip,
-    /// sockets and store, and ends the actor.
+    /// Leaves every room and says goodbye. The node goes on serving its links
+    /// until the other ends have answered, which is how it knows that they
+    /// have heard; the core gives up on those that do not.
     pub(super) fn close(&mut self, ctx: &mut Context<Self>, reply: Option<Reply<()>>) {
-        if self.phase == Phase::Closing {
+        if matches!(self.phase, Phase::Leaving | Phase::Closing) {
             // The first close answers; this caller learns by the drop.
             return;
         }
+        self.closer = reply;
         if self.phase == Phase::Running {
+            self.phase = Phase::Leaving;
             self.parts.core.close(time());
             self.drain(ctx);
+            self.end_when_heard(ctx);
+        } else {
+            self.end(ctx);
         }
+    }
+
+    /// Goes on with the end of the node once nobody is left to hear of it.
+    pub(super) fn end_when_heard(&mut self, ctx: &mut Context<Self>) {
+        if self.phase == Phase::Leaving && self.parts.core.links().is_empty() {
+            self.end(ctx);
+        }
+    }
+
+    /// Closes links, gossip, sockets and store, and ends the actor.
+    fn end(&mut self, ctx: &mut Context<Self>) {
         self.phase = Phase::Closing;
-        let tasks: Vec<_> = std::mem::take(&mut self.links)
-            .into_values()
-            .map(|entry| entry.link.finish())
-            .collect();
+        let mut links = std::mem::take(&mut self.parting);
+        for entry in std::mem::take(&mut self.links).into_values() {
+            links.push(Box::pin(entry.link.finish()));
+        }
         let gossip = self.parts.gossip.close();
         let (store, endpoint) = (self.parts.store.clone(), self.parts.endpoint.clone());
         let goodbye = async move {
-            let links = futures::future::join_all(tasks);
+            let links = futures::future::join_all(links);
             if tokio::time::timeout(GOODBYE, links).await.is_err() {
                 tracing::debug!("some links did not close in time");
             }
@@ -41,8 +59,8 @@ impl NodeActor {
                 tracing::debug!(%error, "the store was closed already");
             }
         };
-        let ended = wrap_future::<_, Self>(goodbye).map(|(), _, ctx| {
-            if let Some(reply) = reply {
+        let ended = wrap_future::<_, Self>(goodbye).map(|(), node, ctx| {
+            if let Some(reply) = node.closer.take() {
                 reply.send(()).ok();
             }
             ctx.stop();

@@ -87,7 +87,7 @@ impl NodeActor {
         let Some(entry) = self.links.get_mut(&link) else {
             return;
         };
-        if self.phase != Phase::Running {
+        if !self.phase.is_live() {
             return;
         }
         let peer = entry.peer;
@@ -119,13 +119,14 @@ impl NodeActor {
     }
 
     /// From the core.
-    pub(super) fn happen(&mut self, _: &mut Context<Self>, event: CoreEvent) {
+    pub(super) fn happen(&mut self, ctx: &mut Context<Self>, event: CoreEvent) {
         match event {
             CoreEvent::Joined { room, peer } => {
                 self.member(room, |room| Event::MemberJoined { room, peer });
             }
             CoreEvent::Updated { room, peer } => {
                 self.member(room, |room| Event::MemberUpdated { room, peer });
+                self.recheck_name(ctx, peer);
             }
             CoreEvent::Left { room, peer } => {
                 self.member(room, |room| Event::MemberLeft { room, peer });
@@ -140,11 +141,12 @@ impl NodeActor {
                 self.gossip(Command::Hangup(peer));
                 self.member(room, |room| Event::MemberDied { room, peer });
             }
-            CoreEvent::LinkUp { room, peer, .. } => {
-                let name = self.claimed_name(&peer);
-                self.parts.known.proven(name, &peer);
+            CoreEvent::LinkUp { link, room, peer } => {
+                self.name_proven(link, &peer);
                 self.remember(peer);
                 self.member(room, |room| Event::LinkUp { room, peer });
+                // It may have changed since it was checked.
+                self.recheck_name(ctx, peer);
             }
             CoreEvent::LinkDown {
                 room, peer, why, ..
@@ -311,6 +313,12 @@ impl NodeActor {
                 .store(up as u64, std::sync::atomic::Ordering::Relaxed);
             self.parts.shared.links.send_replace(Arc::new(links));
         }
+        let dropped = self.parts.core.stats().strangers_dropped;
+        self.parts
+            .shared
+            .totals
+            .strangers_dropped
+            .store(dropped, std::sync::atomic::Ordering::Relaxed);
         self.told
             .drain(..)
             .for_each(|event| self.parts.shared.emit(event));

@@ -11,6 +11,7 @@ mod bootstrap;
 mod carry;
 mod close;
 mod happen;
+mod names;
 mod requests;
 mod rooms;
 mod start;
@@ -56,6 +57,8 @@ pub(crate) enum Request {
         inbox: mpsc::Sender<Incoming>,
         reply: Reply<Result<(), ChannelError>>,
     },
+    /// Take another nick.
+    SetNick(Option<String>, Reply<Result<(), Error>>),
     /// Where gossip listens.
     Addresses(Reply<Vec<String>>),
     /// Known identities.
@@ -72,6 +75,12 @@ pub(crate) enum Request {
     /// Cut gossip, or let it flow.
     #[cfg(feature = "chaos")]
     CutGossip(bool, Reply<()>),
+    /// Lose datagrams of the links from now on.
+    #[cfg(feature = "chaos")]
+    Impair(peerloom_actors::Impairment, Reply<()>),
+    /// Lose the database.
+    #[cfg(feature = "chaos")]
+    LoseDatabase(Reply<Result<(), Error>>),
     /// Let an actor of a link suffer.
     #[cfg(feature = "chaos")]
     Inject {

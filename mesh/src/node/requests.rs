@@ -23,6 +23,16 @@ impl NodeActor {
             #[cfg(feature = "chaos")]
             Request::CutGossip(cut, reply) => self.cut_gossip(cut, reply),
             #[cfg(feature = "chaos")]
+            Request::Impair(impairment, reply) => {
+                self.parts.endpoint.impair(impairment);
+                reply.send(()).ok();
+            }
+            #[cfg(feature = "chaos")]
+            Request::LoseDatabase(reply) => {
+                let store = self.parts.store.clone();
+                detach(reply, async move { Ok(store.lose_database().await?) });
+            }
+            #[cfg(feature = "chaos")]
             Request::Inject {
                 peer,
                 kind,
@@ -50,6 +60,7 @@ impl NodeActor {
                 };
                 drop(reply.send(opened));
             }
+            Request::SetNick(nick, reply) => drop(reply.send(self.set_nick(nick))),
             Request::Addresses(reply) => {
                 drop(reply.send(self.addresses.iter().cloned().collect()));
             }

@@ -158,6 +158,11 @@ impl Rooms {
         self.rooms.get_mut(room)
     }
 
+    /// All of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = RoomId> {
+        self.rooms.keys().copied()
+    }
+
     /// The room's name; its id in hexadecimal for one we are not in.
     pub(super) fn name(&self, room: &RoomId) -> String {
         match self.rooms.get(room) {

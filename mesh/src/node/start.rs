@@ -51,10 +51,7 @@ pub(crate) async fn start(config: Config) -> Result<(Requests, Arc<Shared>), Err
         config.mesh.clone(),
         gossip.counters(),
     ));
-    opened
-        .notices
-        .into_iter()
-        .for_each(|notice| shared.emit(notice_event(notice)));
+    shared.keep_early(opened.notices.into_iter().map(notice_event));
     let contacts = contacts(&config.tickets, remembered);
     let bootstrap = Bootstrap::new(identity.peer_id(), contacts, Instant::now());
     let core = core(&config, &identity, opened.boot);
@@ -65,6 +62,7 @@ pub(crate) async fn start(config: Config) -> Result<(Requests, Arc<Shared>), Err
         requests: request_queue,
         gossip: gossip_events,
         reports: report_queue,
+        notices: opened.later,
     };
     let parts = Parts {
         core,
@@ -91,13 +89,7 @@ fn check(config: &Config) -> Result<(), Error> {
     if config.mesh.is_empty() || config.mesh.len() > MAX_NAME_LEN {
         return wrong("a mesh name has 1 to 64 bytes");
     }
-    if config
-        .nick
-        .as_ref()
-        .is_some_and(|nick| nick.is_empty() || nick.len() > MAX_NICK)
-    {
-        return wrong("a nick has 1 to 32 bytes");
-    }
+    check_nick(config.nick.as_deref())?;
     let limits = &config.limits;
     if limits.links_target < 2 {
         return wrong("links_target is at least 2: a ring needs two neighbours");
@@ -116,6 +108,13 @@ fn check(config: &Config) -> Result<(), Error> {
         }),
         None => Ok(()),
     }
+}
+
+pub(super) fn check_nick(nick: Option<&str>) -> Result<(), Error> {
+    if nick.is_some_and(|nick| nick.is_empty() || nick.len() > MAX_NICK) {
+        return Err(Error::Config("a nick has 1 to 32 bytes".to_owned()));
+    }
+    Ok(())
 }
 
 /// Rooms a node may be in.
@@ -154,7 +153,7 @@ fn contacts(tickets: &[Ticket], remembered: Vec<RememberedPeer>) -> Vec<Contact>
     tickets.chain(remembered).collect()
 }
 
-fn notice_event(notice: Notice) -> Event {
+pub(super) fn notice_event(notice: Notice) -> Event {
     match notice {
         Notice::KeyCreated => Event::KeyCreated,
         Notice::Rebuilt { moved_to, cause } => Event::StoreRebuilt { moved_to, cause },

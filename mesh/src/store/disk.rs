@@ -116,6 +116,12 @@ impl Disk {
         self.commit(writes)
     }
 
+    /// Loses the live database, as damage would (fault injection).
+    #[cfg(any(test, feature = "chaos"))]
+    pub(super) fn lose(&mut self) {
+        self.db = None;
+    }
+
     fn db(&self) -> Result<&sled::Db, StoreError> {
         self.db.as_ref().ok_or_else(|| StoreError::Database {
             what: "not open".to_owned(),
@@ -263,7 +269,23 @@ fn open_in_time(path: PathBuf) -> Result<sled::Db, StoreError> {
     })
 }
 
+/// sled's own file in a generation's folder; it holds a lock on it.
+const LOCKED_FILE: &str = "db";
+
+/// Waits until nobody holds sled's lock on a generation: the directory is ours,
+/// but threads of a database that was dropped a moment ago may still let go of
+/// theirs. sled refuses instead of waiting, which looked like damage and cost
+/// what the newest generation alone held.
+fn wait_for_lock(path: &Path) -> io::Result<()> {
+    match fs::File::open(path.join(LOCKED_FILE)) {
+        Ok(file) => file.lock(),
+        // A new one; and for anything else sled finds the words.
+        Err(_) => Ok(()),
+    }
+}
+
 fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
+    wait_for_lock(path).map_err(io_error(path))?;
     sled::Config::new()
         .path(path)
         .cache_capacity(CACHE)
@@ -408,6 +430,27 @@ mod tests {
         assert!(rebuilt.is_none());
         assert_eq!(records, [(b"a".to_vec(), b"1".to_vec())]);
         assert_eq!(generations(dir.path()).unwrap(), [3, 1]);
+    }
+
+    #[test]
+    fn a_database_that_is_still_being_let_go_of_is_not_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut disk, ..) = Disk::open(dir.path()).unwrap();
+        disk.commit(&[(b"a".to_vec(), Some(b"1".to_vec()))])
+            .unwrap();
+        drop(disk);
+        let held = fs::File::open(dir.path().join("db-1").join(LOCKED_FILE)).unwrap();
+        held.lock().unwrap();
+        let (opened, outcome) = mpsc::channel();
+        let path = dir.path().to_owned();
+        let opener = std::thread::spawn(move || opened.send(Disk::open(&path)).unwrap());
+        let early = outcome.recv_timeout(Duration::from_millis(200));
+        assert!(early.is_err(), "opened while the lock was held");
+        drop(held);
+        let (_, records, rebuilt) = outcome.recv().unwrap().unwrap();
+        opener.join().unwrap();
+        assert!(rebuilt.is_none());
+        assert_eq!(records, [(b"a".to_vec(), b"1".to_vec())]);
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub(crate) const IDENTITIES_MAX: usize = 4096;
 /// Commands waiting for the store thread. Filled by the node (one per link
 /// that comes up, one per validated assertion); senders wait when it is full.
 const COMMANDS: usize = 64;
+/// Notices waiting to be read. Filled by the store thread, at most one per
+/// rebuilt database; later ones are only logged.
+const NOTICES: usize = 32;
 
 /// Where a node keeps its identity and memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -118,6 +121,8 @@ pub(crate) struct Opened {
     /// Grows with every start of this identity; the node's incarnation.
     pub(crate) boot: u64,
     pub(crate) notices: Vec<Notice>,
+    /// What the store does on its own from now on.
+    pub(crate) later: mpsc::Receiver<Notice>,
 }
 
 /// Handle to the store thread. The thread ends when the last one is dropped.
@@ -135,9 +140,10 @@ impl Store {
     ) -> Result<Opened, StoreError> {
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (done, opened) = oneshot::channel();
+        let (notices, later) = mpsc::channel(NOTICES);
         std::thread::Builder::new()
             .name("peerloom-store".to_owned())
-            .spawn(move || worker::run(data, fresh, queue, done))
+            .spawn(move || worker::run(data, fresh, queue, notices, done))
             .map_err(|source| StoreError::Io {
                 path: PathBuf::from("thread"),
                 source,
@@ -148,6 +154,7 @@ impl Store {
             seed: start.seed,
             boot: start.boot,
             notices: start.notices,
+            later,
         })
     }
 
@@ -190,10 +197,11 @@ impl Store {
         self.ask(|reply| Command::Forget(name, reply)).await?
     }
 
-    /// What the store did on its own since the last call.
-    #[cfg_attr(not(test), expect(dead_code, reason = "asked for by tests so far"))]
-    pub(crate) async fn notices(&self) -> Result<Vec<Notice>, StoreError> {
-        self.ask(Command::Notices).await
+    /// The database is lost from this instant, as by damage; the next write
+    /// finds out.
+    #[cfg(any(test, feature = "chaos"))]
+    pub(crate) async fn lose_database(&self) -> Result<(), StoreError> {
+        self.ask(Command::LoseDatabase).await
     }
 
     /// Waits for what was asked before, then releases the directory.

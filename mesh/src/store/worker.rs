@@ -12,8 +12,6 @@ use crate::clock::unix_now;
 
 /// Commands served by one flush.
 const BATCH: usize = 32;
-/// Notices kept until somebody asks; later ones are dropped (and logged).
-const NOTICES: usize = 32;
 
 type Reply<T> = oneshot::Sender<T>;
 
@@ -28,7 +26,8 @@ pub(super) enum Command {
     },
     Identities(Reply<Vec<KnownIdentity>>),
     Forget(String, Reply<Result<bool, StoreError>>),
-    Notices(Reply<Vec<Notice>>),
+    #[cfg(any(test, feature = "chaos"))]
+    LoseDatabase(Reply<()>),
     Close(Reply<()>),
 }
 
@@ -44,9 +43,10 @@ pub(super) fn run(
     data: Data,
     fresh: impl FnOnce() -> Seed,
     mut queue: mpsc::Receiver<Command>,
+    notices: mpsc::Sender<Notice>,
     done: Reply<Result<Start, StoreError>>,
 ) {
-    let (mut worker, start) = match Worker::start(&data, fresh) {
+    let (mut worker, start) = match Worker::start(&data, fresh, notices) {
         Ok(started) => started,
         Err(error) => return answer(done, Err(error)),
     };
@@ -84,13 +84,17 @@ enum Medium {
 struct Worker {
     tables: Tables,
     medium: Medium,
-    notices: Vec<Notice>,
+    notices: mpsc::Sender<Notice>,
     /// Declared last: released after the database is closed.
     _directory: Option<Directory>,
 }
 
 impl Worker {
-    fn start(data: &Data, fresh: impl FnOnce() -> Seed) -> Result<(Self, Start), StoreError> {
+    fn start(
+        data: &Data,
+        fresh: impl FnOnce() -> Seed,
+        later: mpsc::Sender<Notice>,
+    ) -> Result<(Self, Start), StoreError> {
         let directory = Directory::take(data)?;
         let mut notices = Vec::new();
         let (seed, medium, records) = match &directory {
@@ -116,12 +120,14 @@ impl Worker {
         let mut worker = Self {
             tables,
             medium,
-            notices: Vec::new(),
+            notices: later,
             _directory: directory,
         };
         let boot = worker.tables.count_boot(unix_now())?;
         worker.commit()?;
-        notices.append(&mut worker.notices);
+        for notice in &notices {
+            log(notice);
+        }
         Ok((
             worker,
             Start {
@@ -174,8 +180,12 @@ impl Worker {
                 answer(reply, self.tables.identities());
                 None
             }
-            Command::Notices(reply) => {
-                answer(reply, std::mem::take(&mut self.notices));
+            #[cfg(any(test, feature = "chaos"))]
+            Command::LoseDatabase(reply) => {
+                if let Medium::Disk(disk) = &mut self.medium {
+                    disk.lose();
+                }
+                answer(reply, ());
                 None
             }
             // Taken out by the caller, which ends the thread.
@@ -204,11 +214,28 @@ impl Worker {
             return Ok(());
         };
         let moved_to = disk.start_over(&writes)?;
-        tracing::warn!(%cause, "the database was damaged and has been rebuilt");
-        if self.notices.len() < NOTICES {
-            self.notices.push(Notice::Rebuilt { moved_to, cause });
-        }
+        let notice = Notice::Rebuilt { moved_to, cause };
+        log(&notice);
+        // Full: nobody reads them, and it is logged.
+        drop(self.notices.try_send(notice));
         Ok(())
+    }
+}
+
+/// Says what the store did on its own where an operator looks.
+fn log(notice: &Notice) {
+    match notice {
+        Notice::KeyCreated => tracing::info!("a new identity was created"),
+        Notice::Rebuilt { moved_to, cause } => {
+            tracing::warn!(
+                cause,
+                moved_to = %moved_to.display(),
+                "the database was damaged and has been rebuilt"
+            );
+        }
+        Notice::RecordDropped { cause } => {
+            tracing::warn!(cause, "a damaged record was dropped");
+        }
     }
 }
 
