@@ -14,6 +14,7 @@
 mod channels;
 mod checks;
 mod control;
+mod live;
 mod pattern;
 mod session;
 mod sink;
@@ -37,6 +38,11 @@ const LINES: usize = 64;
 const EVENTS: usize = 1024;
 
 /// One peer connection, driven by JSON lines on stdin and stdout.
+///
+/// stdin takes objects such as {"cmd":"create","id":1} and
+/// {"cmd":"offer","id":2}; what comes out as {"ev":"signal",…} belongs to the
+/// other side's stdin, as {"cmd":"signal",…}. docs/peer-protocol.md has all of
+/// them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Local addresses to bind, instead of all interfaces (repeatable).

@@ -1,8 +1,15 @@
-//! The lines of the JSON peer protocol: one object per line in each direction.
+//! The lines of the JSON peer protocol (`docs/peer-protocol.md`): commands on
+//! stdin here, events on stdout and requests on the `ctl` channel below.
+
+mod ctl;
+mod event;
 
 use peerloom::webrtc::{IceCandidateInit, SessionDescription};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+pub(super) use ctl::{ChannelOptions, Control, control_reply, parse_control};
+pub(super) use event::Event;
 
 /// The longest line taken from stdin; a longer one is refused.
 pub(crate) const MAX_LINE: usize = 1024 * 1024;
@@ -137,185 +144,10 @@ pub(crate) fn parse(line: &str) -> Result<Command, BadLine> {
     })
 }
 
-/// One line of stdout.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Event {
-    /// The process is ready for commands.
-    Ready {
-        /// What this side can do.
-        features: Vec<&'static str>,
-        /// Which checks it can drive.
-        checks: Vec<&'static str>,
-    },
-    /// The outcome of a command.
-    Result {
-        /// The command's id.
-        id: Value,
-        /// Its outcome: detail of a success or of a failure.
-        outcome: Result<Value, Value>,
-    },
-    /// A description for the other side.
-    Description(SessionDescription),
-    /// A candidate for the other side; `None` says that there are no more.
-    Candidate(Option<IceCandidateInit>),
-    /// The connection's states.
-    State {
-        /// `RTCPeerConnectionState`.
-        connection: String,
-        /// `RTCIceConnectionState`.
-        ice: String,
-        /// `RTCIceGatheringState`.
-        gathering: String,
-        /// `RTCSignalingState`.
-        signaling: String,
-    },
-    /// A channel opened.
-    Channel(Value),
-    /// A channel closed.
-    ChannelClosed(String),
-    /// Free text.
-    Log(String),
-}
-
-impl Event {
-    /// The object to print.
-    pub(crate) fn to_json(&self) -> Value {
-        match self {
-            Self::Ready { features, checks } => json!({
-                "ev": "ready",
-                "impl": "peerloom",
-                "version": env!("CARGO_PKG_VERSION"),
-                "features": features,
-                "checks": checks,
-            }),
-            Self::Result { id, outcome } => {
-                let (ok, detail) = match outcome {
-                    Ok(detail) => (true, detail),
-                    Err(detail) => (false, detail),
-                };
-                json!({"ev": "result", "id": id, "ok": ok, "detail": detail})
-            }
-            Self::Description(description) => json!({"ev": "signal", "description": description}),
-            Self::Candidate(candidate) => json!({"ev": "signal", "candidate": candidate}),
-            Self::State {
-                connection,
-                ice,
-                gathering,
-                signaling,
-            } => json!({
-                "ev": "state",
-                "connection": connection,
-                "ice": ice,
-                "gathering": gathering,
-                "signaling": signaling,
-            }),
-            Self::Channel(properties) => {
-                let mut line = properties.clone();
-                if let Some(line) = line.as_object_mut() {
-                    line.insert("ev".into(), "channel".into());
-                }
-                line
-            }
-            Self::ChannelClosed(label) => json!({"ev": "channelClosed", "label": label}),
-            Self::Log(text) => json!({"ev": "log", "msg": text}),
-        }
-    }
-}
-
-/// A request on the `ctl` channel: a string `{"rid":n,"op":...}`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "op", rename_all = "camelCase")]
-pub(crate) enum Control {
-    /// Who are you?
-    Ping,
-    /// Which channels do you have?
-    Channels,
-    /// Create a negotiated channel.
-    Negotiate {
-        /// Its label.
-        label: String,
-        /// Its id.
-        id: u16,
-        /// Its other properties.
-        #[serde(default)]
-        options: ChannelOptions,
-    },
-    /// Close a channel.
-    Close {
-        /// Its label.
-        label: String,
-    },
-    /// Report a sink's counters.
-    SinkReport {
-        /// The sink's label.
-        label: String,
-    },
-    /// Send patterned messages on a channel.
-    Source {
-        /// Its label.
-        label: String,
-        /// How many.
-        count: u64,
-        /// How long each.
-        size: usize,
-    },
-    /// Report the connection's statistics.
-    Stats,
-}
-
-/// The `options` of `negotiate`, named as in `RTCDataChannelInit`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct ChannelOptions {
-    /// Whether messages keep their order.
-    pub(crate) ordered: bool,
-    /// How often a message is retransmitted at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_retransmits: Option<u16>,
-    /// For how many milliseconds a message is retransmitted at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_packet_life_time: Option<u16>,
-    /// The sub-protocol.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) protocol: String,
-}
-
-impl Default for ChannelOptions {
-    fn default() -> Self {
-        Self {
-            ordered: true,
-            max_retransmits: None,
-            max_packet_life_time: None,
-            protocol: String::new(),
-        }
-    }
-}
-
-/// Splits a control request into its request id and the request itself.
-pub(crate) fn parse_control(text: &str) -> (Value, Result<Control, String>) {
-    let value: Value = match serde_json::from_str(text) {
-        Ok(value) => value,
-        Err(error) => return (Value::Null, Err(format!("not JSON: {error}"))),
-    };
-    let rid = value.get("rid").cloned().unwrap_or(Value::Null);
-    let control = serde_json::from_value(value).map_err(|error| format!("not a request: {error}"));
-    (rid, control)
-}
-
-/// The string that answers a control request.
-pub(crate) fn control_reply(rid: Value, reply: Result<Value, String>) -> String {
-    let mut object = match reply {
-        Ok(Value::Object(object)) => object,
-        Ok(other) => Map::from_iter([("value".to_owned(), other)]),
-        Err(error) => Map::from_iter([("error".to_owned(), error.into())]),
-    };
-    object.insert("rid".to_owned(), rid);
-    Value::Object(object).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_full_create_line_reads() {
@@ -380,68 +212,5 @@ mod tests {
         assert_eq!(bad.id, Some(json!(7)));
         assert_eq!(parse("{").expect_err("not JSON").id, None);
         assert_eq!(parse("[]").expect_err("not an object").id, None);
-    }
-
-    #[test]
-    fn events_print_as_the_protocol_says() {
-        let candidate = Event::Candidate(Some(IceCandidateInit {
-            candidate: "candidate:1".into(),
-            sdp_mid: Some("0".into()),
-            sdp_mline_index: Some(0),
-            username_fragment: Some("u".into()),
-        }));
-        assert_eq!(
-            candidate.to_json(),
-            json!({"ev": "signal", "candidate": {"candidate": "candidate:1", "sdpMid": "0",
-                "sdpMLineIndex": 0, "usernameFragment": "u"}})
-        );
-        assert_eq!(
-            Event::Candidate(None).to_json(),
-            json!({"ev": "signal", "candidate": null})
-        );
-        let result = Event::Result {
-            id: json!(3),
-            outcome: Err(json!({"step": "connect"})),
-        };
-        assert_eq!(
-            result.to_json(),
-            json!({"ev": "result", "id": 3, "ok": false, "detail": {"step": "connect"}})
-        );
-        assert_eq!(
-            Event::Channel(json!({"label": "boot"})).to_json(),
-            json!({"ev": "channel", "label": "boot"})
-        );
-    }
-
-    #[test]
-    fn control_requests_read_and_answer() {
-        let (rid, control) = parse_control(
-            r#"{"rid":4,"op":"negotiate","label":"echo:n","id":100,"options":{"ordered":false,"maxRetransmits":2}}"#,
-        );
-        assert_eq!(rid, json!(4));
-        assert_eq!(
-            control,
-            Ok(Control::Negotiate {
-                label: "echo:n".into(),
-                id: 100,
-                options: ChannelOptions {
-                    ordered: false,
-                    max_retransmits: Some(2),
-                    ..ChannelOptions::default()
-                },
-            })
-        );
-        assert_eq!(
-            parse_control(r#"{"rid":1,"op":"sinkReport","label":"sink:a"}"#).1,
-            Ok(Control::SinkReport {
-                label: "sink:a".into()
-            })
-        );
-        let (rid, control) = parse_control(r#"{"rid":9,"op":"fly"}"#);
-        assert!(control.is_err());
-        let reply: Value =
-            serde_json::from_str(&control_reply(rid, Err("no".into()))).expect("JSON");
-        assert_eq!(reply, json!({"rid": 9, "error": "no"}));
-        assert!(parse_control("nonsense").1.is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use peerloom::webrtc::ConnectionState;
 use serde_json::{Value, json};
 
-use super::super::session::States;
+use super::super::live::States;
 use super::Check;
 
 /// `connect` has this long (peer protocol).

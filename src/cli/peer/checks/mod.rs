@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::channels::Channels;
 use super::control::Client;
-use super::session::States;
+use super::live::States;
 use super::wire::Event;
 use crate::cli::failure::chain;
 

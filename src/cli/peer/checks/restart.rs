@@ -5,7 +5,7 @@ use std::time::Instant;
 use peerloom::webrtc::{IceConnectionState, Message, SessionDescription, SignalingState};
 use serde_json::{Value, json};
 
-use super::super::session::{States, make_offer};
+use super::super::live::{States, make_offer};
 use super::super::wire::Event;
 use super::connect::millis;
 use super::{Check, attribute, echoed};
