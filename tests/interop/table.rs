@@ -19,6 +19,7 @@ pub(crate) struct Table {
     /// Columns likewise.
     columns: Vec<String>,
     skips: BTreeMap<String, Vec<String>>,
+    /// What failed, and the first line of why.
     failures: Vec<(String, String)>,
 }
 
@@ -60,7 +61,11 @@ impl Table {
             tally.ran += 1;
             tally.passed += u32::from(result.is_ok());
             if let Err(problem) = result {
-                self.failures.push((format!("{name} {check}"), problem));
+                // At once and in full: a long run may be cut short.
+                println!("{problem}");
+                let first = problem.lines().next().unwrap_or_default();
+                self.failures
+                    .push((format!("{name} {check}"), first.to_owned()));
             }
         }
     }
@@ -89,7 +94,7 @@ impl Table {
 
     pub(crate) fn print(&self) {
         for (what, problem) in &self.failures {
-            println!("\nFAILED {what}\n{problem}");
+            println!("FAILED {what}: {problem}");
         }
         self.print_rows();
         for (reason, cases) in &self.skips {
