@@ -9,17 +9,17 @@ use libp2p::gossipsub::{IdentTopic, MessageAcceptance, PublishError};
 use libp2p::request_response::{self, OutboundRequestId};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
-use libp2p::{Multiaddr, Swarm, gossipsub, mdns};
+use libp2p::{Swarm, gossipsub, mdns};
 use peerloom_mesh_proto::{HopId, PeerId, Verdict};
 use tokio::sync::{mpsc, oneshot};
 
-use super::names;
 use super::swarm::{self, Behaviour, BehaviourEvent};
 use super::waiting::Waiting;
 use super::{
     CLOSE_LIMIT, Command, Config, Control, Counters, Event, FLUSH_LIMIT, GossipError, MESSAGE_MAX,
     Token,
 };
+use super::{listen, names};
 
 /// Our ends of the channels to the node.
 pub(super) struct Ends {
@@ -76,35 +76,13 @@ enum Next {
 impl Driver {
     fn start(config: &Config, ends: Ends) -> Result<Self, GossipError> {
         let mut swarm = swarm::build(config)?;
-        let mut first_error = None;
-        let mut listening = config.listen.is_empty();
-        for text in &config.listen {
-            let address: Multiaddr =
-                text.parse()
-                    .map_err(|error: libp2p::multiaddr::Error| GossipError::Address {
-                        address: text.clone(),
-                        cause: error.to_string(),
-                    })?;
-            match swarm.listen_on(address) {
-                Ok(_) => listening = true,
-                Err(error) => {
-                    first_error.get_or_insert(GossipError::Listen {
-                        address: text.clone(),
-                        cause: error.to_string(),
-                    });
-                }
-            }
-        }
-        match first_error {
-            // One family missing is no reason to stay away from the other.
-            Some(error) if !listening => Err(error),
-            _ => Ok(Self {
-                swarm,
-                ends,
-                waiting: Waiting::default(),
-                hops: HashMap::new(),
-            }),
-        }
+        listen::open(&mut swarm, &config.listen)?;
+        Ok(Self {
+            swarm,
+            ends,
+            waiting: Waiting::default(),
+            hops: HashMap::new(),
+        })
     }
 
     async fn run(mut self) {

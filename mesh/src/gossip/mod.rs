@@ -14,6 +14,7 @@
 
 mod driver;
 mod hop;
+mod listen;
 mod names;
 mod swarm;
 #[cfg(test)]
