@@ -27,14 +27,21 @@ const SENDING: usize = 64;
 /// How long a script's first line waits for somebody to be there.
 const COMPANY: Duration = Duration::from_secs(60);
 
-/// Join a mesh and talk in a room, on stdin and stdout.
+/// Join a mesh and talk in a room, on stdin and stdout
 ///
-/// Every line of stdin goes to the room. /msg PEER TEXT goes to one member, by
-/// id or nick; /who lists the members; /quit, Ctrl-C or the end of stdin
-/// leaves. Other lines that begin with / are refused. If stdin is not a terminal
-/// and a line could not be carried out, the exit code is 1. With --json, stdin takes objects: {"say":"…"}, {"say":"…","to":"PEER"},
-/// {"who":true}, {"quit":true}.
+/// Every line of stdin goes to the room, except for these:
+///
+///   /msg PEER TEXT  to one member only, by nick, id or the end of its id
+///   /who            lists the members
+///   /quit           leaves; so do Ctrl-C and the end of stdin
+///
+/// With --json, stdin takes objects instead: {"say":"…"},
+/// {"say":"…","to":"PEER"}, {"who":true}, {"quit":true}.
+///
+/// If stdin is not a terminal, the first line waits until somebody is there to
+/// hear it, and the exit code is 1 if a line could not be carried out.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Ticket of a node of the mesh, as peerloom up prints it.
     ticket: String,
@@ -66,7 +73,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         () = interrupted.asked() => Ok(()),
         outcome = session.run() => outcome,
     };
-    mesh.close().await;
+    output::with_progress("leaving", mesh.close()).await;
     outcome
 }
 
@@ -83,11 +90,7 @@ struct Session {
 
 impl Session {
     async fn join(mesh: &Mesh, room: &str, format: Format) -> Result<Self, Failure> {
-        let room = mesh.join(room).await.map_err(|error| {
-            Failure::new("cannot join the room")
-                .because(&error)
-                .hint("choose another --room")
-        })?;
+        let room = node::enter(mesh, room).await?;
         let channel = room
             .channel::<Say>(CHAT)
             .await

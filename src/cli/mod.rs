@@ -31,27 +31,20 @@ struct Cli {
     command: Command,
 }
 
+/// Each is described where its arguments are.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// A whole mesh on this machine: forms, talks, loses members, heals.
     Demo(demo::Args),
-    /// A node of a mesh; prints its ticket and runs until Ctrl-C.
     Up(up::Args),
-    /// Join a mesh and talk in a room, on stdin and stdout.
     Join(join::Args),
-    /// This machine's identity and the assertions it remembers.
     Id(id::Args),
-    /// One peer connection, driven by JSON lines on stdin and stdout.
     Peer(peer::Args),
 }
 
 /// Runs the command and turns its outcome into an exit code.
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
-        Ok(cli) => {
-            start_log();
-            run(cli.command)
-        }
+        Ok(cli) => start_log().and_then(|()| run(cli.command)),
         // Help and version are such errors too; they go to stdout.
         Err(error) if error.use_stderr() => Err(misread(&error)),
         Err(error) => error.print().map_err(Failure::unwritable),
@@ -69,11 +62,11 @@ pub(crate) fn main() -> ExitCode {
 
 /// What is wrong with the arguments, on one line.
 fn misread(error: &clap::Error) -> Failure {
-    let help = "peerloom --help and peerloom COMMAND --help list what can be asked for";
+    let text = error.render().to_string();
+    let help = format!("{} --help says what can be asked for", asked_for(&text));
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::usage("no command given").hint(help);
     }
-    let text = error.render().to_string();
     // The usage and a pointer to --help follow in paragraphs of their own.
     let what: Vec<&str> = text
         .split("Usage:")
@@ -87,6 +80,18 @@ fn misread(error: &clap::Error) -> Failure {
     let what = what.join(" ");
     let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
     Failure::usage(what).hint(help)
+}
+
+/// The command that the usage in an error is about: what stands there before
+/// its arguments.
+fn asked_for(text: &str) -> String {
+    let usage = text.split_once("Usage: ").map_or("", |(_, usage)| usage);
+    let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase());
+    let words: Vec<&str> = usage.split_whitespace().take_while(is_name).collect();
+    if words.is_empty() {
+        return "peerloom".to_owned();
+    }
+    words.join(" ")
 }
 
 fn run(command: Command) -> Result<(), Failure> {
@@ -114,13 +119,64 @@ where
     outcome
 }
 
-/// Logs go to stderr; `PEERLOOM_LOG` chooses what, and by default it is what
-/// should wake someone.
-fn start_log() {
-    let filter =
-        EnvFilter::try_from_env("PEERLOOM_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+/// The variable that chooses what is logged.
+const LOG: &str = "PEERLOOM_LOG";
+
+/// Logs go to stderr; by default it is what should wake someone.
+fn start_log() -> Result<(), Failure> {
+    let wanted = std::env::var_os(LOG).unwrap_or_default();
+    let wanted = wanted.to_string_lossy();
+    let filter = match wanted.trim() {
+        "" => EnvFilter::new("error"),
+        wanted => EnvFilter::try_new(wanted).map_err(|error| {
+            Failure::usage(format!("cannot read {LOG}"))
+                .because(&error)
+                .hint("write warn, or peerloom_mesh=debug,error")
+        })?,
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(output::is_coloured(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_usage_names_the_command_whose_help_helps() {
+        for (args, helper) in [
+            (vec!["peerloom"], "peerloom --help"),
+            (vec!["peerloom", "nope"], "peerloom --help"),
+            (vec!["peerloom", "id"], "peerloom id --help"),
+            (vec!["peerloom", "demo", "--nope"], "peerloom demo --help"),
+            (
+                vec!["peerloom", "id", "verify"],
+                "peerloom id verify --help",
+            ),
+        ] {
+            let error = Cli::try_parse_from(&args).expect_err("bad usage");
+            let said = misread(&error).to_string();
+            assert!(
+                said.contains(&format!("; {helper} says")),
+                "{args:?}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_is() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
 }

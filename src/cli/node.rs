@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use peerloom::{Config, Data, Event, Member, Mesh, PeerId, Room, Ticket};
+use peerloom::{Config, Data, Event, GossipError, JoinError, Member, Mesh, PeerId, Room, Ticket};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::output;
 
 /// The room of those who name none.
 pub(crate) const LOBBY: &str = "lobby";
@@ -68,15 +69,33 @@ pub(crate) fn data(dir: Option<PathBuf>, guest: bool) -> Data {
     reason = "all other errors have to do with addresses"
 )]
 pub(crate) async fn open(config: Config) -> Result<Mesh, Failure> {
-    Mesh::open(config).await.map_err(|error| {
-        let failure = Failure::new("cannot start the node").because(&error);
-        match error {
-            peerloom::Error::Store(_) => {
-                failure.hint("--data DIR names another directory, --guest keeps nothing")
-            }
-            peerloom::Error::Config(_) => failure.hint("see peerloom up --help"),
-            _ => failure.hint("--listen and --bind choose other addresses"),
-        }
+    const WHAT: &str = "cannot start the node";
+    let opened = output::with_progress("starting", Mesh::open(config)).await;
+    opened.map_err(|error| match &error {
+        peerloom::Error::Store(_) => Failure::new(WHAT)
+            .because(&error)
+            .hint("--data DIR names another directory, --guest keeps nothing"),
+        peerloom::Error::Config(why) => Failure::usage(WHAT).because_of(why),
+        peerloom::Error::OtherMesh { .. } => Failure::usage(WHAT)
+            .because(&error)
+            .hint("--mesh names another"),
+        peerloom::Error::Gossip(GossipError::Address { .. }) => Failure::usage(WHAT)
+            .because(&error)
+            .hint("--listen takes addresses such as /ip4/0.0.0.0/udp/4001/quic-v1"),
+        _ => Failure::new(WHAT)
+            .because(&error)
+            .hint("--listen and --bind choose other addresses"),
+    })
+}
+
+/// Joins a room.
+pub(crate) async fn enter(mesh: &Mesh, room: &str) -> Result<Room, Failure> {
+    const WHAT: &str = "cannot join the room";
+    mesh.join(room).await.map_err(|error| match error {
+        JoinError::Name => Failure::usage(WHAT)
+            .because(&error)
+            .hint("choose another --room"),
+        JoinError::TooMany { .. } | JoinError::Closed | _ => Failure::new(WHAT).because(&error),
     })
 }
 

@@ -56,9 +56,28 @@ pub(crate) fn complain(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Whether stdout is a terminal that understands cursor movement.
-pub(crate) fn stdout_is_terminal() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+/// Whether a stream is a terminal that understands cursor movement.
+pub(crate) fn is_terminal(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether colours are welcome on a stream (no-color.org).
+pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
+    is_terminal(stream) && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The columns and lines of the terminal behind stdout, where that is known.
+#[cfg(unix)]
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let known = size.ws_col > 0 && size.ws_row > 0;
+    known.then_some((size.ws_col.into(), size.ws_row.into()))
+}
+
+/// The columns and lines of the terminal behind stdout, where that is known.
+#[cfg(not(unix))]
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    None
 }
 
 /// One line on stderr that says what a long operation is doing; only on a
@@ -74,7 +93,7 @@ impl Progress {
     pub(crate) fn begin(now: Instant) -> Self {
         Self {
             since: now,
-            enabled: io::stderr().is_terminal(),
+            enabled: is_terminal(&io::stderr()),
             shown: false,
         }
     }

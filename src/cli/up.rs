@@ -39,11 +39,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let tickets = tickets.collect::<Result<Vec<_>, _>>()?;
     let mesh = node::open(args.node.config(&args.mesh, tickets)).await?;
     let mut events = mesh.events();
-    let room = mesh.join(&args.room).await.map_err(|error| {
-        Failure::new("cannot join the room")
-            .because(&error)
-            .hint("choose another --room")
-    })?;
+    let room = node::enter(&mesh, &args.room).await?;
     introduce(&mesh, &room, format).await?;
     loop {
         tokio::select! {
@@ -56,7 +52,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             }
         }
     }
-    mesh.close().await;
+    output::with_progress("leaving", mesh.close()).await;
     Ok(())
 }
 

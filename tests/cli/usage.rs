@@ -46,6 +46,51 @@ fn impossible_demos_are_bad_usage_on_one_line() {
 }
 
 #[test]
+fn settings_no_node_can_have_are_bad_usage() {
+    let long = "x".repeat(65);
+    for (flag, value) in [
+        ("--mesh", ""),
+        ("--mesh", &long),
+        ("--room", ""),
+        ("--nick", ""),
+        ("--listen", "somewhere"),
+    ] {
+        let (code, said) = refusal(&run(&["up", "--guest", "--no-mdns", flag, value]));
+        assert_eq!(code, Some(2), "{flag} {value}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_somebody_has_is_a_failure() {
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let tcp_port = tcp.local_addr().expect("an address").port();
+    let udp_port = udp.local_addr().expect("an address").port();
+    for (flag, value) in [
+        ("--listen", format!("/ip4/127.0.0.1/tcp/{tcp_port}")),
+        ("--listen", format!("/ip4/127.0.0.1/udp/{udp_port}/quic-v1")),
+        ("--bind", format!("127.0.0.1:{udp_port}")),
+    ] {
+        let (code, said) = refusal(&run(&["up", "--guest", "--no-mdns", flag, &value]));
+        assert_eq!(code, Some(1), "{flag} {value}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.contains("in use"), "{said}");
+    }
+}
+
+#[test]
+fn a_log_filter_that_means_nothing_is_bad_usage() {
+    let mut command = crate::peerloom();
+    command
+        .args(["demo", "--peers", "2"])
+        .env("PEERLOOM_LOG", "a=b=c");
+    let (code, said) = refusal(&command.output().expect("the command starts"));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("PEERLOOM_LOG"), "{said}");
+}
+
+#[test]
 fn something_else_than_a_ticket_is_refused() {
     let (code, said) = refusal(&run(&["join", "hello"]));
     assert_eq!(code, Some(2));

@@ -39,10 +39,15 @@ const TALK_MAX: Duration = Duration::from_secs(86_400);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Nodes to start.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12)]
     peers: usize,
     /// For how long they talk before the kill; they talk at least once.
-    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value_t = 3.0,
+        allow_negative_numbers = true
+    )]
     seconds: f64,
     /// Nodes to kill: a third by default.
     #[arg(long, value_name = "K")]
@@ -90,9 +95,9 @@ impl Plan {
                 ))
                 .hint(format!("--kill may be {most} at most")));
         }
-        let talk = Duration::try_from_secs_f64(args.seconds).map_err(|error| {
+        let talk = Duration::try_from_secs_f64(args.seconds).map_err(|_| {
             Failure::usage("cannot run the demo")
-                .because(&error)
+                .because_of(format!("{} seconds are no time to talk", args.seconds))
                 .hint("--seconds is a number such as 3 or 0.5")
         })?;
         if talk > TALK_MAX {

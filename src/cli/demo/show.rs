@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::view::{Screen, Snapshot, render};
+use super::view::{Canvas, Screen, Snapshot, render};
 use crate::cli::output::{self, Format};
 
 /// How the demo shows itself, and whether anybody reads it.
@@ -34,7 +34,7 @@ impl Show {
     pub(crate) fn new(format: Format) -> Self {
         let style = match format {
             Format::Json => Style::Json,
-            Format::Human if output::stdout_is_terminal() => Style::Live {
+            Format::Human if output::is_terminal(&io::stdout()) => Style::Live {
                 history: Vec::new(),
                 screen: Screen::default(),
             },
@@ -80,7 +80,7 @@ impl Show {
     pub(crate) fn draw(&mut self, mut snapshot: Snapshot) {
         if let Style::Live { history, screen } = &mut self.style {
             snapshot.history.clone_from(history);
-            let drawn = screen.draw(&render(&snapshot), &mut io::stdout().lock());
+            let drawn = screen.draw(&render(&snapshot, canvas()), &mut io::stdout().lock());
             self.note(drawn);
         }
     }
@@ -103,5 +103,15 @@ impl Show {
         if let Err(error) = written {
             self.lost.get_or_insert(error);
         }
+    }
+}
+
+/// The terminal as it is now; one that does not say is of the usual size.
+fn canvas() -> Canvas {
+    let (width, height) = output::terminal_size().unwrap_or((80, 24));
+    Canvas {
+        width,
+        height,
+        coloured: output::is_coloured(&io::stdout()),
     }
 }

@@ -1,18 +1,40 @@
 //! How a running demo looks: a pure function from a snapshot to lines, and the
 //! screen that redraws them in place.
 
+use std::cmp::Ordering;
 use std::io::{self, Write};
 use std::time::Duration;
 
 /// Columns the view takes at most.
 const WIDTH: usize = 78;
 
-/// Lines of history shown.
+/// Lines of history shown at most.
 const HISTORY: usize = 8;
 
-/// More nodes than this are shown as totals only, so that the view fits a
-/// terminal of 24 lines.
-const NODES_SHOWN: usize = 60;
+/// Lines kept for history where nodes are shown, too.
+const HISTORY_LEAST: usize = 3;
+
+/// Columns of a node shown in full, and between two of them.
+const DETAILED: usize = 32;
+const DETAILED_GAP: usize = 4;
+
+/// Columns of a node shown in brief, and between two of them.
+const TERSE: usize = 14;
+const TERSE_GAP: usize = 2;
+
+/// More nodes than this are shown in brief also where there is room.
+const DETAILED_MOST: usize = 24;
+
+/// Where the view is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Canvas {
+    /// Columns of the terminal.
+    pub(crate) width: usize,
+    /// Its lines.
+    pub(crate) height: usize,
+    /// Whether it shows colours.
+    pub(crate) coloured: bool,
+}
 
 /// What one node looks like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,18 +72,27 @@ pub(crate) struct Snapshot {
     pub(crate) history: Vec<String>,
 }
 
-/// The view as lines, coloured with ANSI escapes.
-pub(crate) fn render(snapshot: &Snapshot) -> Vec<String> {
+/// The view as lines, none of them wider and all together lower than the
+/// canvas: what wraps or scrolls cannot be drawn over.
+pub(crate) fn render(snapshot: &Snapshot, canvas: Canvas) -> Vec<String> {
+    let width = canvas.width.saturating_sub(1).clamp(1, WIDTH);
+    let height = canvas.height.saturating_sub(1).max(1);
     let mut lines = vec![header(snapshot), String::new()];
-    if snapshot.nodes.len() <= NODES_SHOWN {
-        lines.extend(grid(&snapshot.nodes));
+    let room = height.saturating_sub(lines.len() + 3 + HISTORY_LEAST);
+    if let Some(nodes) = grid(&snapshot.nodes, width, room) {
+        lines.extend(nodes);
         lines.push(String::new());
     }
     lines.push(totals(snapshot));
     lines.push(String::new());
-    let skip = snapshot.history.len().saturating_sub(HISTORY);
-    lines.extend(snapshot.history[skip..].iter().map(|line| clip(line)));
+    let shown = height.saturating_sub(lines.len()).min(HISTORY);
+    let skip = snapshot.history.len().saturating_sub(shown);
+    lines.extend(snapshot.history[skip..].iter().cloned());
+    lines.truncate(height);
     lines
+        .iter()
+        .map(|line| fit(line, width, canvas.coloured))
+        .collect()
 }
 
 fn header(snapshot: &Snapshot) -> String {
@@ -73,20 +104,23 @@ fn header(snapshot: &Snapshot) -> String {
     )
 }
 
-/// Nodes side by side.
-fn grid(nodes: &[NodeCell]) -> Vec<String> {
-    if nodes.len() <= 24 {
+/// Nodes side by side, in the fullest way that fits; nothing if none does.
+fn grid(nodes: &[NodeCell], width: usize, height: usize) -> Option<Vec<String>> {
+    let columns = |cell: usize, gap: usize| (width + gap) / (cell + gap);
+    let full = columns(DETAILED, DETAILED_GAP).min(nodes.len());
+    if full > 0 && nodes.len() <= DETAILED_MOST && nodes.len().div_ceil(full) < height {
         let heading = format!(
             "\x1b[2m  nr  {:<11}{:>6}{:>9}\x1b[0m",
             "links", "known", "got"
         );
-        let columns = nodes.len().min(2);
-        let mut lines = vec![vec![heading; columns].join("    ")];
-        lines.extend(table(nodes, columns, "    ", detailed));
-        lines
-    } else {
-        table(nodes, 5, "  ", terse)
+        let gap = " ".repeat(DETAILED_GAP);
+        let mut lines = vec![vec![heading; full].join(&gap)];
+        lines.extend(table(nodes, full, &gap, detailed));
+        return Some(lines);
     }
+    let brief = columns(TERSE, TERSE_GAP).min(nodes.len());
+    let fits = brief > 0 && nodes.len().div_ceil(brief) <= height;
+    fits.then(|| table(nodes, brief, &" ".repeat(TERSE_GAP), terse))
 }
 
 /// Cells in columns, filled from the top.
@@ -151,12 +185,40 @@ fn totals(snapshot: &Snapshot) -> String {
     )
 }
 
-/// Cuts a line to the width of the view.
-fn clip(line: &str) -> String {
-    if line.chars().count() <= WIDTH {
-        return line.to_owned();
+/// Cuts a line to a width, not counting its escapes; without colours it loses
+/// them.
+fn fit(line: &str, width: usize, coloured: bool) -> String {
+    let mut text = String::new();
+    let mut shown = 0;
+    let mut escape = false;
+    for c in line.chars() {
+        if escape || c == '\x1b' {
+            escape = !(escape && c.is_ascii_alphabetic());
+            if coloured {
+                text.push(c);
+            }
+        } else {
+            shown += 1;
+            match shown.cmp(&width) {
+                Ordering::Less => text.push(c),
+                Ordering::Equal => text.push(if visible(line) > width { '…' } else { c }),
+                Ordering::Greater => {}
+            }
+        }
     }
-    line.chars().take(WIDTH - 1).chain(['…']).collect()
+    text
+}
+
+/// Characters of a line that are no part of an escape.
+fn visible(line: &str) -> usize {
+    let mut escape = false;
+    line.chars()
+        .filter(|c| {
+            let hidden = escape || *c == '\x1b';
+            escape = hidden && !(escape && c.is_ascii_alphabetic());
+            !hidden
+        })
+        .count()
 }
 
 /// Draws lines over the ones drawn before.
@@ -215,35 +277,58 @@ mod tests {
         }
     }
 
-    /// A line without its escapes.
-    fn plain(line: &str) -> String {
-        let mut text = String::new();
-        let mut escape = false;
-        for c in line.chars() {
-            match (escape, c) {
-                (false, '\x1b') => escape = true,
-                (false, c) => text.push(c),
-                (true, c) => escape = !c.is_ascii_alphabetic(),
+    const USUAL: Canvas = Canvas {
+        width: 80,
+        height: 24,
+        coloured: true,
+    };
+
+    #[test]
+    fn the_view_fits_any_terminal() {
+        for nodes in [1, 2, 12, 24, 25, 50, 60, 61, 200] {
+            for (width, height) in [(80, 24), (200, 60), (40, 24), (80, 10), (20, 5), (1, 1)] {
+                let canvas = Canvas {
+                    width,
+                    height,
+                    coloured: true,
+                };
+                let lines = render(&snapshot(nodes), canvas);
+                assert!(lines.len() < height.max(2), "{nodes}: {canvas:?}");
+                for line in lines {
+                    assert!(visible(&line) < width.max(2), "{canvas:?}: {line}");
+                }
             }
         }
-        text
     }
 
     #[test]
-    fn the_view_fits_a_terminal() {
-        for nodes in [1, 2, 12, 24, 25, 50, 60, 61, 500] {
-            let lines = render(&snapshot(nodes));
-            assert!(lines.len() <= 24 + 2, "{nodes}: {}", lines.len());
-            for line in lines {
-                let width = plain(&line).chars().count();
-                assert!(width <= WIDTH + 2, "{nodes}: {width}: {line}");
-            }
-        }
+    fn lines_are_cut_where_they_are_seen() {
+        let line = "\x1b[1mabcdef\x1b[0m";
+        assert_eq!(fit(line, 6, true), line);
+        assert_eq!(fit(line, 5, true), "\x1b[1mabcd…\x1b[0m");
+        assert_eq!(fit(line, 5, false), "abcd…");
+        assert_eq!(visible(line), 6);
+    }
+
+    #[test]
+    fn no_colours_means_no_escapes() {
+        let canvas = Canvas {
+            coloured: false,
+            ..USUAL
+        };
+        assert!(!render(&snapshot(12), canvas).concat().contains('\x1b'));
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_the_nodes_in_one_column() {
+        let canvas = Canvas { width: 40, ..USUAL };
+        let lines = render(&snapshot(4), canvas);
+        assert_eq!(lines.iter().filter(|line| line.contains('●')).count(), 4);
     }
 
     #[test]
     fn every_node_is_shown_once() {
-        let text = render(&snapshot(50)).join("\n");
+        let text = render(&snapshot(50), USUAL).join("\n");
         assert_eq!(text.matches('●').count(), 50);
     }
 
@@ -251,14 +336,14 @@ mod tests {
     fn the_dead_are_marked() {
         let mut snapshot = snapshot(12);
         snapshot.nodes[3].dead = true;
-        let text = render(&snapshot).join("\n");
+        let text = render(&snapshot, USUAL).join("\n");
         assert_eq!(text.matches('✖').count(), 1);
         assert_eq!(text.matches("silent").count(), 1);
     }
 
     #[test]
     fn only_the_latest_history_is_shown() {
-        let text = render(&snapshot(2)).join("\n");
+        let text = render(&snapshot(2), USUAL).join("\n");
         assert!(text.contains("thing 19"));
         assert!(!text.contains("thing 11"));
     }

@@ -7,6 +7,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use serde_json::json;
 
 use super::super::cast::{self, Line, Part, Word};
+use super::finale::{counted, links};
 use super::{Stage, Stop};
 use peerloom_chaos_tests::ledger::{Kind, Phase};
 
@@ -91,11 +92,13 @@ impl Stage {
             "degree_max": self.shape.degree_max,
         });
         let text = format!(
-            "formed in {:.2} s: {} links, {} to {} a node, every roster complete",
+            "formed in {:.2} s: {}, every roster complete",
             took.as_secs_f64(),
-            self.shape.links,
-            self.shape.degree_min,
-            self.shape.degree_max
+            links(
+                self.shape.links,
+                self.shape.degree_min,
+                self.shape.degree_max
+            )
         );
         self.tell("formed", &text, detail);
         Ok(())
@@ -210,9 +213,9 @@ impl Stage {
         self.report.healed_ms = Some(millis(took));
         let detail = json!({"healed_ms": millis(took), "links": self.shape.links});
         let text = format!(
-            "healed in {:.2} s: {} links among {} survivors, no dead peer in a roster",
+            "healed in {:.2} s: {} among {} survivors, no dead peer in a roster",
             took.as_secs_f64(),
-            self.shape.links,
+            counted(self.shape.links, "link"),
             self.living.len()
         );
         self.tell("healed", &text, detail);

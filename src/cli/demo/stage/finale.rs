@@ -35,51 +35,59 @@ impl Stage {
         };
     }
 
-    /// The report for people.
+    /// The report for people; every line fits a terminal of 80 columns.
     pub(super) fn summary(&self, outcome: &Result<(), Stop>) -> Vec<String> {
         let report = &self.report;
-        let ms = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("in {ms} ms"));
-        let mut lines = vec![
-            format!(
-                "mesh      {} peers formed {}: {} links, {} to {} a node, {} identities verified",
+        let mut lines = vec![match report.formed_ms {
+            Some(ms) => format!(
+                "mesh      {} peers formed in {ms} ms: {}",
                 report.peers,
-                ms(report.formed_ms),
-                report.links,
-                report.degree_min,
-                report.degree_max,
-                report.identities_verified
+                links(report.links, report.degree_min, report.degree_max)
             ),
-            format!(
-                "messages  {} broadcasts and {} direct: {} of {} delivered, {} twice, at most {} hops",
-                report.broadcasts_sent,
-                report.directs_sent,
-                report.deliveries,
-                report.deliveries_expected,
-                report.duplicates,
-                report.hops_max
-            ),
-            format!(
-                "traffic   {} over data channels, {} over gossip; direct round trip {}",
-                bytes(report.bytes_channels),
-                bytes(report.bytes_gossip),
-                report
-                    .direct_rtt_us_p50
-                    .map_or("unknown".into(), |us| format!("{us} µs"))
-            ),
-        ];
-        if report.killed > 0 {
+            None => format!("mesh      {} peers, not formed", report.peers),
+        }];
+        lines.push(format!(
+            "identity  {} verified",
+            counted(report.identities_verified, "assertion")
+        ));
+        lines.push(format!(
+            "messages  {} and {} direct: {} of {} delivered, {} twice",
+            counted(report.broadcasts_sent as usize, "broadcast"),
+            report.directs_sent,
+            report.deliveries,
+            report.deliveries_expected,
+            report.duplicates
+        ));
+        if let Some(micros) = report.direct_rtt_us_p50 {
             lines.push(format!(
-                "healing   {} killed without a word, healed {}, then {} of {} delivered",
-                report.killed,
-                ms(report.healed_ms),
-                report.deliveries_after_heal,
-                report.deliveries_expected_after_heal
+                "ways      at most {}; a direct message and its answer take {:.1} ms",
+                counted(report.hops_max as usize, "hop"),
+                micros as f64 / 1e3
+            ));
+        }
+        lines.push(format!(
+            "traffic   {} over data channels, {} over gossip",
+            bytes(report.bytes_channels),
+            bytes(report.bytes_gossip)
+        ));
+        if report.killed > 0 {
+            let healed = report
+                .healed_ms
+                .map_or("not healed".to_owned(), |ms| format!("healed in {ms} ms"));
+            lines.push(format!(
+                "healing   {} killed without a word, {healed}, then {} of {} delivered",
+                report.killed, report.deliveries_after_heal, report.deliveries_expected_after_heal
             ));
         }
         lines.push(match outcome {
             Ok(()) => "result    everything arrived exactly once".to_owned(),
             Err(Stop::Interrupted) => "result    interrupted".to_owned(),
-            Err(_) => format!("result    FAILED, {} errors", report.errors),
+            Err(Stop::Unread(_) | Stop::Failed(_)) => {
+                format!(
+                    "result    FAILED: {}",
+                    counted(report.errors as usize, "error")
+                )
+            }
         });
         lines
     }
@@ -109,6 +117,24 @@ impl Stage {
             history: Vec::new(),
         };
         self.show.draw(snapshot);
+    }
+}
+
+/// How many links a mesh has, and how they are spread.
+pub(super) fn links(count: usize, least: usize, most: usize) -> String {
+    let all = counted(count, "link");
+    if least == most {
+        format!("{all}, {least} a node")
+    } else {
+        format!("{all}, {least} to {most} a node")
+    }
+}
+
+/// A number of things.
+pub(super) fn counted(number: usize, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
     }
 }
 
