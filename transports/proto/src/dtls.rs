@@ -5,7 +5,9 @@
 //! What this layer adds to that engine:
 //!
 //! * [`Event::Connected`] is reported, and data delivered, only after the peer's certificate was
-//!   found to have one of the expected fingerprints; otherwise the engine is thrown away;
+//!   found to have one of the expected fingerprints; otherwise the connection fails, and the peer
+//!   is told as far as that engine can: by a fatal `bad_certificate` in plaintext in version 1.2,
+//!   by a `close_notify` after the handshake in 1.3. Neither is sent again when it is lost;
 //! * packets that the engine would answer with a fatal error although a reordering network
 //!   produces them are dropped;
 //! * the engine's timeouts are kept apart, since it can ask for one without end;
@@ -19,6 +21,8 @@
 //! drain [`Transport::poll_event`], then [`Transport::poll_transmit`], then arm
 //! [`Transport::poll_timeout`].
 
+mod alert;
+mod engine;
 mod filter;
 #[cfg(test)]
 mod tests;
@@ -28,6 +32,7 @@ use bytes::Bytes;
 
 use crate::error::EngineFault;
 
+pub use alert::Alert;
 pub use transport::{MAX_QUEUED_BYTES, Transport};
 
 /// Largest DTLS record in plaintext (RFC 9147 §4.4), which is more than any path carries.
@@ -93,6 +98,9 @@ pub enum Error {
     /// The peer's certificate is not the one its description announced (RFC 8122 §6.2).
     #[error("the peer's certificate does not match the fingerprint in its description")]
     FingerprintMismatch,
+    /// The peer has refused, or given up on, the connection with a fatal alert.
+    #[error("the peer refused the connection: {0}")]
+    Alert(Alert),
     /// The peer showed no certificate.
     #[error("the peer showed no certificate")]
     NoCertificate,

@@ -22,6 +22,13 @@ fn path() -> Path {
     )
 }
 
+/// Who expects another certificate than the one that comes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wrong {
+    at_client: bool,
+    at_server: bool,
+}
+
 struct Pair {
     client: Transport,
     server: Transport,
@@ -29,12 +36,16 @@ struct Pair {
     certificates: [Certificate; 2],
 }
 
-fn pair_with(client: &DtlsConfig, server: &DtlsConfig, wrong: bool) -> Pair {
+fn pair_with(client: &DtlsConfig, server: &DtlsConfig, wrong: Wrong) -> Pair {
     let now = Instant::now();
     let (a, b) = (certificate(), certificate());
-    let of = |c: &Certificate| vec![c.fingerprint().clone()];
-    let seen_by_server = if wrong { of(&certificate()) } else { of(&a) };
-    let client = Transport::new(client, &a, DtlsRole::Client, of(&b), now).expect("client");
+    let of = |c: &Certificate, wrong: bool| {
+        let other = certificate();
+        vec![if wrong { &other } else { c }.fingerprint().clone()]
+    };
+    let seen_by_client = of(&b, wrong.at_client);
+    let client = Transport::new(client, &a, DtlsRole::Client, seen_by_client, now).expect("client");
+    let seen_by_server = of(&a, wrong.at_server);
     let server = Transport::new(server, &b, DtlsRole::Server, seen_by_server, now).expect("server");
     Pair {
         client,
@@ -108,7 +119,7 @@ fn negotiates_every_combination_of_versions() {
         (Only12, Only12, Version::Dtls12),
     ];
     for (client, server, expected) in cases {
-        let mut pair = pair_with(&only(client), &only(server), false);
+        let mut pair = pair_with(&only(client), &only(server), Wrong::default());
         pair.exchange(|packets| packets);
         let (client_events, server_events) = (events(&mut pair.client), events(&mut pair.server));
         assert_eq!(
@@ -159,7 +170,7 @@ fn a_client_hello_in_several_fragments_is_put_together() {
         DtlsVersions::Only13,
     ] {
         for reversed in [false, true] {
-            let mut pair = pair_with(&only(versions), &only(DtlsVersions::Auto), false);
+            let mut pair = pair_with(&only(versions), &only(DtlsVersions::Auto), Wrong::default());
             let hello = packets(&mut pair.client);
             let mut parts = fragments(&hello[0], 90);
             assert!(parts.len() > 1);
@@ -178,19 +189,74 @@ fn a_client_hello_in_several_fragments_is_put_together() {
 }
 
 #[test]
-fn a_wrong_fingerprint_never_connects_and_no_data_is_delivered() {
-    for versions in [DtlsVersions::Auto, DtlsVersions::Only12] {
-        let mut pair = pair_with(&only(versions), &only(versions), true);
-        pair.exchange(|packets| packets);
-        drop(pair.client.send(b"secret", pair.now));
-        pair.exchange(|packets| packets);
-        assert_eq!(
-            events(&mut pair.server),
-            [Event::Failed(Error::FingerprintMismatch)],
-            "{versions:?}"
-        );
-        assert_eq!(pair.server.state(), State::Failed);
-        assert_eq!(pair.server.send(b"x", pair.now), Err(Error::NotConnected));
+fn a_wrong_fingerprint_never_connects_and_the_other_end_is_told() {
+    use DtlsVersions::{Auto, Only12, Only13};
+    for versions in [Auto, Only12, Only13] {
+        // Small enough that the certificate comes long before the end of its flight.
+        for mtu in [1200, 160] {
+            for (at_client, at_server) in [(true, false), (false, true), (true, true)] {
+                let wrong = Wrong {
+                    at_client,
+                    at_server,
+                };
+                refusal(
+                    &DtlsConfig {
+                        mtu,
+                        ..only(versions)
+                    },
+                    wrong,
+                );
+            }
+        }
+    }
+}
+
+fn refusal(config: &DtlsConfig, wrong: Wrong) {
+    let mut pair = pair_with(config, config, wrong);
+    pair.exchange(|packets| packets);
+    drop(pair.client.send(b"secret", pair.now));
+    drop(pair.server.send(b"secret", pair.now));
+    pair.exchange(|packets| packets);
+    let was_12 = config.versions == DtlsVersions::Only12;
+    let mismatch = Event::Failed(Error::FingerprintMismatch);
+    let now = pair.now;
+    for (end, refuses, other_refuses) in [
+        (&mut pair.client, wrong.at_client, wrong.at_server),
+        (&mut pair.server, wrong.at_server, wrong.at_client),
+    ] {
+        let seen = events(end);
+        let told = Event::Failed(Error::Alert(Alert(42)));
+        match seen.as_slice() {
+            [only] if refuses && *only == mismatch => {}
+            [only] if was_12 && other_refuses && *only == told => {}
+            [Event::Connected { .. }, Event::Closed] if !was_12 && !refuses => {}
+            _ => panic!("{config:?} {wrong:?} {end:?}: {seen:?}"),
+        }
+        assert_ne!(end.state(), State::Connected);
+        assert_eq!(end.send(b"x", now), Err(Error::NotConnected));
+        if refuses {
+            assert_eq!(end.poll_timeout(), None, "nothing is left to do");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_wants_none_of_our_offer_is_believed_at_once() {
+    for versions in [
+        DtlsVersions::Auto,
+        DtlsVersions::Only12,
+        DtlsVersions::Only13,
+    ] {
+        let mut pair = pair_with(&only(versions), &DtlsConfig::default(), Wrong::default());
+        packets(&mut pair.client);
+        let no_version = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 70];
+        let warning = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 1, 90];
+        pair.client.handle_packet(&warning, pair.now);
+        assert_eq!(events(&mut pair.client), []);
+        pair.client.handle_packet(&no_version, pair.now);
+        let refused = Event::Failed(Error::Alert(Alert(70)));
+        assert_eq!(events(&mut pair.client), [refused], "{versions:?}");
+        assert_eq!(pair.client.state(), State::Failed);
     }
 }
 
@@ -221,7 +287,7 @@ fn one_of_several_fingerprints_is_enough() {
 #[test]
 fn flights_survive_reordering_duplication_and_loss() {
     for versions in [DtlsVersions::Auto, DtlsVersions::Only12] {
-        let mut pair = pair_with(&only(versions), &only(versions), false);
+        let mut pair = pair_with(&only(versions), &only(versions), Wrong::default());
         let mut round = 0;
         while pair.client.state() != State::Connected || pair.server.state() != State::Connected {
             round += 1;
@@ -247,7 +313,11 @@ fn flights_survive_reordering_duplication_and_loss() {
 
 #[test]
 fn data_goes_both_ways_in_batches_and_close_is_seen() {
-    let mut pair = pair_with(&DtlsConfig::default(), &DtlsConfig::default(), false);
+    let mut pair = pair_with(
+        &DtlsConfig::default(),
+        &DtlsConfig::default(),
+        Wrong::default(),
+    );
     pair.exchange(|packets| packets);
     events(&mut pair.client);
     events(&mut pair.server);
@@ -298,7 +368,7 @@ fn lose_one_of_the_flight(versions: DtlsVersions, mtu: usize, missing: usize) ->
         mtu,
         ..only(versions)
     };
-    let mut pair = pair_with(&only(versions), &small, false);
+    let mut pair = pair_with(&only(versions), &small, Wrong::default());
     for packet in packets(&mut pair.client) {
         pair.server.handle_packet(&packet, pair.now);
     }

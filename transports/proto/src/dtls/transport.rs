@@ -2,16 +2,17 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dimpl::{Dtls, DtlsCertificate, Output, ProtocolVersion};
+use dimpl::{Dtls, Output, ProtocolVersion};
 
+use super::alert;
+use super::engine::{new_engine, told_by};
 use super::filter::opens_server_flight;
 use super::{Error, Event, MAX_RECORD, State, Timer, Version};
 use crate::certificate::{Certificate, Fingerprint};
-use crate::config::{DtlsConfig, DtlsVersions};
+use crate::config::DtlsConfig;
 use crate::engine::{Batch, Deadline, Transmit};
 use crate::error::{Layer, guard};
 use crate::id::{DtlsRole, Path};
@@ -19,14 +20,6 @@ use crate::id::{DtlsRole, Path};
 /// Encrypted bytes waiting for [`Transport::poll_transmit`]. Filled by [`Transport::send`], which
 /// refuses more; the layer above sends again what must arrive.
 pub const MAX_QUEUED_BYTES: usize = 8 * 1024 * 1024;
-
-/// Packets of a handshake flight the engine keeps: a flight of ours has at most five. Also the
-/// number of out-of-order packets of the peer's, which may fragment at its will.
-const ENGINE_QUEUE: usize = 64;
-
-/// Retransmissions of a flight. The time limit is `DtlsConfig::handshake_timeout`; this only has to
-/// last until then even on a network that duplicates, since duplicates are answered too.
-const FLIGHT_RETRIES: usize = 32;
 
 /// Least time between two timeouts. While a piece of the peer's flight is missing, the engine
 /// acknowledges what it has and asks to be called again at once, without end.
@@ -39,8 +32,8 @@ pub struct Transport {
     state: State,
     expected: Vec<Fingerprint>,
     peer_certificate: Option<Bytes>,
-    /// The engine is through; waits for the certificate to be checked.
-    finished: bool,
+    /// The peer is someone else: the engine lives on only to say so.
+    refused: bool,
     deadline: Option<Instant>,
     /// The time the engine was told last.
     told: Option<Instant>,
@@ -73,7 +66,7 @@ impl Transport {
             state: State::Connecting,
             expected,
             peer_certificate: None,
-            finished: false,
+            refused: false,
             deadline: None,
             told: None,
             timed_out: None,
@@ -99,6 +92,10 @@ impl Transport {
         };
         let choosing = self.role == DtlsRole::Client && engine.protocol_version().is_none();
         if choosing && !opens_server_flight(packet) {
+            // What a server says that wants none of what we offer.
+            if let Some(alert) = alert::fatal(packet) {
+                self.fail(Error::Alert(alert));
+            }
             return;
         }
         let told = self.told.replace(now) == Some(now);
@@ -156,8 +153,7 @@ impl Transport {
             self.after_call(result);
         }
         self.events.clear();
-        self.engine = None;
-        self.deadline = None;
+        self.stop();
         self.state = State::Closed;
     }
 
@@ -167,7 +163,7 @@ impl Transport {
             Ok(Err(dimpl::Error::ReceiveQueueFull)) => {
                 tracing::debug!("handshake packet dropped: too many out of order");
             }
-            Ok(Err(error)) => return self.fail(Error::Handshake(error.to_string())),
+            Ok(Err(error)) => return self.fail(told_by(&error)),
             Err(fault) => return self.fail(Error::Fault(fault)),
         }
         match self.drain_engine() {
@@ -199,6 +195,10 @@ impl Transport {
                 self.queued += packet.len();
                 push(&mut self.batch, &mut self.ready, packet);
             }
+            Output::Timeout(_) if self.refused && (engine.is_closing() || engine.is_closed()) => {
+                self.stop();
+                return Ok(false);
+            }
             Output::BufferTooSmall { needed } if needed > 4 * MAX_RECORD => {
                 return Err(Error::Handshake("record larger than any buffer".to_owned()));
             }
@@ -208,13 +208,13 @@ impl Transport {
                 self.deadline = Some(at.max(soonest));
                 return Ok(false);
             }
-            Output::Connected => {
-                self.finished = true;
-                self.report_connected()?;
+            Output::Connected if self.refused => {
+                guard(Layer::Dtls, || engine.close())?.map_err(|error| told_by(&error))?;
             }
+            Output::Connected => self.report_connected()?,
             Output::PeerCert(der) => {
                 let der = Bytes::copy_from_slice(der);
-                self.check_certificate(der)?;
+                self.check_certificate(der);
             }
             Output::ApplicationData(data) if self.state == State::Connected => {
                 self.events
@@ -227,16 +227,30 @@ impl Transport {
         Ok(true)
     }
 
-    fn check_certificate(&mut self, der: Bytes) -> Result<(), Error> {
-        if !self
-            .expected
-            .iter()
-            .any(|fingerprint| fingerprint.matches(&der))
-        {
-            return Err(Error::FingerprintMismatch);
+    fn check_certificate(&mut self, der: Bytes) {
+        let fingerprints = &mut self.expected.iter();
+        if fingerprints.any(|fingerprint| fingerprint.matches(&der)) {
+            self.peer_certificate = Some(der);
+        } else {
+            self.refuse();
         }
-        self.peer_certificate = Some(der);
-        Ok(())
+    }
+
+    /// The peer is someone else: says so to whoever it is, as far as the engine can. In version
+    /// 1.2 nothing of ours was encrypted yet, and the alert goes in plaintext. In 1.3 a
+    /// plaintext alert would be dropped and the engine encrypts none before the handshake is
+    /// over: it is brought to its end, with nothing delivered, for a `close_notify`.
+    fn refuse(&mut self) {
+        let version = self.version();
+        self.fail_but_speak(Error::FingerprintMismatch);
+        if version == Some(Version::Dtls13) {
+            self.refused = true;
+            return;
+        }
+        let alert = alert::bad_certificate();
+        self.queued += alert.len();
+        push(&mut self.batch, &mut self.ready, &alert);
+        self.stop();
     }
 
     fn report_connected(&mut self) -> Result<(), Error> {
@@ -259,9 +273,17 @@ impl Transport {
         }
     }
 
-    fn fail(&mut self, error: Error) {
+    fn stop(&mut self) {
         self.engine = None;
         self.deadline = None;
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.stop();
+        self.fail_but_speak(error);
+    }
+
+    fn fail_but_speak(&mut self, error: Error) {
         if matches!(self.state, State::Connecting | State::Connected) {
             self.state = State::Failed;
             self.events.push_back(Event::Failed(error));
@@ -338,38 +360,6 @@ fn push(batch: &mut Batch, ready: &mut VecDeque<(Bytes, usize)>, packet: &[u8]) 
     }
     let fits = batch.push(packet);
     debug_assert!(fits, "an empty batch takes any datagram");
-}
-
-fn new_engine(
-    config: &DtlsConfig,
-    certificate: &Certificate,
-    role: DtlsRole,
-    now: Instant,
-) -> Result<Dtls, Error> {
-    let settings = dimpl::Config::builder()
-        .mtu(config.mtu)
-        .use_server_cookie(false)
-        .require_client_certificate(true)
-        .flight_start_rto(config.flight_rto)
-        .flight_retries(FLIGHT_RETRIES)
-        .handshake_timeout(config.handshake_timeout)
-        .aead_encryption_limit(config.records_per_key)
-        .max_queue_rx(ENGINE_QUEUE)
-        .max_queue_tx(ENGINE_QUEUE)
-        .build()
-        .map_err(|error| Error::Config(error.to_string()))?;
-    let settings = Arc::new(settings);
-    let pair = DtlsCertificate {
-        certificate: certificate.der().to_vec(),
-        private_key: certificate.private_key_der().to_vec(),
-    };
-    let mut engine = match config.versions {
-        DtlsVersions::Auto => Dtls::new_auto(settings, pair, now),
-        DtlsVersions::Only12 => Dtls::new_12(settings, pair, now),
-        DtlsVersions::Only13 => Dtls::new_13(settings, pair, now),
-    };
-    engine.set_active(role == DtlsRole::Client);
-    Ok(engine)
 }
 
 #[cfg(test)]

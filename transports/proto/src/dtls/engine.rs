@@ -1,0 +1,61 @@
+//! The packaged engine with our settings.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dimpl::{Dtls, DtlsCertificate};
+
+use super::{Alert, Error};
+use crate::certificate::Certificate;
+use crate::config::{DtlsConfig, DtlsVersions};
+use crate::id::DtlsRole;
+
+/// Packets of a handshake flight the engine keeps: a flight of ours has at most five. Also the
+/// number of out-of-order packets of the peer's, which may fragment at its will.
+const ENGINE_QUEUE: usize = 64;
+
+/// Retransmissions of a flight. The time limit is `DtlsConfig::handshake_timeout`; this only has to
+/// last until then even on a network that duplicates, since duplicates are answered too.
+const FLIGHT_RETRIES: usize = 32;
+
+pub(super) fn new_engine(
+    config: &DtlsConfig,
+    certificate: &Certificate,
+    role: DtlsRole,
+    now: Instant,
+) -> Result<Dtls, Error> {
+    let settings = dimpl::Config::builder()
+        .mtu(config.mtu)
+        .use_server_cookie(false)
+        .require_client_certificate(true)
+        .flight_start_rto(config.flight_rto)
+        .flight_retries(FLIGHT_RETRIES)
+        .handshake_timeout(config.handshake_timeout)
+        .aead_encryption_limit(config.records_per_key)
+        .max_queue_rx(ENGINE_QUEUE)
+        .max_queue_tx(ENGINE_QUEUE)
+        .build()
+        .map_err(|error| Error::Config(error.to_string()))?;
+    let settings = Arc::new(settings);
+    let pair = DtlsCertificate {
+        certificate: certificate.der().to_vec(),
+        private_key: certificate.private_key_der().to_vec(),
+    };
+    let mut engine = match config.versions {
+        DtlsVersions::Auto => Dtls::new_auto(settings, pair, now),
+        DtlsVersions::Only12 => Dtls::new_12(settings, pair, now),
+        DtlsVersions::Only13 => Dtls::new_13(settings, pair, now),
+    };
+    engine.set_active(role == DtlsRole::Client);
+    Ok(engine)
+}
+
+/// What an error of the engine says to whoever asks why there is no connection.
+pub(super) fn told_by(error: &dimpl::Error) -> Error {
+    match error {
+        dimpl::Error::SecurityError(dimpl::SecurityError::FatalAlert { description }) => {
+            Error::Alert(Alert(*description))
+        }
+        error => Error::Handshake(error.to_string()),
+    }
+}
