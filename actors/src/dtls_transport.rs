@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use actix::fut::{ActorFutureExt as _, wrap_future};
-use actix::{Actor, ActorContext as _, AsyncContext as _, Context, Handler, Recipient};
+use actix::{Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler, Recipient};
 use bytes::Bytes;
 use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::config::DtlsConfig;
@@ -18,7 +18,7 @@ use peerloom_transports::udp::Datagrams;
 
 use crate::outlet::Outlet;
 use crate::peer_connection::messages::DtlsReport;
-use crate::sctp_transport::{Packets, PacketsSent};
+use crate::sctp_transport::{Packets, PacketsSent, PeerClosed, SctpTransportActor};
 use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
 pub(crate) use messages::{DtlsCommand, DtlsStats, GetDtlsStats, Outgoing, PathSelected, Records};
@@ -48,6 +48,7 @@ pub(crate) struct DtlsTransportActor {
     closing: bool,
     sctp: Outlet<Packets>,
     credit: Outlet<PacketsSent>,
+    end: Outlet<PeerClosed>,
     connection: Outlet<DtlsReport>,
     stats: DtlsStats,
     alarm: Alarm,
@@ -57,8 +58,7 @@ impl DtlsTransportActor {
     pub(crate) fn new(
         config: DtlsConfig,
         certificate: Certificate,
-        sctp: Recipient<Packets>,
-        credit: Recipient<PacketsSent>,
+        sctp: &Addr<SctpTransportActor>,
         connection: Recipient<DtlsReport>,
     ) -> Self {
         DtlsTransportActor {
@@ -71,8 +71,9 @@ impl DtlsTransportActor {
             plain: Vec::new(),
             unanswered: 0,
             closing: false,
-            sctp: Outlet::dropping(sctp),
-            credit: Outlet::keeping(credit),
+            sctp: Outlet::dropping(sctp.clone().recipient()),
+            credit: Outlet::keeping(sctp.clone().recipient()),
+            end: Outlet::keeping(sctp.clone().recipient()),
             connection: Outlet::keeping(connection),
             stats: DtlsStats::default(),
             alarm: Alarm::default(),
@@ -162,7 +163,11 @@ impl DtlsTransportActor {
             match event {
                 Event::Connected { version, .. } => self.report(DtlsReport::Connected { version }),
                 Event::Data(data) => self.plain.push(data),
-                Event::Closed => self.report(DtlsReport::Closed),
+                Event::Closed => {
+                    // Behind all that came before it.
+                    self.hand_up();
+                    self.end.post(PeerClosed);
+                }
                 Event::Failed(error) => self.report(DtlsReport::Failed(error)),
             }
         }
@@ -286,4 +291,4 @@ turns!(DtlsTransportActor {
     Records => take_records,
     Outgoing => encrypt,
 });
-supervised!(DtlsTransportActor);
+supervised!(DtlsTransportActor, |actor| Some(actor.alarm.done()));

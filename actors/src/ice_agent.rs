@@ -270,4 +270,4 @@ turns!(IceAgentActor {
     IceCommand => command,
     Checks => take_checks,
 });
-supervised!(IceAgentActor);
+supervised!(IceAgentActor, |actor| Some(actor.alarm.done()));

@@ -51,7 +51,7 @@
 //!    │                         │ IceReport               │ ▲   │ ▲
 //!  receive loop                ▼               DtlsReport│ │   │ │ Outgoing
 //!  (one per socket)      PeerConnection ◀────────────────┘ │   ▼ │
-//!                          │  ▲   │     DtlsCommand ───────┘  Packets, PacketsSent
+//!                          │  ▲   │     DtlsCommand ───────┘  Packets, PacketsSent, PeerClosed
 //!   handle ── Create, … ───┘  │   │ SctpCommand               │ │
 //!   handle ◀─ events ─────────┘   └────────────────────▶ SctpTransport
 //!                                                          │  ▲

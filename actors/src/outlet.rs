@@ -52,6 +52,7 @@ where
 {
     way: Rc<Way<M>>,
     policy: Overflow,
+    bound: usize,
     dropped: u64,
 }
 
@@ -74,19 +75,25 @@ where
 {
     /// For messages that may be lost.
     pub(crate) fn dropping(to: Recipient<M>) -> Self {
-        Outlet::new(to, Overflow::Drop)
+        Outlet::new(to, Overflow::Drop, 0)
     }
 
     /// For messages that must arrive. The owner lives on an arbiter.
     pub(crate) fn keeping(to: Recipient<M>) -> Self {
-        Outlet::new(to, Overflow::Keep)
+        Outlet::keeping_up_to(to, KEPT_MESSAGES)
     }
 
-    fn new(to: Recipient<M>, policy: Overflow) -> Self {
+    /// The same, when so many may come in one go.
+    pub(crate) fn keeping_up_to(to: Recipient<M>, bound: usize) -> Self {
+        Outlet::new(to, Overflow::Keep, bound)
+    }
+
+    fn new(to: Recipient<M>, policy: Overflow, bound: usize) -> Self {
         let kept = RefCell::default();
         Outlet {
             way: Rc::new(Way { to, kept }),
             policy,
+            bound,
             dropped: 0,
         }
     }
@@ -117,7 +124,7 @@ where
 
     fn overflow(&mut self, message: M) -> Result<(), Refused> {
         let mut kept = self.way.kept.borrow_mut();
-        if self.policy == Overflow::Drop || kept.len() >= KEPT_MESSAGES {
+        if self.policy == Overflow::Drop || kept.len() >= self.bound {
             self.dropped += 1;
             return Err(Refused::Overflow);
         }

@@ -18,19 +18,25 @@ use peerloom_transports::proto::jsep::StartSctp;
 use peerloom_transports::proto::sctp::{Association, CloseReason};
 
 use crate::dtls_transport::Outgoing;
-use crate::outlet::Outlet;
+use crate::outlet::{KEPT_MESSAGES, Outlet};
 use crate::peer_connection::messages::SctpReport;
 use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
 use channels::Links;
 pub(crate) use messages::{
     ChannelKey, ChannelOutput, ChannelRequest, GetSctpStats, Incoming, OpenChannel, Packets,
-    PacketsSent, SctpCommand, SctpStats,
+    PacketsSent, PeerClosed, SctpCommand, SctpStats,
 };
 
-/// Messages in the transport's mailbox: packet batches from DTLS (dropped when full),
-/// one write and one credit of each channel, commands.
-pub(crate) const MAILBOX: usize = 256;
+/// Messages in the transport's mailbox but those of channels: packet batches from DTLS
+/// (dropped when full), commands.
+const MAILBOX: usize = 256;
+
+/// Messages in the mailbox of a transport with so many channels: each may have a write and
+/// a credit there.
+pub(crate) const fn mailbox(channels: usize) -> usize {
+    MAILBOX + 2 * channels
+}
 
 /// Packets in one batch to DTLS: two full GSO sends.
 const PACKETS_PER_BATCH: usize = 96;
@@ -50,6 +56,8 @@ pub(crate) struct SctpTransportActor {
     links: Links,
     early: VecDeque<Packets>,
     under_way: usize,
+    /// The peer has closed DTLS, which the connection is still to be told.
+    ended: bool,
     dtls: Outlet<Outgoing>,
     connection: Outlet<SctpReport>,
     batches_dropped: u64,
@@ -62,14 +70,17 @@ impl SctpTransportActor {
         dtls: Recipient<Outgoing>,
         connection: Recipient<SctpReport>,
     ) -> Self {
+        // The peer may open all its channels at once.
+        let reports = settings.1.max_channels + KEPT_MESSAGES;
         SctpTransportActor {
             config: settings.0,
             association: None,
             links: Links::new(settings.1),
             early: VecDeque::new(),
             under_way: 0,
+            ended: false,
             dtls: Outlet::keeping(dtls),
-            connection: Outlet::keeping(connection),
+            connection: Outlet::keeping_up_to(connection, reports),
             batches_dropped: 0,
             alarm: Alarm::default(),
         }
@@ -125,6 +136,34 @@ impl SctpTransportActor {
         self.under_way = self.under_way.saturating_sub(sent.batches);
     }
 
+    /// Whatever has arrived reaches its channels, credit or not: the peer was told that it
+    /// did. An inbox may hold more than its credit then, by a receive window.
+    fn peer_closed(&mut self, _: PeerClosed, _: Instant) {
+        self.ended = true;
+        self.links.grant_all();
+    }
+
+    /// The end is told after all that came before: when every channel has what has arrived.
+    fn tell_end(&mut self) {
+        if self.ended && self.links.all_attached() {
+            self.ended = false;
+            self.report(SctpReport::PeerClosed);
+        }
+    }
+
+    /// Moves the engines on and tells channels and connection what has happened.
+    fn deliver(&mut self, now: Instant) {
+        if let Some(association) = &mut self.association {
+            self.links.pump(association, now);
+        }
+        while let Some(report) = self.links.poll_report() {
+            match report {
+                channels::Report::Incoming(incoming) => self.report(SctpReport::Incoming(incoming)),
+                channels::Report::Ended(reason) => self.ended(reason),
+            }
+        }
+    }
+
     /// Hands packets to DTLS as long as it keeps up.
     fn transmit(&mut self, now: Instant) {
         let Some(association) = &mut self.association else {
@@ -177,15 +216,8 @@ impl Shell for SctpTransportActor {
     }
 
     fn drain(&mut self, _: &mut Context<Self>, now: Instant) -> Drained {
-        if let Some(association) = &mut self.association {
-            self.links.pump(association, now);
-        }
-        while let Some(report) = self.links.poll_report() {
-            match report {
-                channels::Report::Incoming(incoming) => self.report(SctpReport::Incoming(incoming)),
-                channels::Report::Ended(reason) => self.ended(reason),
-            }
-        }
+        self.deliver(now);
+        self.tell_end();
         self.transmit(now);
         Drained::Idle
     }
@@ -219,5 +251,6 @@ turns!(SctpTransportActor {
     ChannelRequest => request,
     Packets => take_packets,
     PacketsSent => sent,
+    PeerClosed => peer_closed,
 });
-supervised!(SctpTransportActor);
+supervised!(SctpTransportActor, |actor| Some(actor.alarm.done()));

@@ -17,6 +17,8 @@ use actix::{Actor, AsyncContext, Context};
 use peerloom_transports::clock;
 use tokio::time::{Instant as TokioInstant, Sleep, sleep_until};
 
+use crate::supervisor::Turns;
+
 /// Messages an actor handles before others on its arbiter may run. Small enough that
 /// sixteen busy actors still see a 1 ms deadline in time.
 pub(crate) const TURNS_PER_POLL: u32 = 8;
@@ -51,6 +53,14 @@ pub(crate) struct Alarm {
     at: Option<Instant>,
     more: bool,
     turns: u32,
+    done: Turns,
+}
+
+impl Alarm {
+    /// Counts the turns of the shell.
+    pub(crate) fn done(&self) -> Turns {
+        self.done.clone()
+    }
 }
 
 /// One turn: expired deadline first, then `feed`, then everything the engine asks.
@@ -73,6 +83,7 @@ pub(crate) fn turn<S: Shell>(
     alarm.at = at;
     alarm.more = drained == Drained::More;
     alarm.turns += 1;
+    alarm.done.count();
     if alarm.turns >= TURNS_PER_POLL {
         alarm.turns = 0;
         ctx.wait(Yield(false));

@@ -12,20 +12,23 @@
 //! * **wedge** (an exclusive await that never resolves): the mailbox is never served
 //!   again. Parents ping every child each [`PING_INTERVAL`]; after
 //!   [`MISSED_PINGS`] unanswered ones the task is aborted, which drops the actor and
-//!   its mailbox. Pings and actors share a thread, so a stalled thread delays both
-//!   and a child is never blamed for it.
+//!   its mailbox. A busy thread is no child's fault: a ping counts as missed only when
+//!   the child had a turn since, and has neither answered nor done anything else (a
+//!   ping waits in the mailbox behind all that came before).
 //!
 //! Dropping a [`Child`] aborts its task: whatever happens to a parent, no child
 //! outlives it. What follows from a death is decided by the parent.
 
 use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{self, Poll};
+use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
 use actix::dev::ContextFut;
@@ -88,6 +91,23 @@ impl Ping {
     }
 }
 
+/// A child that its parent watches.
+pub(crate) trait Supervised: Actor<Context = Context<Self>> + Handler<Ping> {
+    /// What grows as long as it gets on with its work.
+    fn turns(&self) -> Option<Turns>;
+}
+
+/// Counts what an actor has done, for its parent to see.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turns(Rc<Cell<u64>>);
+
+impl Turns {
+    /// One more was done.
+    pub(crate) fn count(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
 /// Tells a child to suffer a fault.
 #[cfg(feature = "chaos")]
 #[derive(Debug, Clone, Copy, Message)]
@@ -126,6 +146,32 @@ struct Child {
     pulse: Arc<AtomicU64>,
     sent: u64,
     missed: u32,
+    visits: Rc<Visits>,
+    /// What it has done, if it counts that.
+    turns: Turns,
+    /// Both at the last look.
+    seen: (u64, u64),
+}
+
+/// What a child's task tells its parent.
+#[derive(Debug, Default)]
+struct Visits {
+    polls: Cell<u64>,
+    /// A wedged actor's mailbox wakes nobody: its parent does.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Visits {
+    fn count(&self, waker: &Waker) {
+        self.polls.set(self.polls.get() + 1);
+        self.waker.borrow_mut().get_or_insert_with(|| waker.clone());
+    }
+
+    fn ask_for(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
 }
 
 impl Drop for Child {
@@ -145,14 +191,17 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
         parent: Recipient<Died<K>>,
     ) -> Addr<A>
     where
-        A: Actor<Context = Context<A>> + Handler<Ping>,
+        A: Supervised,
     {
+        let turns = actor.turns().unwrap_or_default();
+        let visits = Rc::<Visits>::default();
         let future = context.into_future(actor);
         let addr = future.address();
         let task = tokio::task::spawn_local(Watched {
             actor: Some(future),
             key: Some(key.clone()),
             parent,
+            visits: visits.clone(),
         });
         let child = Child {
             task,
@@ -160,6 +209,9 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
             pulse: Arc::new(AtomicU64::new(0)),
             sent: 0,
             missed: 0,
+            visits,
+            turns,
+            seen: (0, 0),
         };
         self.children.insert(key, child);
         addr
@@ -183,6 +235,8 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
 
 impl Child {
     fn missed_too_many(&mut self) -> bool {
+        let (polls, turns) = (self.visits.polls.get(), self.turns.0.get());
+        let before = std::mem::replace(&mut self.seen, (polls, turns));
         if self.pulse.load(Ordering::Relaxed) == self.sent {
             self.missed = 0;
             self.sent += 1;
@@ -192,7 +246,10 @@ impl Child {
             };
             // A full or closed mailbox leaves the ping unanswered, as it should be.
             drop(self.ping.try_send(ping));
-        } else {
+            self.visits.ask_for();
+        } else if turns != before.1 {
+            self.missed = 0;
+        } else if polls != before.0 || self.missed > 0 {
             self.missed += 1;
         }
         self.missed >= MISSED_PINGS
@@ -204,6 +261,7 @@ struct Watched<A: Actor<Context = Context<A>>, K: Send + Unpin + 'static> {
     actor: Option<ContextFut<A, Context<A>>>,
     key: Option<K>,
     parent: Recipient<Died<K>>,
+    visits: Rc<Visits>,
 }
 
 impl<A, K> Future for Watched<A, K>
@@ -214,6 +272,7 @@ where
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
+        self.visits.count(task.waker());
         let Some(actor) = self.actor.as_mut() else {
             return Poll::Ready(());
         };
@@ -280,6 +339,16 @@ pub(crate) fn suffer<A: Actor<Context = Context<A>>>(ctx: &mut Context<A>, fault
 /// What every supervised actor answers alike.
 macro_rules! supervised {
     ($actor:ty) => {
+        supervised!($actor, |_| None);
+    };
+    ($actor:ty, $turns:expr) => {
+        impl $crate::supervisor::Supervised for $actor {
+            fn turns(&self) -> Option<$crate::supervisor::Turns> {
+                let turns: fn(&Self) -> Option<$crate::supervisor::Turns> = $turns;
+                turns(self)
+            }
+        }
+
         impl actix::Handler<$crate::supervisor::Ping> for $actor {
             type Result = ();
             fn handle(&mut self, ping: $crate::supervisor::Ping, _: &mut Self::Context) {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use common::{Pair, channel, endpoint, incoming, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Cause, DataChannelEvent, DataChannelInit, Message, Priority, RECEIVE_CREDIT_BYTES, ReadyState,
-    SEND_CREDIT_BYTES, SendError, TrySendError,
+    Cause, DataChannelEvent, DataChannelInit, Message, PeerConnection, Priority,
+    RECEIVE_CREDIT_BYTES, ReadyState, SEND_CREDIT_BYTES, SendError, TrySendError,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -403,4 +403,42 @@ async fn a_negotiated_channel_the_peer_never_made_closes() {
     alone.close().await;
     soon("the channel to close", alone.closed()).await;
     assert_eq!(alone.ready_state(), ReadyState::Closed);
+}
+
+/// Opens that many channels at once, and waits until each has carried a message both ways.
+async fn open_all_at_once(opener: &PeerConnection, other: &PeerConnection, count: usize) {
+    let mut events = other.events();
+    let echo = tokio::spawn(async move {
+        for _ in 0..count {
+            let channel = incoming(&mut events).await;
+            tokio::spawn(async move {
+                while let Some(message) = channel.recv().await {
+                    channel.send(message).await.expect("open");
+                }
+            });
+        }
+    });
+    let labels: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+    let made = labels.iter().map(|label| channel(opener, label));
+    let channels = futures::future::join_all(made).await;
+    for (channel, label) in channels.iter().zip(&labels) {
+        soon("to open", channel.opened()).await.expect("open");
+        channel.send(label.clone()).await.expect("open");
+    }
+    for (channel, label) in channels.iter().zip(&labels) {
+        let echoed = soon("the echo", channel.recv()).await;
+        assert_eq!(echoed, Some(label.clone().into()));
+    }
+    soon("all channels", echo).await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_channels_opened_at_once_by_both_ends_all_work() {
+    const COUNT: usize = 500;
+    let runtime = runtime(2);
+    let pair = Pair::new(&runtime).await;
+    tokio::join!(
+        open_all_at_once(&pair.a, &pair.b, COUNT),
+        open_all_at_once(&pair.b, &pair.a, COUNT),
+    );
 }

@@ -5,9 +5,10 @@ mod common;
 use common::{channel, endpoint, negotiate, negotiate_altered, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Cause, Configuration, ConnectionState, Event, OfferOptions, PeerConnection, SessionDescription,
-    SignalingState,
+    Cause, Configuration, ConnectionState, Event, IceConnectionState, OfferOptions, PeerConnection,
+    SessionDescription, SignalingState,
 };
+use peerloom_transports_proto::dtls::State as DtlsState;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_peers_connect_with_events_in_order() {
@@ -68,7 +69,7 @@ async fn two_peers_connect_with_events_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_fingerprint_never_connects() {
+async fn a_wrong_fingerprint_fails_dtls_and_not_ice() {
     let runtime = runtime(2);
     let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
     let a = PeerConnection::new(&ea, Configuration::default())
@@ -93,6 +94,22 @@ async fn a_wrong_fingerprint_never_connects() {
         .await
         .expect_err("another certificate");
     assert_eq!(cause, Cause::Fingerprint);
+    let stats = soon("its statistics", a.get_stats()).await.expect("open");
+    assert_eq!(stats.transport.dtls_state, Some(DtlsState::Failed));
+    // Whoever was refused is told, and does not wait for a time limit.
+    soon("b to hear of it", async {
+        while b.cause().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(b.cause(), Some(Cause::ClosedByPeer));
+    assert_eq!(a.connection_state(), ConnectionState::Failed);
+    let ice = a.ice_connection_state();
+    let up = [IceConnectionState::Connected, IceConnectionState::Completed];
+    assert!(up.contains(&ice), "{ice}");
+    a.close().await;
+    assert_eq!(a.ice_connection_state(), IceConnectionState::Closed);
 }
 
 fn name(event: &Event) -> String {

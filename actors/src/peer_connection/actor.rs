@@ -189,14 +189,29 @@ impl PeerConnectionActor {
         if self.life != Life::Running {
             return;
         }
+        self.say_goodbye();
+        self.give_up(cause);
+    }
+
+    /// The same when DTLS has failed. ICE goes on until `close`, in a state of its own
+    /// (webrtc-pc section 4.3.3), and so does the DTLS actor, for what it still has to tell
+    /// the peer.
+    pub(super) fn fail_above_ice(&mut self, cause: Cause) {
+        if self.life != Life::Running {
+            return;
+        }
+        self.children.remove(&ChildKey::Sctp);
+        self.give_up(cause);
+    }
+
+    fn give_up(&mut self, cause: Cause) {
         self.life = Life::Failed;
         tracing::info!(%cause, code = cause.code(), "peer connection failed");
-        self.say_goodbye();
         self.snapshot.send_modify(|snapshot| {
             snapshot.connection = ConnectionState::Failed;
             snapshot.cause = Some(cause.clone());
         });
-        self.close_channels(&cause);
+        self.end_channels(&cause);
         self.emit(Event::ConnectionStateChange {
             state: ConnectionState::Failed,
             cause: Some(cause),
@@ -270,23 +285,35 @@ impl PeerConnectionActor {
     /// Publishes the states that follow from the transports' (webrtc-pc sections 4.3.3
     /// and 4.3.4), and starts SCTP when its time has come.
     pub(super) fn advance(&mut self) {
-        if self.life != Life::Running {
-            return;
+        match self.life {
+            Life::Running => self.advance_all(),
+            Life::Failed => self.advance_ice(),
+            Life::Closing => {}
         }
+    }
+
+    fn advance_ice(&mut self) {
+        let ice = self.progress.ice_connection_state();
+        let changed = self
+            .snapshot
+            .send_if_modified(|snapshot| std::mem::replace(&mut snapshot.ice, ice) != ice);
+        if changed {
+            self.emit(Event::IceConnectionStateChange(ice));
+        }
+    }
+
+    fn advance_all(&mut self) {
         let before = self.snapshot.borrow().clone();
         let ice = self.progress.ice_connection_state();
         let connection = self.progress.connection_state(self.may_flow());
         // Not the end: an ICE restart may bring it back.
         let cause = (ice == IceConnectionState::Failed).then(|| self.progress.ice_failure());
+        self.advance_ice();
         self.snapshot.send_if_modified(|snapshot| {
-            snapshot.ice = ice;
             snapshot.connection = connection;
             snapshot.cause = cause.clone();
-            before.ice != ice || before.connection != connection
+            before.connection != connection
         });
-        if before.ice != ice {
-            self.emit(Event::IceConnectionStateChange(ice));
-        }
         if before.connection != connection {
             self.emit(Event::ConnectionStateChange {
                 state: connection,

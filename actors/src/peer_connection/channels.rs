@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use actix::{AsyncContext, Context, Handler};
-use peerloom_transports::proto::jsep::Effect;
+use peerloom_transports::proto::{dtls, jsep::Effect};
 
 use super::actor::{ChildKey, PeerConnectionActor};
 use super::events::Event;
 use super::messages::{CreateChannel, SctpReport};
 use crate::cause::{ActorKind, Cause};
 use crate::config::argument;
-use crate::data_channel::{self, DataChannel, DataChannelActor, DataChannelInit, Pipe, ReadyState};
+use crate::data_channel::{
+    self, ChannelInput, DataChannel, DataChannelActor, DataChannelInit, Pipe, ReadyState,
+};
 use crate::error::Error;
+use crate::outlet::Outlet;
 use crate::sctp_transport::{ChannelKey, OpenChannel, SctpCommand};
 use crate::supervisor::Death;
 
@@ -25,6 +28,7 @@ const MAX_ID: u16 = 65_534;
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) pipe: Arc<Pipe>,
+    actor: Outlet<ChannelInput>,
     #[cfg(feature = "chaos")]
     pub(super) inject: actix::Recipient<crate::supervisor::Inject>,
 }
@@ -92,6 +96,7 @@ impl PeerConnectionActor {
             .start(ChildKey::Channel(key), context, actor, parent);
         let channel = Channel {
             pipe: pipe.clone(),
+            actor: Outlet::dropping(addr.clone().recipient()),
             #[cfg(feature = "chaos")]
             inject: addr.clone().recipient(),
         };
@@ -132,7 +137,18 @@ impl PeerConnectionActor {
         self.emit(Event::ActorDied { kind, cause: death });
     }
 
-    /// The connection is over: so are its channels.
+    /// The connection is over: so are its channels, after what their actors have still to
+    /// read.
+    pub(super) fn end_channels(&mut self, cause: &Cause) {
+        for channel in self.channels.values_mut() {
+            let end = ChannelInput::Closed(cause.clone());
+            if channel.actor.send(end).is_err() {
+                channel.pipe.set_closed(cause.clone());
+            }
+        }
+    }
+
+    /// The connection is gone, and at once so are its channels.
     pub(super) fn close_channels(&mut self, cause: &Cause) {
         for (key, channel) in std::mem::take(&mut self.channels) {
             channel.pipe.set_closed(cause.clone());
@@ -147,6 +163,10 @@ impl PeerConnectionActor {
                 reason,
                 by_peer: false,
             } => self.fail(Cause::Sctp(reason)),
+            SctpReport::PeerClosed => {
+                self.progress.dtls = Some(dtls::State::Closed);
+                self.fail(Cause::ClosedByPeer);
+            }
             // Announced before the connection was over: nobody would ever close it.
             SctpReport::Incoming(_) if self.check_open().is_err() => {}
             SctpReport::Incoming(incoming) => {

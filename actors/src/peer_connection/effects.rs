@@ -225,14 +225,10 @@ impl PeerConnectionActor {
                 self.progress.dtls = Some(dtls::State::Connected);
                 self.advance();
             }
-            DtlsReport::Closed => {
-                self.progress.dtls = Some(dtls::State::Closed);
-                self.fail(Cause::ClosedByPeer);
-            }
             DtlsReport::Failed(error) => {
                 self.progress.dtls = Some(dtls::State::Failed);
                 let mismatch = error == dtls::Error::FingerprintMismatch;
-                self.fail(if mismatch {
+                self.fail_above_ice(if mismatch {
                     Cause::Fingerprint
                 } else {
                     Cause::Dtls(error.to_string())

@@ -8,8 +8,9 @@ use crate::identity::{IdentityError, ValidatedIdentity};
 use crate::supervisor::Death;
 
 /// Events a slow listener may be behind before it misses the oldest
-/// ([`Event::Missed`]). Filled by the connection's actor.
-pub(crate) const EVENT_BACKLOG: usize = 512;
+/// ([`Event::Missed`]). Filled by the connection's actor. Twice the channels a peer may
+/// open at once, each of which is an event.
+pub(crate) const EVENT_BACKLOG: usize = 1024;
 
 /// The state of the connection (`RTCPeerConnectionState`, W3C webrtc-pc section 4.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -114,7 +114,6 @@ pub(crate) enum IceReport {
 #[rtype(result = "()")]
 pub(crate) enum DtlsReport {
     Connected { version: dtls::Version },
-    Closed,
     Failed(dtls::Error),
 }
 
@@ -124,6 +123,8 @@ pub(crate) enum DtlsReport {
 pub(crate) enum SctpReport {
     /// The association is over.
     Lost { reason: String, by_peer: bool },
+    /// The peer has closed DTLS, and all that came before has reached the channels.
+    PeerClosed,
     /// The peer has opened a channel; its actor is to be made.
     Incoming(Incoming),
 }

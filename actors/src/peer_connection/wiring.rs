@@ -15,12 +15,13 @@ use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
 use peerloom_transports::udp::{Datagrams, Inlet};
 
 use super::actor::{ChildKey, PeerConnectionActor};
-use crate::cause::Cause;
+use crate::cause::{ActorKind, Cause};
 use crate::config::IceTransportPolicy;
 use crate::dtls_transport::{self, DtlsCommand, DtlsTransportActor, Records};
 use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand};
-use crate::outlet::Outlet;
+use crate::outlet::{KEPT_MESSAGES, Outlet, Refused};
 use crate::sctp_transport::{self, ChannelRequest, SctpCommand, SctpTransportActor};
+use crate::supervisor::Death;
 
 /// The ways from a connection to its transports.
 #[derive(Debug)]
@@ -40,7 +41,8 @@ impl PeerConnectionActor {
             context(ice_agent::MAILBOX),
             context(dtls_transport::MAILBOX),
         );
-        let sctp = context(sctp_transport::MAILBOX);
+        let channels = self.config.channels.max_channels;
+        let sctp = context(sctp_transport::mailbox(channels));
         let (ice_addr, dtls_addr, sctp_addr) = (address(&ice), address(&dtls), address(&sctp));
         let inlets = (
             inlet(dtls_addr.clone().into(), Records),
@@ -64,8 +66,7 @@ impl PeerConnectionActor {
         let dtls_actor = DtlsTransportActor::new(
             self.config.dtls.clone(),
             self.certificate.clone(),
-            sctp_addr.clone().recipient(),
-            sctp_addr.clone().recipient(),
+            &sctp_addr,
             me.clone().recipient(),
         );
         let settings = (self.config.sctp.clone(), self.config.channels.clone());
@@ -83,7 +84,8 @@ impl PeerConnectionActor {
         self.wires = Some(Wires {
             ice: Outlet::keeping(ice_addr.clone().recipient()),
             dtls: Outlet::keeping(dtls_addr.clone().recipient()),
-            sctp: Outlet::keeping(sctp_addr.clone().recipient()),
+            // All channels may be made before the transport has its first turn.
+            sctp: Outlet::keeping_up_to(sctp_addr.clone().recipient(), channels + KEPT_MESSAGES),
             ice_addr,
             dtls_addr,
             sctp_addr,
@@ -98,21 +100,28 @@ impl PeerConnectionActor {
     }
 
     pub(super) fn command_ice(&mut self, command: IceCommand) {
-        if let Some(wires) = &mut self.wires {
-            // A dead agent is reported by its death.
-            wires.ice.post(command);
-        }
+        let sent = self.wires.as_mut().map(|wires| wires.ice.send(command));
+        self.check_overflow(sent, ActorKind::IceAgent);
     }
 
     pub(super) fn command_dtls(&mut self, command: DtlsCommand) {
-        if let Some(wires) = &mut self.wires {
-            wires.dtls.post(command);
-        }
+        let sent = self.wires.as_mut().map(|wires| wires.dtls.send(command));
+        self.check_overflow(sent, ActorKind::DtlsTransport);
     }
 
     pub(super) fn command_sctp(&mut self, command: SctpCommand) {
-        if let Some(wires) = &mut self.wires {
-            wires.sctp.post(command);
+        let sent = self.wires.as_mut().map(|wires| wires.sctp.send(command));
+        self.check_overflow(sent, ActorKind::SctpTransport);
+    }
+
+    /// A transport that has left so much unread is as good as dead. One that is dead is
+    /// reported by its death.
+    fn check_overflow(&mut self, sent: Option<Result<(), Refused>>, kind: ActorKind) {
+        if sent == Some(Err(Refused::Overflow)) {
+            self.fail(Cause::ActorDied {
+                kind,
+                death: Death::Wedged,
+            });
         }
     }
 }

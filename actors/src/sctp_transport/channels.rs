@@ -43,7 +43,7 @@ struct Link {
     key: ChannelKey,
     /// `None` until the actor of a channel that the peer has opened is there.
     outlet: Option<Outlet<ChannelInput>>,
-    /// Kept for it: bounded by the channel's initial credit.
+    /// Kept for it: bounded by the channel's initial credit, in few batches.
     early: Vec<ChannelInput>,
     /// The rest of the batch under way.
     pending: VecDeque<Message>,
@@ -66,10 +66,13 @@ impl Link {
     }
 
     fn tell(&mut self, input: ChannelInput) {
-        match &mut self.outlet {
+        if let Some(outlet) = &mut self.outlet {
             // A dead actor is reported by its death.
-            Some(outlet) => outlet.post(input),
-            None => self.early.push(input),
+            return outlet.post(input);
+        }
+        match (self.early.last_mut(), input) {
+            (Some(ChannelInput::Delivered(all)), ChannelInput::Delivered(more)) => all.extend(more),
+            (_, input) => self.early.push(input),
         }
     }
 }
@@ -178,6 +181,18 @@ impl Links {
             self.engine.pump(association, now);
         }
         self.tell_progress();
+    }
+
+    /// Nothing is held back any more from channels that do not read.
+    pub(super) fn grant_all(&mut self) {
+        for id in self.links.keys() {
+            self.engine.grant(*id, usize::MAX);
+        }
+    }
+
+    /// Whether each channel's actor is there.
+    pub(super) fn all_attached(&self) -> bool {
+        self.links.values().all(|link| link.outlet.is_some())
     }
 
     /// When to pump even if nothing happens.

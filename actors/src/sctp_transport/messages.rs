@@ -81,6 +81,11 @@ pub(crate) struct PacketsSent {
     pub(crate) batches: usize,
 }
 
+/// The peer has closed DTLS, after all packets handed over before.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct PeerClosed;
+
 /// What `getStats` asks of the transport.
 #[derive(Debug, Message)]
 #[rtype(result = "SctpStats")]

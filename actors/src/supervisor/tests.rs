@@ -9,6 +9,7 @@ struct Parent {
 
 struct Kid {
     dropped: mpsc::UnboundedSender<(u32, Death)>,
+    turns: Turns,
 }
 
 #[derive(Message)]
@@ -17,6 +18,8 @@ enum Do {
     Stop,
     Panic,
     Wedge,
+    /// Work that takes others' time.
+    Work,
 }
 
 impl Actor for Parent {
@@ -63,17 +66,17 @@ impl Handler<Do> for Kid {
         match order {
             Do::Stop => ctx.stop(),
             Do::Panic => panic!("on purpose"),
+            // Others have their turn before the next message is read.
+            Do::Work => {
+                self.turns.count();
+                ctx.wait(actix::fut::wrap_future(tokio::time::sleep(PING_INTERVAL)));
+            }
             Do::Wedge => ctx.wait(actix::fut::wrap_future(std::future::pending::<()>())),
         }
     }
 }
 
-impl Handler<Ping> for Kid {
-    type Result = ();
-    fn handle(&mut self, ping: Ping, _: &mut Self::Context) {
-        ping.answer();
-    }
-}
+supervised!(Kid, |kid| Some(kid.turns.clone()));
 
 #[test]
 fn every_death_is_reported_and_neighbours_go_on() {
@@ -112,6 +115,19 @@ fn a_stalled_thread_wedges_nobody() {
     });
 }
 
+#[test]
+fn a_long_mailbox_is_no_wedge_and_what_follows_it_is() {
+    family(|kids, mut deaths| async move {
+        for _ in 0..10 * MISSED_PINGS {
+            kids[0].try_send(Do::Work).expect("room");
+        }
+        kids[0].try_send(Do::Wedge).expect("room");
+        let begun = tokio::time::Instant::now();
+        assert_eq!(deaths.recv().await, Some((0, Death::Wedged)));
+        assert!(begun.elapsed() >= PING_INTERVAL * 10 * MISSED_PINGS);
+    });
+}
+
 /// A parent with two children on a paused clock.
 fn family<F: Future<Output = ()>>(
     test: impl FnOnce(Vec<Addr<Kid>>, mpsc::UnboundedReceiver<(u32, Death)>) -> F,
@@ -133,8 +149,11 @@ fn family<F: Future<Output = ()>>(
             .map(|key| {
                 let kid = Kid {
                     dropped: deaths.clone(),
+                    turns: Turns::default(),
                 };
-                children.start(key, Context::new(), kid, me.clone().recipient())
+                let mut context = Context::new();
+                context.set_mailbox_capacity(64);
+                children.start(key, context, kid, me.clone().recipient())
             })
             .collect();
         context.run(Parent { children, deaths });

@@ -1,6 +1,8 @@
 //! Two peers in one process, over real loopback sockets.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod relay;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -135,6 +137,39 @@ pub(crate) async fn negotiate_altered(
     tokio::spawn(trickle(from_a, b.clone()));
     tokio::spawn(trickle(from_b, a.clone()));
     Ok(())
+}
+
+/// Offer and answer with all candidates in them, the first peer's at the second of these
+/// addresses and the second's at the first.
+pub(crate) async fn negotiate_through(
+    a: &PeerConnection,
+    b: &PeerConnection,
+    via: [SocketAddr; 2],
+) {
+    let offer = whole_description(a, via[1]).await;
+    b.set_remote_description(offer).await.expect("an offer");
+    let answer = whole_description(b, via[0]).await;
+    a.set_remote_description(answer).await.expect("an answer");
+}
+
+/// A peer's description as if its only candidate were elsewhere.
+async fn whole_description(pc: &PeerConnection, at: SocketAddr) -> SessionDescription {
+    pc.set_local_description(None).await.expect("a description");
+    while pc.ice_gathering_state() != IceGatheringState::Complete {
+        tokio::task::yield_now().await;
+    }
+    let mut description = pc.local_description().expect("just set");
+    let moved = |line: &str| match line.strip_prefix("a=candidate:") {
+        Some(candidate) => {
+            let mut words: Vec<String> = candidate.split(' ').map(str::to_owned).collect();
+            (words[4], words[5]) = (at.ip().to_string(), at.port().to_string());
+            format!("a=candidate:{}", words.join(" "))
+        }
+        None => line.to_owned(),
+    };
+    let lines: Vec<String> = description.sdp.split("\r\n").map(moved).collect();
+    description.sdp = lines.join("\r\n");
+    description
 }
 
 async fn trickle(mut from: impl Stream<Item = Event> + Unpin, to: PeerConnection) {

@@ -52,10 +52,9 @@ pub(super) fn new_engine(
 
 /// What an error of the engine says to whoever asks why there is no connection.
 pub(super) fn told_by(error: &dimpl::Error) -> Error {
-    match error {
-        dimpl::Error::SecurityError(dimpl::SecurityError::FatalAlert { description }) => {
-            Error::Alert(Alert(*description))
-        }
-        error => Error::Handshake(error.to_string()),
+    use dimpl::SecurityError::FatalAlert;
+    if let dimpl::Error::SecurityError(FatalAlert { description }) = error {
+        return Error::Alert(Alert(*description));
     }
+    Error::Handshake(error.to_string())
 }
