@@ -242,6 +242,10 @@ impl Handler<GetSctpStats> for SctpTransportActor {
         SctpStats {
             round_trip: self.association.as_ref().map(Association::round_trip),
             batches_dropped: self.batches_dropped,
+            chunks_retransmitted: self
+                .association
+                .as_ref()
+                .map_or(0, |association| association.stats().chunks_retransmitted),
         }
     }
 }

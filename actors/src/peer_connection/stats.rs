@@ -64,6 +64,8 @@ pub struct TransportStats {
     pub batches_dropped: u64,
     /// Datagrams dropped before the ICE agent, because its mailbox was full.
     pub datagrams_dropped: u64,
+    /// DATA chunks that SCTP has sent again.
+    pub chunks_retransmitted: u64,
 }
 
 /// `RTCIceCandidatePairStats` of the selected pair.
@@ -208,6 +210,7 @@ fn transport(snapshot: &Snapshot, answers: &Answers) -> TransportStats {
         bytes_received: dtls.bytes_received,
         batches_dropped: dtls.batches_dropped + answers.sctp.batches_dropped,
         datagrams_dropped: answers.ice.inlet_overflow,
+        chunks_retransmitted: answers.sctp.chunks_retransmitted,
     }
 }
 

@@ -96,4 +96,5 @@ pub(crate) struct GetSctpStats;
 pub(crate) struct SctpStats {
     pub(crate) round_trip: Option<Duration>,
     pub(crate) batches_dropped: u64,
+    pub(crate) chunks_retransmitted: u64,
 }

@@ -43,6 +43,9 @@ fn shape(stats: &Stats) -> Value {
             "bytesSent": transport.bytes_sent,
             "packetsReceived": transport.packets_received,
             "bytesReceived": transport.bytes_received,
+            "batchesDropped": transport.batches_dropped,
+            "datagramsDropped": transport.datagrams_dropped,
+            "chunksRetransmitted": transport.chunks_retransmitted,
         }],
         "pair": stats.candidate_pair.as_ref().map(|pair| json!({
             "local": pair.path.local.to_string(),

@@ -65,6 +65,8 @@ pub struct Stats {
     pub packets_received: u64,
     /// Packets the gate dropped.
     pub packets_dropped: u64,
+    /// DATA chunks sent again.
+    pub chunks_retransmitted: u64,
     /// Messages read.
     pub messages_received: u64,
     /// Messages written.

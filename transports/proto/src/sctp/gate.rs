@@ -47,6 +47,8 @@ pub(super) enum Verdict {
 pub(super) struct Sent {
     /// User data that was sent for the first time.
     pub(super) new_bytes: usize,
+    /// DATA chunks that were sent before.
+    pub(super) repeated: u64,
     pub(super) sack: bool,
 }
 
@@ -274,7 +276,7 @@ impl Gate {
         self.remote_tag = tag.zip(ports).or(self.remote_tag);
         for chunk in packet::chunks(&packet) {
             match chunk.kind {
-                packet::DATA => sent.new_bytes += self.outgoing_data(chunk),
+                packet::DATA => self.outgoing_data(chunk, &mut sent),
                 packet::SACK => {
                     self.last_sack = packet::sack(chunk);
                     self.cumulative = self.last_sack.map(|s| s.cumulative).or(self.cumulative);
@@ -297,15 +299,16 @@ impl Gate {
         (packet, sent)
     }
 
-    fn outgoing_data(&mut self, chunk: Chunk<'_>) -> usize {
+    fn outgoing_data(&mut self, chunk: Chunk<'_>, sent: &mut Sent) {
         let Some((tsn, _, len)) = packet::data(chunk) else {
-            return 0;
+            return;
         };
         if self.highest_sent.is_some_and(|high| !is_after(tsn, high)) {
-            return 0;
+            sent.repeated += 1;
+            return;
         }
         self.highest_sent = Some(tsn);
-        len
+        sent.new_bytes += len;
     }
 
     fn outgoing_reconfig(&mut self, chunk: Chunk<'_>, packet: &Bytes) {

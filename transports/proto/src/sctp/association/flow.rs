@@ -50,6 +50,7 @@ impl Association {
                 for packet in packets {
                     let (packet, sent) = self.gate.outgoing(packet);
                     self.unsent = self.unsent.saturating_sub(sent.new_bytes);
+                    self.stats.chunks_retransmitted += sent.repeated;
                     if sent.sack {
                         self.since_ack = 0;
                         self.read_since_sack = 0;
