@@ -120,11 +120,14 @@ pub(crate) fn all() -> Vec<Case> {
 
     both_roles(&mut cases, WebrtcRs, Peerloom, &BRIEF);
     both_roles(&mut cases, Peerloom, WebrtcRs, &BASIC);
+    wrong_fingerprint(&mut cases, WebrtcRs, Peerloom, &[Driver, Responder]);
+    wrong_fingerprint(&mut cases, Peerloom, WebrtcRs, &[Driver, Responder]);
 
     // Two foreign peers: proves the checks, not Peerloom.
     both_roles(&mut cases, Chromium, Aiortc, &FULL);
     both_roles(&mut cases, Aiortc, Chromium, &FULL);
-    both_roles(&mut cases, Chromium, WebrtcRs, &FULL);
+    // webrtc 0.17 closes channels whose id was used before, now and then.
+    both_roles(&mut cases, Chromium, WebrtcRs, &BRIEF);
     wrong_fingerprint(&mut cases, Chromium, Aiortc, &[Driver, Responder]);
     cases
 }

@@ -18,9 +18,10 @@ const COUNT: u64 = 10_000;
 /// Their size unless `size` says otherwise (guess: a small update).
 const SIZE: u64 = 100;
 
-/// A sink that may lose messages has got all it will get when it counted
-/// nothing for this long (guess: many round trips).
-const QUIET: Duration = Duration::from_millis(500);
+/// A sink that may lose messages has got all it will get when, after the
+/// first, it counted nothing for this long (RTO.Initial of RFC 9260 section
+/// 16: what was lost is given up by then).
+const QUIET: Duration = Duration::from_secs(1);
 
 /// In order, none missing, none corrupt.
 pub(super) async fn ordered(check: &Check<'_>) -> Result<Value, String> {
@@ -93,7 +94,8 @@ async fn settled(check: &Check<'_>, label: &str, count: u64) -> Result<Report, S
                 seen = report.msgs;
                 since = Instant::now();
             }
-            (report.msgs >= count || since.elapsed() >= QUIET).then_some(report)
+            let quiet = report.msgs > 0 && since.elapsed() >= QUIET;
+            (report.msgs >= count || quiet).then_some(report)
         })
         .await
 }

@@ -15,6 +15,8 @@ from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSession
 from aiortc.sdp import candidate_from_sdp
 
 CHECK_LIMIT = 60.0
+# A sink that may lose messages has got all when it counted nothing for this long.
+QUIET = 1.0
 CONNECT_LIMIT = 20.0
 # Messages above this size are checked by sequence number and last byte only.
 FULL_CHECK_BYTES = 4096
@@ -421,19 +423,29 @@ class Peer:
             raise Failed(f"ctl {op}: {reply['error']}")
         return reply
 
-    async def settled(self, label, total):
-        """Waits until the other side has counted all, or nothing moves any more."""
-        previous, still = -1, 0
+    async def counted(self, label, total):
+        """Waits until the other side has counted all."""
 
         async def look():
-            nonlocal previous, still
             seen = await self.ask("sinkReport", label=label)
-            still = still + 1 if seen["msgs"] == previous else 0
-            previous = seen["msgs"]
-            if seen["msgs"] >= total or still >= 25:
-                return seen
-            await asyncio.sleep(0.02)
-            return None
+            return seen if seen["msgs"] >= total else None
+
+        return await until(look, CHECK_LIMIT, f"{total} messages on {label}")
+
+    async def settled(self, label, total):
+        """Waits until it has counted all, or nothing more for a while.
+
+        For channels that may lose messages.
+        """
+        previous, since = -1, time.monotonic()
+
+        async def look():
+            nonlocal previous, since
+            seen = await self.ask("sinkReport", label=label)
+            if seen["msgs"] != previous:
+                previous, since = seen["msgs"], time.monotonic()
+            quiet = seen["msgs"] > 0 and time.monotonic() - since >= QUIET
+            return seen if seen["msgs"] >= total or quiet else None
 
         return await until(look, CHECK_LIMIT, f"sink {label}")
 
@@ -557,7 +569,7 @@ class Peer:
             peak = max(peak, channel.bufferedAmount)
             expect(channel.bufferedAmount > threshold, "bufferedAmount did not rise")
             await until(lambda: channel.bufferedAmount == 0, CHECK_LIMIT, "falls to zero")
-        seen = await self.settled(label, 2 * total)
+        seen = await self.counted(label, 2 * total)
         expect(low == 2, f"the low event fired {low} times for 2 crossings")
         expect(seen["msgs"] == 2 * total and seen["inOrder"] and not seen["corrupt"], "lost", **seen)
         channel.close()
@@ -568,7 +580,7 @@ class Peer:
         label = self.fresh("sink:ordered")
         opened = await self.open(label)
         await send_patterned(opened.channel, total, size)
-        seen = await self.settled(label, total)
+        seen = await self.counted(label, total)
         good = seen["msgs"] == total and seen["inOrder"] and not seen["dup"] + seen["corrupt"]
         expect(good, "missing, disordered or corrupt", **seen)
         opened.channel.close()
@@ -618,7 +630,7 @@ class Peer:
         began = time.monotonic()
         if direction == "up":
             await send_patterned(opened.channel, total, size)
-            seen = await self.settled(label, total)
+            seen = await self.counted(label, total)
         else:
             counters, done = Counters(), asyncio.Event()
 

@@ -7,6 +7,8 @@
 const peer = (() => {
   const TEXT = new TextEncoder();
   const CHECK_LIMIT_MS = 60_000;
+  /** A sink that may lose messages has got all it will get when it counted nothing for this long. */
+  const QUIET_MS = 1000;
   const CONNECT_LIMIT_MS = 20_000;
   /** Messages above this size are checked by sequence number and last byte only. */
   const FULL_CHECK_BYTES = 4096;
@@ -346,20 +348,29 @@ const peer = (() => {
     expect(same(data, back), `${step}: came back changed`);
   }
 
-  /** Waits until the other side has counted all, or nothing moves any more. */
-  async function settled(label, total, ms) {
+  /** Waits until the other side has counted all. */
+  const counted = (label, total) =>
+    until(
+      async () => {
+        const seen = await ask('sinkReport', { label });
+        return seen.msgs >= total ? seen : null;
+      },
+      CHECK_LIMIT_MS,
+      `${total} messages on ${label}`,
+    );
+
+  /** Waits until it has counted all, or nothing more for a while: for channels that may lose messages. */
+  async function settled(label, total) {
     let previous = -1;
-    let still = 0;
+    let since = performance.now();
     return until(
       async () => {
         const seen = await ask('sinkReport', { label });
-        still = seen.msgs === previous ? still + 1 : 0;
-        previous = seen.msgs;
-        if (seen.msgs >= total || still >= 25) return seen;
-        await sleep(20);
-        return null;
+        if (seen.msgs !== previous) [previous, since] = [seen.msgs, performance.now()];
+        const quiet = seen.msgs > 0 && performance.now() - since >= QUIET_MS;
+        return seen.msgs >= total || quiet ? seen : null;
       },
-      ms,
+      CHECK_LIMIT_MS,
       `sink ${label}`,
     );
   }
@@ -483,9 +494,9 @@ const peer = (() => {
         peak = Math.max(peak, channel.bufferedAmount);
         expect(channel.bufferedAmount > threshold, 'bufferedAmount did not rise', { amount: channel.bufferedAmount });
         await until(() => channel.bufferedAmount === 0, CHECK_LIMIT_MS, 'bufferedAmount falls to zero');
-        await until(() => low >= round + 1, 1000, 'the low event');
+        await until(() => low >= round + 1, CONNECT_LIMIT_MS, 'the low event');
       }
-      const seen = await settled(label, 2 * total, CHECK_LIMIT_MS);
+      const seen = await counted(label, 2 * total);
       expect(low === 2, `the low event fired ${low} times for 2 crossings`);
       expect(seen.msgs === 2 * total && seen.inOrder && !seen.corrupt, 'what arrived is not what was sent', seen);
       channel.close();
@@ -496,7 +507,7 @@ const peer = (() => {
       const label = fresh('sink:ordered');
       const channel = await open(label);
       await sendPatterned(channel, total, size);
-      const seen = await settled(label, total, CHECK_LIMIT_MS);
+      const seen = await counted(label, total);
       expect(seen.msgs === total && seen.inOrder && !seen.dup && !seen.corrupt, 'missing, disordered or corrupt', seen);
       channel.close();
       return seen;
@@ -506,7 +517,7 @@ const peer = (() => {
       const label = fresh('sink:unreliable');
       const channel = await open(label, { ordered: false, maxRetransmits: 0 });
       await sendPatterned(channel, total, size);
-      const seen = await settled(label, total, CHECK_LIMIT_MS);
+      const seen = await settled(label, total);
       expect(seen.msgs > 0 && !seen.dup && !seen.corrupt, 'nothing arrived, or twice, or corrupt', seen);
       channel.close();
       return { ...seen, sent: total, lost: total - seen.msgs };
@@ -568,7 +579,7 @@ const peer = (() => {
       let seen;
       if (dir === 'up') {
         await sendPatterned(channel, total, size);
-        seen = await settled(label, total, CHECK_LIMIT_MS);
+        seen = await counted(label, total);
       } else {
         const c = counters();
         const all = new Promise((resolve) => {
