@@ -41,8 +41,8 @@
 //! * Nothing a remote peer sends causes a panic. A packaged engine that breaks its own invariant is
 //!   thrown away ([`error::EngineFault`]) and the connection fails with that reason.
 //! * Memory of one connection is bounded by what its settings say: the receive window, the send
-//!   buffers, [`sctp::MAX_UNREAD_CHUNKS`], [`sctp::MAX_TSN_JUMP`], `ChannelConfig::max_reassembly` and
-//!   the named constant beside each queue.
+//!   buffers, [`sctp::MAX_UNREAD_CHUNKS`], [`sctp::MAX_QUEUED_PACKETS`], [`sctp::MAX_TSN_JUMP`],
+//!   `ChannelConfig::max_reassembly` and the named constant beside each queue.
 //! * No data is delivered before the peer's certificate was found to be the expected one.
 //! * No tokio, actix, quinn, libp2p or sled below this crate.
 //!

@@ -35,7 +35,7 @@ mod tests;
 use crate::error::EngineFault;
 use crate::id::StreamId;
 
-pub use association::{Association, MAX_UNREAD_CHUNKS, Stats};
+pub use association::{Association, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS, Stats};
 pub use gate::{MAX_OPEN_RESETS, MAX_TSN_JUMP};
 
 /// Largest SCTP packet in either direction: 1280 bytes of IPv6 less headers of IPv6, UDP, TURN and

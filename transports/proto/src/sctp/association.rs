@@ -23,6 +23,14 @@ use crate::id::{DtlsRole, StreamId};
 /// would come on top is dropped before it is acknowledged, and sent again by the peer.
 pub const MAX_UNREAD_CHUNKS: usize = 16 * 1024;
 
+/// Packets of ours that wait for DTLS. Filled by what we send, which the window bounds far below
+/// it, and by answers to the peer; when it is full, what the peer sends is dropped, and the peer
+/// sends it again.
+pub const MAX_QUEUED_PACKETS: usize = 16 * 1024;
+
+/// Packets taken before what the engine answers to them is moved into our queue.
+const PACKETS_PER_FLUSH: u32 = 1024;
+
 /// While something is missing, an acknowledgement leaves after so many packets.
 const PACKETS_PER_ACK: u32 = 4;
 
@@ -96,6 +104,8 @@ pub struct Association {
     unread_chunks: usize,
     read_since_sack: usize,
     since_ack: u32,
+    /// Packets taken since the engine was last asked for its own.
+    since_flush: u32,
     outgoing: VecDeque<Bytes>,
     opening: Opening,
     reset_retry: Option<Instant>,
@@ -126,6 +136,7 @@ impl Association {
             unread_chunks: 0,
             read_since_sack: 0,
             since_ack: 0,
+            since_flush: 0,
             outgoing: VecDeque::new(),
             opening,
             reset_retry: None,
@@ -167,6 +178,10 @@ impl Association {
         let Some(engine) = self.engine.as_mut() else {
             return;
         };
+        if self.outgoing.len() >= MAX_QUEUED_PACKETS {
+            self.stats.packets_dropped += 1;
+            return;
+        }
         let full = self.unread_chunks >= MAX_UNREAD_CHUNKS && !self.readable.is_empty();
         match self.gate.incoming(&packet, self.connected, full) {
             Verdict::Pass => {}

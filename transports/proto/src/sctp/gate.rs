@@ -93,6 +93,9 @@ impl Gate {
         if !packet::well_formed(packet) {
             return Verdict::Drop("malformed");
         }
+        if let Some(rest) = packet::without(packet, packet::ERROR) {
+            return self.incoming_rest(rest, established, full);
+        }
         for chunk in packet::chunks(packet) {
             let verdict = match chunk.kind {
                 packet::DATA => self.incoming_data(chunk, full),
@@ -101,7 +104,6 @@ impl Gate {
                 packet::SACK => self.incoming_sack(chunk),
                 packet::FORWARD_TSN => self.incoming_forward_tsn(chunk),
                 packet::RE_CONFIG => self.incoming_reconfig(chunk),
-                packet::ERROR => Verdict::Drop("error report"),
                 packet::ABORT => packet::plain_abort(packet, chunk)
                     .map_or(Verdict::Drop("malformed ABORT"), Verdict::Replace),
                 _ => Verdict::Pass,
@@ -114,6 +116,17 @@ impl Gate {
         match packet::divert(packet, &self.diverted, SINK.0) {
             Some(changed) => Verdict::Replace(changed),
             None => Verdict::Pass,
+        }
+    }
+
+    /// Judges what came beside error reports: COOKIE ECHO does (RFC 9260 §5.2.6 and §3.2.2).
+    fn incoming_rest(&mut self, rest: Bytes, established: bool, full: bool) -> Verdict {
+        if rest.len() <= packet::HEADER {
+            return Verdict::Drop("error report");
+        }
+        match self.incoming(&rest, established, full) {
+            Verdict::Pass => Verdict::Replace(rest),
+            verdict => verdict,
         }
     }
 

@@ -155,6 +155,29 @@ pub(super) fn plain_abort(packet: &[u8], abort: Chunk<'_>) -> Option<Bytes> {
     Some(build(ports, verification_tag(packet)?, ABORT, 0, value))
 }
 
+/// The packet without its chunks of one kind, `None` if it has none. What is left may be a header
+/// alone.
+pub(super) fn without(packet: &[u8], kind: u8) -> Option<Bytes> {
+    if !chunks(packet).any(|chunk| chunk.kind == kind) {
+        return None;
+    }
+    let mut left = packet.get(..HEADER)?.to_vec();
+    let mut at = HEADER;
+    while let Some(len) = be16(packet, at + 2)
+        .map(usize::from)
+        .filter(|len| *len >= 4)
+    {
+        let next = at + len.next_multiple_of(4);
+        if packet.get(at) != Some(&kind) {
+            left.extend(packet.get(at..next.min(packet.len()))?);
+        }
+        at = next;
+    }
+    left[8..HEADER].copy_from_slice(&[0; 4]);
+    seal(&mut left);
+    Some(left.into())
+}
+
 /// The value of a RE-CONFIG chunk that answers `request`.
 pub(super) fn reset_response(request: u32, result: u32) -> Vec<u8> {
     let mut value = Vec::with_capacity(12);
@@ -255,6 +278,17 @@ mod tests {
         let mut zero_length = packet.to_vec();
         zero_length[HEADER + 3] = 0;
         assert_eq!(chunks(&zero_length).count(), 0);
+    }
+
+    #[test]
+    fn chunks_of_one_kind_are_taken_out() {
+        let data = build([1; 4], 9, DATA, 3, &[1; 13]);
+        assert_eq!(without(&data, ERROR), None);
+        let error = build([1; 4], 9, ERROR, 0, &[0, 8, 0, 4]);
+        assert_eq!(without(&error, ERROR).map(|left| left.len()), Some(HEADER));
+        let mut both = error.to_vec();
+        both.extend(&data[HEADER..]);
+        assert_eq!(without(&both, ERROR), Some(data));
     }
 
     #[test]

@@ -253,6 +253,28 @@ fn unread_chunks_are_bounded_and_nothing_is_lost() {
 }
 
 #[test]
+fn answers_that_nobody_takes_are_bounded() {
+    let mut pair = Pair::connected();
+    pair.write(0, S, vec![1]);
+    let packet = pair.ends[0].poll_transmit(pair.now).expect("the message");
+    let ports = packet[..4].try_into().expect("four bytes");
+    let tag = packet::verification_tag(&packet).expect("a header");
+    const HEARTBEAT: u8 = 4;
+    let heartbeat = packet::build(ports, tag, HEARTBEAT, 0, &[0, 1, 0, 8, 1, 2, 3, 4]);
+    for _ in 0..2 * MAX_QUEUED_PACKETS {
+        pair.ends[1].handle_packet(heartbeat.clone(), pair.now);
+    }
+    let queued = pair.ends[1].queued_packets();
+    let most = MAX_QUEUED_PACKETS + 2048;
+    assert!((MAX_QUEUED_PACKETS..most).contains(&queued), "{queued}");
+    pair.ends[1].handle_packet(packet, pair.now);
+    pair.drain();
+    assert!(pair.got[1].is_empty(), "taken although nothing leaves");
+    pair.write(0, S, vec![2]);
+    assert!(pair.run(Duration::from_secs(10), |pair| pair.got[1].len() == 2));
+}
+
+#[test]
 fn a_reset_comes_after_the_data_and_frees_the_stream_on_both_sides() {
     for lose in [0, 4] {
         let mut pair = Pair::connected();

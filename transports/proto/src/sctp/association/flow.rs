@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Association, PACKETS_PER_ACK, RESET_RETRY, TIMERS_TO_SKIP};
+use super::{Association, PACKETS_PER_ACK, PACKETS_PER_FLUSH, RESET_RETRY, TIMERS_TO_SKIP};
 
 impl Association {
     /// The peer's window was closed and has opened: what was sent to probe it is lost, and the
@@ -33,14 +33,17 @@ impl Association {
     /// (RFC 9260 §7.2.4); the engine would make one report for the whole batch.
     pub(super) fn acknowledge_gaps(&mut self, now: Instant) {
         self.since_ack += 1;
+        self.since_flush += 1;
         let gaps = self.gate.last_sack().is_some_and(|sack| sack.gaps > 0);
-        if gaps && self.since_ack >= PACKETS_PER_ACK {
+        let overdue = self.since_flush >= PACKETS_PER_FLUSH;
+        if overdue || gaps && self.since_ack >= PACKETS_PER_ACK {
             self.flush(now);
         }
     }
 
     /// Moves what the engine lets go into our queue.
     pub(super) fn flush(&mut self, now: Instant) {
+        self.since_flush = 0;
         let engine_now = self.clock.to_engine(now);
         let Some(engine) = self.engine.as_mut() else {
             return;

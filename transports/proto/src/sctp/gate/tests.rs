@@ -38,6 +38,22 @@ fn streams_and_jumps_are_bounded() {
 }
 
 #[test]
+fn what_comes_beside_an_error_report_is_taken() {
+    let mut gate = gate();
+    let report = packet::build([0; 4], 1, packet::ERROR, 0, &[0, 8, 0, 4]);
+    assert!(matches!(
+        gate.incoming(&report, true, false),
+        Verdict::Drop(_)
+    ));
+    let mut both = report.to_vec();
+    both.extend(&data(100, 3)[packet::HEADER..]);
+    assert_eq!(
+        gate.incoming(&both, true, false),
+        Verdict::Replace(data(100, 3))
+    );
+}
+
+#[test]
 fn only_gaps_are_filled_when_too_much_is_unread() {
     let mut gate = gate();
     assert_eq!(gate.incoming(&data(105, 0), true, false), Verdict::Pass);
