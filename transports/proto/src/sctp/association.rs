@@ -1,6 +1,8 @@
 //! The association: the gate, window updates, pacing and accounts around the packaged engine.
 
 mod flow;
+mod intake;
+mod outcome;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -9,14 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::clock::Clock;
-use super::engine::{Engine, Output, engine_reliability};
-use super::gate::{Gate, SINK, Verdict};
+use super::engine::{Engine, engine_reliability};
+use super::gate::Gate;
 use super::pacer::Pacer;
-use super::packet;
 use super::{CloseReason, Error, Event, Message, Reliability, Timer};
 use crate::config::SctpConfig;
 use crate::engine::Deadline;
-use crate::error::EngineFault;
 use crate::id::{DtlsRole, StreamId};
 
 /// Chunks that may lie unread in the engine, beside the window in bytes. Filled by the peer; what
@@ -142,63 +142,6 @@ impl Association {
             reset_retry: None,
             stats: Stats::default(),
         })
-    }
-
-    /// Takes an SCTP packet that DTLS has decrypted.
-    pub fn handle_packet(&mut self, packet: Bytes, now: Instant) {
-        self.stats.packets_received += 1;
-        if packet::is_init(&packet) && self.opening != Opening::Begins {
-            return self.answer_init(packet, now);
-        }
-        self.take_packet(packet, now);
-    }
-
-    /// An INIT while we wait for one: if we have begun ourselves meanwhile, we let the peer.
-    fn answer_init(&mut self, packet: Bytes, now: Instant) {
-        if self.connected || self.gate.knows_peer() && self.opening == Opening::BeganInstead {
-            return; // our own INIT was answered already
-        }
-        if self.opening == Opening::BeganInstead {
-            self.begin_anew(DtlsRole::Server, now);
-        }
-        self.opening = Opening::Answers;
-        self.take_packet(packet, now);
-    }
-
-    fn begin_anew(&mut self, role: DtlsRole, now: Instant) {
-        self.outgoing.clear();
-        self.gate = Gate::new(self.config.streams);
-        match Engine::new(&self.config, role, self.clock.to_engine(now)) {
-            Ok(engine) => self.engine = Some(engine),
-            Err(error) => tracing::debug!(%error, "SCTP engine"),
-        }
-    }
-
-    fn take_packet(&mut self, mut packet: Bytes, now: Instant) {
-        let Some(engine) = self.engine.as_mut() else {
-            return;
-        };
-        if self.outgoing.len() >= MAX_QUEUED_PACKETS {
-            self.stats.packets_dropped += 1;
-            return;
-        }
-        let full = self.unread_chunks >= MAX_UNREAD_CHUNKS && !self.readable.is_empty();
-        match self.gate.incoming(&packet, self.connected, full) {
-            Verdict::Pass => {}
-            Verdict::Replace(changed) => packet = changed,
-            Verdict::Reply(answer) => return self.outgoing.push_back(answer),
-            Verdict::Drop(why) => {
-                tracing::debug!(why, "SCTP packet dropped");
-                self.stats.packets_dropped += 1;
-                return;
-            }
-        }
-        let result = engine.handle_packet(packet, self.clock.to_engine(now));
-        self.after_call(result);
-        if self.gate.take_window_opened() {
-            self.retransmit_now(now);
-        }
-        self.acknowledge_gaps(now);
     }
 
     /// Runs what is due.
@@ -327,98 +270,6 @@ impl Association {
         self.close(CloseReason::Local);
     }
 
-    fn after_call(&mut self, result: Result<(), EngineFault>) {
-        match result {
-            Ok(()) => self.collect(),
-            Err(fault) => self.close(CloseReason::Fault(fault)),
-        }
-    }
-
-    fn collect(&mut self) {
-        while let Some(output) = self.engine.as_mut().and_then(Engine::poll_output) {
-            match output {
-                Output::Connected => {
-                    self.connected = true;
-                    self.events.push_back(Event::Connected);
-                }
-                Output::Chunk => self.unread_chunks += 1,
-                Output::Readable(stream) => self.became_readable(stream),
-                Output::Released(stream, bytes) => self.released(stream, bytes),
-                Output::StreamGone(stream) => self.stream_gone(stream),
-                Output::HandshakeFailed => return self.close(CloseReason::Handshake),
-            }
-        }
-        let ended = self.engine.as_ref().filter(|engine| engine.is_closed());
-        if let Some(reason) = ended.map(Engine::close_reason) {
-            self.close(reason);
-        }
-    }
-
-    fn became_readable(&mut self, stream: StreamId) {
-        if stream == SINK {
-            self.readable.insert(stream);
-            while self.read(stream).is_some() {}
-            return;
-        }
-        if self.readable.insert(stream) {
-            self.events.push_back(Event::Readable(stream));
-        }
-    }
-
-    fn released(&mut self, stream: StreamId, bytes: usize) {
-        if let Some(buffered) = self.buffered.get_mut(&stream) {
-            let bytes = bytes.min(*buffered);
-            *buffered -= bytes;
-            self.account(bytes);
-        }
-        match self.events.back_mut() {
-            Some(Event::Released {
-                stream: last,
-                bytes: sum,
-            }) if *last == stream => *sum += bytes,
-            _ => self.events.push_back(Event::Released { stream, bytes }),
-        }
-    }
-
-    /// When nothing is readable the count starts anew, since chunks of unfinished messages go
-    /// uncounted with their stream.
-    fn no_longer_readable(&mut self, stream: StreamId) {
-        self.readable.remove(&stream);
-        if self.readable.is_empty() {
-            self.unread_chunks = 0;
-        }
-    }
-
-    fn stream_gone(&mut self, stream: StreamId) {
-        self.no_longer_readable(stream);
-        self.gate.undivert(stream.0);
-        let left = self.buffered.remove(&stream).unwrap_or_default();
-        self.account(left);
-        self.events.push_back(Event::Reset(stream));
-    }
-
-    fn account(&mut self, bytes: usize) {
-        self.buffered_total = self.buffered_total.saturating_sub(bytes);
-        self.unsent = self.unsent.min(self.buffered_total);
-    }
-
-    fn close(&mut self, reason: CloseReason) {
-        self.engine = None;
-        self.connected = false;
-        self.reset_retry = None;
-        self.readable.clear();
-        self.buffered.clear();
-        self.buffered_total = 0;
-        self.unsent = 0;
-        if self.closed.is_none() {
-            self.closed = Some(reason);
-            // The streams go with it; one event says so.
-            self.events
-                .retain(|event| !matches!(event, Event::Reset(_)));
-            self.events.push_back(Event::Closed(reason));
-        }
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -539,7 +390,7 @@ mod tests {
     )]
 
     use super::*;
-    use crate::error::Layer;
+    use crate::error::{EngineFault, Layer};
 
     #[test]
     fn a_panic_of_the_engine_ends_the_association_with_its_reason() {
