@@ -126,7 +126,7 @@ impl Gate {
         }
         match self.incoming(&rest, established, full) {
             Verdict::Pass => Verdict::Replace(rest),
-            verdict => verdict,
+            other @ (Verdict::Replace(_) | Verdict::Drop(_) | Verdict::Reply(_)) => other,
         }
     }
 
