@@ -137,6 +137,26 @@ async fn nothing_flows_before_the_verdict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_description_is_judged_though_its_caller_has_gone_away() {
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let a = PeerConnection::new(&ea, with(named("alice")))
+        .await
+        .expect("a connection");
+    let b = PeerConnection::new(&eb, with(named("bob")))
+        .await
+        .expect("a connection");
+    channel(&b, "any").await;
+    let offer = b.create_offer(Default::default()).await.expect("an offer");
+    {
+        let call = std::pin::pin!(a.set_remote_description(offer));
+        assert!(futures::poll!(call).is_pending());
+    }
+    let peer = soon("the verdict", a.peer_identity()).await;
+    assert_eq!(peer.map(|peer| peer.identity), Ok("bob".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_fails_the_connection_with_its_cause() {
     let refusing = Gullible {
         refuse: AtomicBool::new(true),

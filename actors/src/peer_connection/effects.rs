@@ -120,15 +120,14 @@ impl PeerConnectionActor {
             self.carry_out();
             return Err(error.into());
         }
+        // A verdict on the description before is none on this one.
+        self.identity_round += 1;
         let identity = self.carry_out();
         match identity.filter(|_| self.config.identity_provider.is_some()) {
-            Some(identity) => {
-                self.identity_round += 1;
-                Ok(Some(ToValidate {
-                    round: self.identity_round,
-                    identity,
-                }))
-            }
+            Some(identity) => Ok(Some(ToValidate {
+                round: self.identity_round,
+                identity,
+            })),
             None if rollback => {
                 self.set_identity(before);
                 self.advance();

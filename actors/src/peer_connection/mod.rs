@@ -150,23 +150,23 @@ impl PeerConnection {
 
     /// `setRemoteDescription`. With an identity provider it resolves after the peer's
     /// assertion was checked; a refusal fails the connection before any data flows.
+    /// Cancel-safe: a dropped call is carried out all the same.
     pub async fn set_remote_description(
         &self,
         description: SessionDescription,
     ) -> Result<(), Error> {
         let turn = self.handle.chain.clone().lock_owned().await;
-        let Some(to_validate) = self.ask(SetRemote(description)).await? else {
-            return Ok(());
-        };
         // On the caller's runtime, and to its end even if the caller goes away: the
-        // connection waits for the verdict.
+        // connection waits for the verdict from the moment it has the description.
         let handle = self.handle.clone();
-        let verdict = tokio::spawn(async move {
+        let set = tokio::spawn(async move {
             let _turn = turn;
-            handle.validate(to_validate).await
+            match handle.ask(SetRemote(description)).await? {
+                Some(to_validate) => handle.validate(to_validate).await,
+                None => Ok(()),
+            }
         });
-        verdict
-            .await
+        set.await
             .unwrap_or(Err(Error::Identity(IdentityError::Aborted)))
     }
 
