@@ -142,7 +142,10 @@ pub struct ChannelConfig {
     /// Bytes of messages queued on one channel before it is full; one message may go beyond.
     /// 1 MiB: a few turns of the scheduler.
     pub send_buffer: usize,
-    /// Channels of one connection. 1024: the streams SCTP asks for.
+    /// Channels of one connection, of both ends together (`maxChannels` of webrtc-pc §6.1.1). 1024:
+    /// the streams SCTP asks for. Of their ids each end has half for channels that it opens by
+    /// itself (RFC 8832 §6: even or odd), so 512; one more closes with
+    /// [`CloseCause::NoStream`](crate::channel::CloseCause::NoStream). Negotiated channels may take any.
     pub max_channels: usize,
 }
 

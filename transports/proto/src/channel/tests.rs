@@ -601,3 +601,41 @@ fn the_end_of_the_association_closes_all_channels() {
         Err(OpenError::Closed)
     );
 }
+
+#[test]
+fn each_end_opens_half_of_the_channels_and_both_together_all() {
+    let mut pair = Pair::new();
+    let all = ChannelConfig::default().max_channels;
+    for end in [0, 1] {
+        for n in 0..all / 2 {
+            let opened = pair.ends[end].channels.open(labelled(&n.to_string()));
+            opened.expect("a channel");
+        }
+    }
+    pair.settle();
+    for end in &pair.ends {
+        let open = |id: &ChannelId| end.channels.state(*id) == State::Open;
+        assert_eq!(end.channels.ids().filter(open).count(), all);
+    }
+    let one_more = pair.ends[0].channels.open(labelled("one more"));
+    assert_eq!(one_more, Err(OpenError::TooMany));
+}
+
+#[test]
+fn a_channel_for_which_no_id_is_left_closes_and_says_so() {
+    let mut pair = Pair::new();
+    let half = ChannelConfig::default().max_channels / 2;
+    for n in 0..half {
+        let opened = pair.ends[0].channels.open(labelled(&n.to_string()));
+        opened.expect("a channel");
+    }
+    pair.settle();
+    let id = pair.ends[0].channels.open(labelled("one more"));
+    let id = id.expect("the ids are counted later");
+    pair.settle();
+    let closed = Event::Closed {
+        channel: id,
+        cause: Some(CloseCause::NoStream),
+    };
+    assert!(pair.ends[0].events.contains(&closed));
+}
