@@ -136,20 +136,29 @@ impl Endpoint {
     }
 }
 
-/// A receive loop holds no state worth keeping: whatever ends it, it begins anew.
 fn start_loop(socket: &udp::Socket, udp: &udp::Endpoint) -> AbortHandle {
-    let (socket, routes) = (socket.clone(), udp.routes().clone());
-    let task = tokio::task::spawn_local(async move {
-        let local = socket.local_addr();
-        loop {
-            let mut receiving = JoinSet::new();
-            receiving.spawn_local(udp::receive(socket.clone(), routes.clone()));
-            let ended = receiving.join_next().await;
-            tracing::error!(%local, ?ended, "the receive loop of a socket ended; starting it again");
-            tokio::time::sleep(RESTART_PAUSE).await;
-        }
-    });
-    task.abort_handle()
+    let receiving = receive_always(socket.clone(), udp.clone());
+    tokio::task::spawn_local(receiving).abort_handle()
+}
+
+/// Receives on a socket of the endpoint. Drop or abort it to stop.
+pub(crate) async fn receive_always(socket: udp::Socket, udp: udp::Endpoint) {
+    let local = socket.local_addr();
+    again_and_again(local, || udp::receive(socket.clone(), udp.routes().clone())).await;
+}
+
+/// A receive loop holds no state worth keeping: whatever ends it, it begins anew.
+async fn again_and_again<F>(local: SocketAddr, mut receive: impl FnMut() -> F)
+where
+    F: Future<Output = std::io::Result<()>> + 'static,
+{
+    loop {
+        let mut receiving = JoinSet::new();
+        receiving.spawn_local(receive());
+        let ended = receiving.join_next().await;
+        tracing::error!(%local, ?ended, "the receive loop of a socket ended; starting it again");
+        tokio::time::sleep(RESTART_PAUSE).await;
+    }
 }
 
 fn bind_all(wanted: &[SocketAddr]) -> Result<udp::Endpoint, udp::BindError> {
@@ -162,4 +171,38 @@ fn bind_all(wanted: &[SocketAddr]) -> Result<udp::Endpoint, udp::BindError> {
         tracing::debug!(%error, "no IPv6 here");
         udp::Endpoint::bind(&[v4])
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    #[test]
+    fn a_receive_loop_begins_anew_after_an_error_and_after_a_panic() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).build();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime.expect("a runtime"), async {
+            let begun = Rc::new(Cell::new(0));
+            let (third, here) = tokio::sync::oneshot::channel();
+            let mut third = Some(third);
+            let receive = move || {
+                begun.set(begun.get() + 1);
+                let (begun, third) = (begun.get(), third.take_if(|_| begun.get() == 3));
+                async move {
+                    assert_ne!(begun, 1, "the first panics");
+                    match third {
+                        None => return Err(std::io::ErrorKind::Other.into()),
+                        Some(third) => third.send(()).expect("the test waits"),
+                    }
+                    std::future::pending().await
+                }
+            };
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+            tokio::task::spawn_local(again_and_again(address, receive));
+            here.await.expect("it begins a third time");
+        });
+    }
 }

@@ -9,6 +9,8 @@ use peerloom_transports::proto::id::Path;
 use peerloom_transports::udp::{self, Claim, Registration, Sender, Sent, Socket};
 use tokio::task::JoinSet;
 
+use crate::endpoint::receive_always;
+
 /// Ephemeral sockets a connection may add, one per address family.
 const MAX_EXTRA_SOCKETS: usize = 2;
 
@@ -79,12 +81,8 @@ impl Sockets {
                 return None;
             }
         };
-        let receive = udp::receive(socket.clone(), self.udp.routes().clone());
-        self.receive_loops.spawn_local(async move {
-            if let Err(error) = receive.await {
-                tracing::error!(%error, "the receive loop of an extra socket ended");
-            }
-        });
+        self.receive_loops
+            .spawn_local(receive_always(socket.clone(), self.udp.clone()));
         self.sender.add_socket(socket.clone());
         self.extra.push(socket.clone());
         Some(socket)
