@@ -4,7 +4,6 @@
 mod messages;
 mod way_out;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use actix::fut::{ActorFutureExt as _, wrap_future};
@@ -16,6 +15,7 @@ use peerloom_transports::proto::dtls::{Event, Transport};
 use peerloom_transports::proto::jsep::StartDtls;
 use peerloom_transports::udp::Datagrams;
 
+use crate::backlog::Backlog;
 use crate::outlet::Outlet;
 use crate::peer_connection::messages::DtlsReport;
 use crate::sctp_transport::{Packets, PacketsSent, PeerClosed, SctpTransportActor};
@@ -32,6 +32,9 @@ pub(crate) const MAILBOX: usize = 64;
 /// the path first; beyond it the oldest is dropped, and its flight is sent again.
 const EARLY_BATCHES: usize = 8;
 
+/// Bytes of memory they may hold: a flight is a few thousand, unless somebody floods.
+const EARLY_BYTES: usize = 128 * 1024;
+
 /// Batches handed to the socket per turn.
 const BATCHES_PER_TURN: usize = 64;
 
@@ -42,7 +45,7 @@ pub(crate) struct DtlsTransportActor {
     start: Option<StartDtls>,
     transport: Option<Transport>,
     way: WayOut,
-    early: VecDeque<Datagrams>,
+    early: Backlog<Datagrams>,
     plain: Vec<Bytes>,
     unanswered: usize,
     closing: bool,
@@ -67,7 +70,7 @@ impl DtlsTransportActor {
             start: None,
             transport: None,
             way: WayOut::default(),
-            early: VecDeque::new(),
+            early: Backlog::new(EARLY_BATCHES, EARLY_BYTES),
             plain: Vec::new(),
             unanswered: 0,
             closing: false,
@@ -117,7 +120,7 @@ impl DtlsTransportActor {
             Ok(transport) => self.transport = Some(transport),
             Err(error) => self.report(DtlsReport::Failed(error)),
         }
-        for batch in std::mem::take(&mut self.early) {
+        for batch in self.early.take() {
             self.decrypt(&batch, now);
         }
     }
@@ -127,15 +130,12 @@ impl DtlsTransportActor {
             self.decrypt(&records.0, now);
             return;
         }
-        if self.early.len() >= EARLY_BATCHES {
-            self.early.pop_front();
-            self.stats.batches_dropped += 1;
-        }
-        self.early.push_back(records.0);
+        let memory = records.0.memory();
+        self.early.keep(records.0, memory);
     }
 
     fn decrypt(&mut self, batch: &Datagrams, now: Instant) {
-        for datagram in batch.runs().iter().flat_map(|run| run.datagrams()) {
+        for datagram in batch.runs().flat_map(|run| run.datagrams()) {
             self.stats.packets_received += 1;
             self.stats.bytes_received += datagram.len() as u64;
             if let Some(transport) = &mut self.transport {
@@ -279,7 +279,7 @@ impl Handler<GetDtlsStats> for DtlsTransportActor {
                 .map(Bytes::copy_from_slice),
             packets_sent: self.way.packets_sent(),
             bytes_sent: self.way.bytes_sent(),
-            batches_dropped: self.stats.batches_dropped + self.way.lost() + self.sctp.dropped(),
+            batches_dropped: self.early.dropped() + self.way.lost() + self.sctp.dropped(),
             ..self.stats.clone()
         }
     }

@@ -80,6 +80,7 @@
 //!   sequence numbers with them: their connection fails. A channel's actor takes only
 //!   its channel with it. A wedged actor is found by its parent's pings and given up.
 
+mod backlog;
 mod cause;
 mod config;
 mod data_channel;

@@ -7,7 +7,6 @@
 mod channels;
 mod messages;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use actix::{Actor, Context, Handler, Recipient};
@@ -17,6 +16,7 @@ use peerloom_transports::proto::id::DtlsRole;
 use peerloom_transports::proto::jsep::StartSctp;
 use peerloom_transports::proto::sctp::{Association, CloseReason};
 
+use crate::backlog::Backlog;
 use crate::dtls_transport::Outgoing;
 use crate::outlet::{KEPT_MESSAGES, Outlet};
 use crate::peer_connection::messages::SctpReport;
@@ -49,18 +49,20 @@ const BATCHES_UNDER_WAY: usize = 2;
 /// and its packets are sent again.
 const EARLY_BATCHES: usize = 16;
 
+/// Bytes in them: the peer has said no more than INIT by then, unless it floods.
+const EARLY_BYTES: usize = 64 * 1024;
+
 /// The shell around the SCTP and data channel engines.
 pub(crate) struct SctpTransportActor {
     config: SctpConfig,
     association: Option<Association>,
     links: Links,
-    early: VecDeque<Packets>,
+    early: Backlog<Packets>,
     under_way: usize,
     /// The peer has closed DTLS, which the connection is still to be told.
     ended: bool,
     dtls: Outlet<Outgoing>,
     connection: Outlet<SctpReport>,
-    batches_dropped: u64,
     alarm: Alarm,
 }
 
@@ -76,12 +78,11 @@ impl SctpTransportActor {
             config: settings.0,
             association: None,
             links: Links::new(settings.1),
-            early: VecDeque::new(),
+            early: Backlog::new(EARLY_BATCHES, EARLY_BYTES),
             under_way: 0,
             ended: false,
             dtls: Outlet::keeping(dtls),
             connection: Outlet::keeping_up_to(connection, reports),
-            batches_dropped: 0,
             alarm: Alarm::default(),
         }
     }
@@ -105,27 +106,20 @@ impl SctpTransportActor {
                 by_peer: false,
             }),
         }
-        for packets in std::mem::take(&mut self.early) {
+        for packets in self.early.take() {
             self.take_packets(packets, now);
         }
     }
 
     fn take_packets(&mut self, packets: Packets, now: Instant) {
         let Some(association) = &mut self.association else {
-            self.keep_early(packets);
+            let bytes = packets.0.iter().map(Bytes::len).sum();
+            self.early.keep(packets, bytes);
             return;
         };
         for packet in packets.0 {
             association.handle_packet(packet, now);
         }
-    }
-
-    fn keep_early(&mut self, packets: Packets) {
-        if self.early.len() >= EARLY_BATCHES {
-            self.early.pop_front();
-            self.batches_dropped += 1;
-        }
-        self.early.push_back(packets);
     }
 
     fn request(&mut self, request: ChannelRequest, _: Instant) {
@@ -241,7 +235,7 @@ impl Handler<GetSctpStats> for SctpTransportActor {
     fn handle(&mut self, _: GetSctpStats, _: &mut Self::Context) -> SctpStats {
         SctpStats {
             round_trip: self.association.as_ref().map(Association::round_trip),
-            batches_dropped: self.batches_dropped,
+            batches_dropped: self.early.dropped(),
             chunks_retransmitted: self
                 .association
                 .as_ref()

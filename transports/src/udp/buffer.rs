@@ -13,55 +13,85 @@ pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 /// when consumers hold them all, the oldest is replaced by a fresh one.
 pub(crate) const POOL_BUFFERS: usize = 32;
 
+/// Longest run that is copied out of its receive buffer: it would keep 16 times its length
+/// from being reused. Copying as much costs less than a cache miss or two.
+pub(crate) const COPIED_RUN: usize = BUFFER_BYTES / 16;
+
 pub(crate) type Buffer = Arc<[u8]>;
 
 /// Datagrams of one connection from one wake-up of its socket.
 #[derive(Debug, Default)]
 pub struct Datagrams {
-    runs: Vec<Run>,
+    cuts: Vec<Cut>,
+    /// What was copied, one run after the other.
+    copied: Vec<u8>,
 }
 
-impl Datagrams {
-    pub(crate) fn push(&mut self, run: Run) {
-        self.runs.push(run);
-    }
-
-    /// The runs, each from one 5-tuple, in order of arrival.
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
-    }
-
-    /// Number of datagrams.
-    pub fn len(&self) -> usize {
-        self.runs.iter().map(Run::len).sum()
-    }
-
-    /// Whether there is no datagram.
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-}
-
-/// Datagrams that arrived together on one 5-tuple: a pooled buffer and how it is
-/// cut. All are `stride` bytes long but the last, which may be shorter.
+/// Where the bytes of a run are.
 #[derive(Debug)]
-pub struct Run {
+struct Cut {
     path: Path,
-    buffer: Buffer,
+    /// `None` for what was copied.
+    buffer: Option<Buffer>,
     range: Range<usize>,
     stride: usize,
 }
 
-impl Run {
-    pub(crate) fn new(path: Path, buffer: Buffer, range: Range<usize>, stride: usize) -> Run {
-        Run {
+impl Datagrams {
+    /// Adds a part of a receive buffer: datagrams of `stride` bytes, the last perhaps shorter.
+    pub(crate) fn push(&mut self, path: Path, from: &Buffer, range: Range<usize>, stride: usize) {
+        let stride = stride.max(1);
+        let (buffer, range) = if range.len() <= COPIED_RUN {
+            let start = self.copied.len();
+            self.copied.extend_from_slice(&from[range]);
+            (None, start..self.copied.len())
+        } else {
+            (Some(from.clone()), range)
+        };
+        self.cuts.push(Cut {
             path,
             buffer,
             range,
-            stride: stride.max(1),
-        }
+            stride,
+        });
     }
 
+    /// The runs, each from one 5-tuple, in order of arrival.
+    pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        self.cuts.iter().map(|cut| Run {
+            path: cut.path,
+            bytes: &cut.buffer.as_deref().unwrap_or(&self.copied)[cut.range.clone()],
+            stride: cut.stride,
+        })
+    }
+
+    /// Number of datagrams.
+    pub fn len(&self) -> usize {
+        self.runs().map(|run| run.len()).sum()
+    }
+
+    /// Bytes of memory that are held as long as this batch is, at most.
+    pub fn memory(&self) -> usize {
+        let held = self.cuts.iter().filter(|cut| cut.buffer.is_some());
+        self.copied.capacity() + held.count() * BUFFER_BYTES
+    }
+
+    /// Whether there is no datagram.
+    pub fn is_empty(&self) -> bool {
+        self.cuts.is_empty()
+    }
+}
+
+/// Datagrams that arrived together on one 5-tuple. All are `stride` bytes long but the last,
+/// which may be shorter.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    path: Path,
+    bytes: &'a [u8],
+    stride: usize,
+}
+
+impl<'a> Run<'a> {
     /// The 5-tuple, seen from here.
     pub fn path(&self) -> Path {
         self.path
@@ -69,17 +99,17 @@ impl Run {
 
     /// Number of datagrams.
     pub fn len(&self) -> usize {
-        self.range.len().div_ceil(self.stride)
+        self.bytes.len().div_ceil(self.stride)
     }
 
     /// Whether there is no datagram.
     pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
+        self.bytes.is_empty()
     }
 
     /// The datagrams one by one.
-    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.buffer[self.range.clone()].chunks(self.stride)
+    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.bytes.chunks(self.stride)
     }
 }
 
@@ -152,13 +182,40 @@ mod tests {
 
     #[test]
     fn runs_are_cut_at_the_stride() {
+        let mut batch = Datagrams::default();
+        batch.push(path(), &Arc::from(vec![1u8; 10]), 0..10, 4);
+        let lens: Vec<usize> = batch
+            .runs()
+            .flat_map(|run| run.datagrams())
+            .map(<[u8]>::len)
+            .collect();
+        assert_eq!((batch.len(), lens), (3, vec![4, 4, 2]));
+    }
+
+    #[test]
+    fn small_runs_hold_no_receive_buffer() {
+        let buffer: Buffer = (0..BUFFER_BYTES).map(|n| n as u8).collect();
+        let mut batch = Datagrams::default();
+        let mut expected = Vec::new();
+        for start in 0..100 {
+            batch.push(path(), &buffer, start..start + 60, 60);
+            expected.push(buffer[start..start + 60].to_vec());
+        }
+        assert_eq!(Arc::strong_count(&buffer), 1);
+        assert!(batch.memory() < 2 * 100 * 60, "{}", batch.memory());
+        batch.push(path(), &buffer, 0..COPIED_RUN + 1, 1200);
+        expected.extend(buffer[..=COPIED_RUN].chunks(1200).map(<[u8]>::to_vec));
+        assert_eq!(Arc::strong_count(&buffer), 2);
+        assert!(batch.memory() >= BUFFER_BYTES);
+        let seen = batch.runs().flat_map(|run| run.datagrams());
+        assert!(seen.eq(expected.iter().map(Vec::as_slice)));
+    }
+
+    fn path() -> Path {
         let addr = "127.0.0.1:1".parse().expect("an address");
-        let path = Path {
+        Path {
             local: addr,
             remote: addr,
-        };
-        let run = Run::new(path, Arc::from(vec![1u8; 10]), 0..10, 4);
-        let lens: Vec<usize> = run.datagrams().map(<[u8]>::len).collect();
-        assert_eq!((run.len(), lens), (3, vec![4, 4, 2]));
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use peerloom_transports_proto::id::Path;
 use quinn_udp::RecvMeta;
 
-use super::buffer::{BUFFER_BYTES, Buffer, Datagrams, Pool, Run};
+use super::buffer::{BUFFER_BYTES, Buffer, Datagrams, Pool};
 use super::classify::{PacketClass, stun_local_ufrag};
 use super::demux::{Route, Routes, Table};
 use super::socket::Socket;
@@ -124,8 +124,8 @@ impl Turn {
                 end = (end + stride).min(len);
             }
             if let Some((route, lane)) = self.route(class, first, &path) {
-                let run = Run::new(path, buffer.clone(), start..end, stride);
-                self.parcel(route, lane, run);
+                let batch = self.parcel(route, lane);
+                batch.push(path, buffer, start..end, stride);
             }
             start = end;
         }
@@ -166,16 +166,15 @@ impl Turn {
         }
     }
 
-    fn parcel(&mut self, route: Arc<Route>, lane: Lane, run: Run) {
-        let same = |parcel: &&mut Parcel| parcel.lane == lane && parcel.route.id() == route.id();
-        match self.parcels.iter_mut().rev().find(same) {
-            Some(parcel) => parcel.batch.push(run),
-            None => {
-                let mut batch = Datagrams::default();
-                batch.push(run);
-                self.parcels.push(Parcel { route, lane, batch });
-            }
-        }
+    /// The batch under way for this destination.
+    fn parcel(&mut self, route: Arc<Route>, lane: Lane) -> &mut Datagrams {
+        let same = |parcel: &Parcel| parcel.lane == lane && parcel.route.id() == route.id();
+        let index = self.parcels.iter().rposition(same).unwrap_or_else(|| {
+            let batch = Datagrams::default();
+            self.parcels.push(Parcel { route, lane, batch });
+            self.parcels.len() - 1
+        });
+        &mut self.parcels[index].batch
     }
 }
 
