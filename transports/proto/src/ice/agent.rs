@@ -1,5 +1,6 @@
 //! The agent: pace, authentication, consent and bounds around the packaged engine.
 
+mod pace;
 mod packets;
 
 use std::collections::VecDeque;
@@ -31,9 +32,6 @@ pub const MAX_QUEUED_PACKETS: usize = 1024;
 /// since the peer repeats them.
 pub const MAX_EARLY_CHECKS: usize = 16;
 
-/// An answer may trigger a round of checks this soon after the last one.
-const MIN_ROUND_PAUSE: Duration = Duration::from_millis(2);
-
 /// How long early checks wait for the candidates that come with the remote description.
 const EARLY_CHECK_WAIT: Duration = Duration::from_millis(1);
 
@@ -59,6 +57,9 @@ pub struct Agent {
     early_due: Option<Instant>,
     next_round: Option<Instant>,
     last_round: Option<Instant>,
+    /// When we were called last, and how long we were not there in all.
+    called: Instant,
+    stalled: Duration,
     pause: Duration,
     packets: VecDeque<(Path, Bytes)>,
     events: VecDeque<Event>,
@@ -95,6 +96,8 @@ impl Agent {
             early_due: None,
             next_round: None,
             last_round: None,
+            called: now,
+            stalled: Duration::ZERO,
             pause,
             packets: VecDeque::new(),
             events: VecDeque::new(),
@@ -134,8 +137,9 @@ impl Agent {
 
     /// Both descriptions are known: starts checking.
     pub fn start(&mut self, remote: Credentials, role: IceRole, now: Instant) -> Result<(), Error> {
+        let engine_now = self.engine_time(now);
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
-        engine.start(&remote, role, now)?;
+        engine.start(&remote, role, engine_now)?;
         self.role = role;
         self.remote = Some(remote);
         self.pause = self.config.check_interval_min;
@@ -195,8 +199,9 @@ impl Agent {
     /// Begins a new generation with new credentials (RFC 8445 §9). The selected path stays usable
     /// until the new generation has selected one. [`Agent::start`] must follow.
     pub fn restart(&mut self, local: Credentials, now: Instant) -> Result<(), Error> {
+        let engine_now = self.engine_time(now);
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
-        engine.restart(&local, now)?;
+        engine.restart(&local, engine_now)?;
         if engine.local_count() == 0 {
             for host in &self.hosts {
                 engine.add_local(host)?;
@@ -220,68 +225,6 @@ impl Agent {
         }
         self.collect(now);
         Ok(())
-    }
-
-    /// Runs what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.early_due.is_some_and(|due| due <= now) {
-            self.early_due = None;
-            for (path, packet) in std::mem::take(&mut self.early) {
-                if let Err(error) = self.handle_packet(path, &packet, now) {
-                    tracing::debug!(%error, "early check dropped");
-                }
-            }
-        }
-        if self.consent_expired(now) {
-            tracing::debug!("consent expired");
-            self.set_state(State::Failed);
-            self.next_round = None;
-            return;
-        }
-        if self.next_round.is_none_or(|at| at > now) {
-            return;
-        }
-        self.last_round = Some(now);
-        let Some(engine) = self.engine.as_mut() else {
-            return;
-        };
-        match engine.handle_timeout(now) {
-            Ok(()) => {}
-            Err(Error::Fault(_)) => return self.fail(),
-            Err(error) => tracing::debug!(%error, "round of checks"),
-        }
-        self.collect(now);
-        self.schedule(now);
-    }
-
-    fn consent_expired(&self, now: Instant) -> bool {
-        let expired = |at| now.saturating_duration_since(at) >= self.config.failed_after;
-        self.state != State::Failed && self.consent_at.is_some_and(expired)
-    }
-
-    fn schedule(&mut self, now: Instant) {
-        self.next_round = match self.state {
-            State::Checking => {
-                let pause = self.pause;
-                self.pause = (pause * 3 / 2).min(self.config.check_interval_max);
-                Some(now + pause)
-            }
-            State::Connected | State::Completed | State::Disconnected => {
-                Some(now + self.config.consent_interval.min(Duration::from_secs(1)))
-            }
-            State::New | State::Failed | State::Closed => None,
-        };
-    }
-
-    /// Brings the next round forward, but never closer than [`MIN_ROUND_PAUSE`] to the last one.
-    fn hasten(&mut self, now: Instant) {
-        if self.state != State::Checking {
-            return;
-        }
-        let soonest = self
-            .last_round
-            .map_or(now, |last| now.max(last + MIN_ROUND_PAUSE));
-        self.next_round = Some(self.next_round.map_or(soonest, |at| at.min(soonest)));
     }
 
     fn collect(&mut self, now: Instant) {

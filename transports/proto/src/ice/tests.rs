@@ -245,6 +245,29 @@ fn silence_disconnects_and_then_consent_expires() {
 }
 
 #[test]
+fn who_was_not_there_does_not_blame_the_peer() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    assert!(!pair.run(Duration::from_secs(10), |pair| !pair.connected()));
+    pair.take_events();
+    for _ in 0..3 {
+        pair.now += Duration::from_secs(12);
+        assert!(!pair.run(Duration::from_secs(10), |pair| !pair.connected()));
+    }
+    assert_eq!(pair.take_events(), []);
+    // Real silence is still noticed afterwards.
+    pair.cut = true;
+    let disconnected = |pair: &Pair| pair.a.state() == State::Disconnected;
+    assert!(pair.run(Duration::from_secs(20), disconnected));
+    // And consent does not outlive its time.
+    pair.now += Duration::from_secs(40);
+    pair.a.handle_timeout(pair.now);
+    assert_eq!(pair.a.state(), State::Failed);
+}
+
+#[test]
 fn a_restart_finds_a_path_again_and_keeps_the_old_one_meanwhile() {
     let mut pair = Pair::new(Controlling, Controlled);
     pair.start(Controlling, Controlled);

@@ -148,8 +148,9 @@ impl Agent {
             }
             self.known_remotes.push(path.remote);
         }
+        let engine_now = self.engine_time(now);
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
-        let result = engine.handle_packet(path, packet, now);
+        let result = engine.handle_packet(path, packet, engine_now);
         self.collect(now);
         result
     }

@@ -1,0 +1,90 @@
+//! When what happens: rounds of checks, consent, and the engine's clock.
+
+use std::time::{Duration, Instant};
+
+use super::super::{Error, State};
+use super::Agent;
+
+/// An answer may trigger a round of checks this soon after the last one.
+const MIN_ROUND_PAUSE: Duration = Duration::from_millis(2);
+
+/// Lateness of a call from which on it is we who were not there: a suspended machine, a thread that
+/// got no time. Guess: far above what timers are late, far below `IceConfig::disconnected_after`.
+const STALL: Duration = Duration::from_millis(500);
+
+impl Agent {
+    /// Runs what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.early_due.is_some_and(|due| due <= now) {
+            self.early_due = None;
+            for (path, packet) in std::mem::take(&mut self.early) {
+                if let Err(error) = self.handle_packet(path, &packet, now) {
+                    tracing::debug!(%error, "early check dropped");
+                }
+            }
+        }
+        if self.consent_expired(now) {
+            tracing::debug!("consent expired");
+            self.set_state(State::Failed);
+            self.next_round = None;
+            return;
+        }
+        if self.next_round.is_none_or(|at| at > now) {
+            return;
+        }
+        let engine_now = self.engine_time(now);
+        self.last_round = Some(now);
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
+        match engine.handle_timeout(engine_now) {
+            Ok(()) => {}
+            Err(Error::Fault(_)) => return self.fail(),
+            Err(error) => tracing::debug!(%error, "round of checks"),
+        }
+        self.collect(now);
+        self.schedule(now);
+    }
+
+    /// The engine's time, which stands still while we are not there: nobody was heard then because
+    /// nobody listened. Consent is counted in real time.
+    pub(super) fn engine_time(&mut self, now: Instant) -> Instant {
+        let due = self.poll_timeout().map_or(now, |deadline| deadline.at);
+        let late = now.saturating_duration_since(due.max(self.called));
+        if late >= STALL {
+            self.stalled += late;
+        }
+        self.called = self.called.max(now);
+        now.checked_sub(self.stalled).unwrap_or(now)
+    }
+
+    fn consent_expired(&self, now: Instant) -> bool {
+        let expired = |at| now.saturating_duration_since(at) >= self.config.failed_after;
+        self.state != State::Failed && self.consent_at.is_some_and(expired)
+    }
+
+    fn schedule(&mut self, now: Instant) {
+        self.next_round = match self.state {
+            State::Checking => {
+                let pause = self.pause;
+                self.pause = (pause * 3 / 2).min(self.config.check_interval_max);
+                Some(now + pause)
+            }
+            State::Connected | State::Completed | State::Disconnected => {
+                Some(now + self.config.consent_interval.min(Duration::from_secs(1)))
+            }
+            State::New | State::Failed | State::Closed => None,
+        };
+    }
+
+    /// Brings the next round forward, but never closer than [`MIN_ROUND_PAUSE`] to the last one.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        if self.state != State::Checking {
+            return;
+        }
+        let soonest = self
+            .last_round
+            .map_or(now, |last| now.max(last + MIN_ROUND_PAUSE));
+        self.next_round = Some(self.next_round.map_or(soonest, |at| at.min(soonest)));
+    }
+}
