@@ -35,12 +35,14 @@ const FLAGS = [
   '--remote-debugging-pipe',
 ];
 
-/** Serves the page and its script, and nothing else, on a loopback port. */
+const SCRIPTS = ['page.js', 'checks.js', 'driver.js', 'pattern.js', 'responder.js', 'tools.js'];
+
+/** Serves the page and its scripts, and nothing else, on a loopback port. */
 function servePage() {
-  const files = {
-    '/page.html': ['text/html; charset=utf-8', readFileSync(join(HERE, 'page.html'))],
-    '/page.js': ['text/javascript; charset=utf-8', readFileSync(join(HERE, 'page.js'))],
-  };
+  const files = { '/page.html': ['text/html; charset=utf-8', readFileSync(join(HERE, 'page.html'))] };
+  for (const name of SCRIPTS) {
+    files[`/${name}`] = ['text/javascript; charset=utf-8', readFileSync(join(HERE, name))];
+  }
   const server = createServer((request, response) => {
     const file = files[new URL(request.url, 'http://localhost').pathname];
     if (!file) {
