@@ -4,7 +4,8 @@
 //! Messages do not travel as mailbox messages one by one. A sender appends to the
 //! outbox and wakes the actor at most once; the actor takes what has gathered. A
 //! receiver pops from the inbox; when half of it has been read the actor is woken
-//! to grant the transport more credit. Locks are held for a push or a pop.
+//! to grant the transport more credit. Locks are held for a push or a pop. Why this is
+//! shared, where otherwise the actor owns its state: `docs/architecture.md`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
