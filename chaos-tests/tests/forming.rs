@@ -40,6 +40,34 @@ async fn twelve_nodes_form_and_deliver() {
     forms_and_delivers("twelve", 12).await;
 }
 
+/// Its descriptions do not fit into one envelope: candidates follow on their own.
+async fn joins_with_very_many_addresses(mesh: &str, many_first: bool) {
+    let runtime = common::runtime();
+    let config = |many: bool| {
+        let mut config = Config::local(mesh).with_runtime(runtime.clone());
+        if many {
+            let hosts = 10..40;
+            config.udp_bind = hosts.map(|host| ([127, 0, 0, host], 0).into()).collect();
+        }
+        config
+    };
+    let first = Node::start(config(many_first)).await;
+    let ticket = within(first.mesh.ticket()).await.unwrap();
+    let second = Node::start(config(!many_first).with_ticket(ticket)).await;
+    let mut nodes = vec![first, second];
+    formed(&nodes).await;
+    broadcast_exactly_once(&mut nodes, 0, 3).await;
+    close(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_very_many_addresses_forms_and_delivers() {
+    // Who offers and who answers is decided by the identities: either way.
+    for round in 0..4 {
+        joins_with_very_many_addresses("many", round % 2 == 0).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_given_later_joins_too() {
     let first = Node::start(Config::local("late")).await;
@@ -53,6 +81,29 @@ async fn a_ticket_given_later_joins_too() {
     let nodes = vec![first, second];
     formed(&nodes).await;
     close(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_names_every_address_and_where_the_sockets_are_is_known() {
+    let mut config = Config::local("listening");
+    let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"];
+    config.listen = hosts
+        .iter()
+        .map(|host| format!("/ip4/{host}/udp/0/quic-v1"))
+        .collect();
+    config.udp_bind = vec!["127.0.0.4:0".parse().unwrap()];
+    let mesh = Mesh::open(config).await.unwrap();
+    let ticket = within(mesh.ticket()).await.unwrap();
+    for host in hosts {
+        let of_host = |address: &String| address.starts_with(&format!("/ip4/{host}/"));
+        assert!(ticket.addresses().iter().any(of_host), "{host}");
+    }
+    assert_eq!(within(mesh.addresses()).await.unwrap(), ticket.addresses());
+    let sockets = mesh.sockets();
+    assert_eq!(sockets.len(), 1);
+    assert_eq!(sockets[0].ip().to_string(), "127.0.0.4");
+    assert_ne!(sockets[0].port(), 0);
+    mesh.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,7 +48,7 @@ impl Mesh {
     }
 
     /// A ticket with which others can join through this node. Waits until the
-    /// node listens.
+    /// node listens, and no further address has come for a moment.
     pub async fn ticket(&self) -> Result<Ticket, Error> {
         self.ask(Request::Ticket).await?
     }
@@ -103,7 +103,14 @@ impl Mesh {
         self.shared.stats()
     }
 
-    /// Where the gossip swarm listens now.
+    /// Where the peer connections' sockets are bound; a wildcard address stays
+    /// one.
+    pub fn sockets(&self) -> Vec<std::net::SocketAddr> {
+        self.shared.sockets.clone()
+    }
+
+    /// Where the gossip swarm listens now, the farthest-reaching first. All
+    /// interfaces are known when [`Mesh::ticket`] has answered.
     pub async fn addresses(&self) -> Result<Vec<String>, Error> {
         self.ask(Request::Addresses).await
     }

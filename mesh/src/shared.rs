@@ -1,5 +1,6 @@
 //! What the node publishes for handles to read at any time.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -125,6 +126,8 @@ pub(crate) type Roster = Arc<Vec<Member>>;
 pub(crate) struct Shared {
     pub(crate) me: PeerId,
     pub(crate) mesh: String,
+    /// Where the peer connections' sockets are bound.
+    pub(crate) sockets: Vec<SocketAddr>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) links: watch::Sender<Arc<Vec<LinkInfo>>>,
     pub(crate) totals: Totals,
@@ -133,10 +136,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(me: PeerId, mesh: String, gossip: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        me: PeerId,
+        mesh: String,
+        sockets: Vec<SocketAddr>,
+        gossip: Arc<Counters>,
+    ) -> Self {
         Self {
             me,
             mesh,
+            sockets,
             events: broadcast::Sender::new(EVENTS),
             links: watch::Sender::new(Arc::default()),
             totals: Totals::default(),

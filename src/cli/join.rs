@@ -108,7 +108,7 @@ impl Session {
 
     async fn run(mut self) -> Result<(), Failure> {
         let mut events = self.mesh.events();
-        self.introduce()?;
+        self.introduce().await?;
         let script = !std::io::stdin().is_terminal();
         if script {
             self.await_company().await?;
@@ -151,16 +151,34 @@ impl Session {
         Ok(())
     }
 
-    fn introduce(&self) -> Result<(), Failure> {
+    async fn introduce(&self) -> Result<(), Failure> {
+        let failed =
+            |error: peerloom::Error| Failure::new("the node does not listen").because(&error);
         let me = self.mesh.peer_id();
-        let text = format!("* you are {me} in room {}", self.room.name());
+        // With its ticket a node knows where it listens.
+        self.mesh.ticket().await.map_err(failed)?;
+        let addresses = self.mesh.addresses().await.map_err(failed)?;
+        let sockets = node::sockets(&self.mesh);
+        let mut text = vec![format!("* you are {me} in room {}", self.room.name())];
+        text.extend(
+            addresses
+                .iter()
+                .map(|address| format!("* listens {address}")),
+        );
+        text.extend(
+            sockets
+                .iter()
+                .map(|socket| format!("* peers   udp {socket}")),
+        );
         let json = json!({
             "event": "joined",
             "peer": me.to_string(),
             "mesh": self.mesh.name(),
             "room": self.room.name(),
+            "addresses": addresses,
+            "sockets": sockets,
         });
-        output::told(self.format, &text, &json)
+        output::told(self.format, &text.join("\n"), &json)
     }
 
     /// A script's lines wait until somebody can hear them.

@@ -99,6 +99,12 @@ pub(crate) async fn enter(mesh: &Mesh, room: &str) -> Result<Room, Failure> {
     })
 }
 
+/// Where the peer connections' sockets are bound, as text.
+pub(crate) fn sockets(mesh: &Mesh) -> Vec<String> {
+    let sockets = mesh.sockets();
+    sockets.iter().map(ToString::to_string).collect()
+}
+
 /// Reads a ticket from the command line.
 pub(crate) fn ticket(text: &str) -> Result<Ticket, Failure> {
     text.parse().map_err(|error: peerloom::TicketError| {

@@ -68,6 +68,7 @@ async fn introduce(mesh: &Mesh, room: &Room, format: Format) -> Result<(), Failu
         "mesh": mesh.name(),
         "room": room.name(),
         "addresses": addresses,
+        "sockets": node::sockets(mesh),
         "ticket": ticket,
     });
     let mut text = vec![
@@ -79,6 +80,8 @@ async fn introduce(mesh: &Mesh, room: &Room, format: Format) -> Result<(), Failu
             .iter()
             .map(|address| format!("listens  {address}")),
     );
+    let sockets = node::sockets(mesh).into_iter();
+    text.extend(sockets.map(|socket| format!("peers    udp {socket}")));
     text.push(format!("ticket   {ticket}"));
     text.push("others join with: peerloom join TICKET; Ctrl-C leaves".to_owned());
     output::told(format, &text.join("\n"), &json)

@@ -60,15 +60,27 @@ impl Drop for Node {
     }
 }
 
+/// It says where its gossip and its peer connections are, ports included.
+fn listens(introduced: &Value) {
+    let addresses = introduced["addresses"].as_array().expect("addresses");
+    assert_eq!(addresses.len(), 1, "{introduced}");
+    let socket = introduced["sockets"][0].as_str().expect("a socket");
+    let socket: std::net::SocketAddr = socket.parse().expect("an address");
+    assert!(socket.ip().is_loopback() && socket.port() != 0, "{socket}");
+}
+
 #[test]
 fn three_processes_share_a_room() {
     let mut up = Node::start(&["up", "--room", "attic"]);
     let introduced = up.wait_for("up");
     let ticket = introduced["ticket"].as_str().expect("a ticket").to_owned();
     assert!(ticket.starts_with("peerloom1"), "{ticket}");
+    listens(&introduced);
 
     let mut ada = Node::start(&["join", &ticket, "--room", "attic", "--nick", "ada"]);
-    let me = ada.wait_for("joined")["peer"].clone();
+    let joined = ada.wait_for("joined");
+    listens(&joined);
+    let me = joined["peer"].clone();
     let mut bob = Node::start(&["join", &ticket, "--room", "attic", "--nick", "bob"]);
     bob.wait_for("joined");
     let bob_sees_ada = |line: &Value| line["event"] == "linkUp" && line["peer"] == me;

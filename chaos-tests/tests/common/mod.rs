@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::panic::Location;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -77,10 +78,13 @@ impl Node {
 }
 
 /// Waits, with patience.
-pub async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("it did not happen in time")
+#[track_caller]
+pub fn within<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = Location::caller();
+    async move {
+        let done = tokio::time::timeout(PATIENCE, work).await;
+        done.unwrap_or_else(|_| panic!("{caller}: it did not happen in time"))
+    }
 }
 
 /// A pool of arbiters for all nodes of a test.
@@ -197,7 +201,12 @@ pub async fn broadcast_exactly_once(nodes: &mut [Node], first: u32, per_node: u3
     for (number, node) in nodes.iter_mut().enumerate() {
         let mut got = Vec::new();
         for _ in 0..(senders.len() - 1) * per_node as usize {
-            let (from, note) = node.note().await;
+            let next = tokio::time::timeout(PATIENCE, node.notes.next()).await;
+            let Ok(next) = next else {
+                let (links, stats) = (node.mesh.links(), node.mesh.stats());
+                panic!("node {number} has got {got:?} only; {links:?} {stats:?}");
+            };
+            let (from, note) = next.expect("the mesh was closed");
             assert_eq!(senders[note.from as usize], from);
             got.push(note);
         }

@@ -82,7 +82,12 @@ async fn honest_bob(assertions: &Assertions) -> Arc<dyn IdentityProvider> {
         .await
         .unwrap();
     let counters = Arc::new(Counters::default());
-    let shared = Arc::new(Shared::new(bob.peer_id(), MESH.to_owned(), counters));
+    let shared = Arc::new(Shared::new(
+        bob.peer_id(),
+        MESH.to_owned(),
+        Vec::new(),
+        counters,
+    ));
     provider(Occasion {
         identity: Arc::new(bob),
         incarnation: Incarnation(1),

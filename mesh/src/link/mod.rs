@@ -63,7 +63,7 @@ pub(crate) enum Report {
     ActorDied(String),
     /// The queue has room for the application's messages again.
     Writable,
-    /// The link is over and its peer connection closed.
+    /// The link is over; its peer connection is being closed.
     Down { cause: DownCause, text: String },
 }
 
@@ -74,7 +74,9 @@ pub(crate) struct Link {
     data: mpsc::Sender<Bytes>,
     signals: mpsc::Sender<PcSignal>,
     queued: Arc<AtomicUsize>,
+    #[cfg_attr(not(feature = "chaos"), expect(dead_code, reason = "fault injection"))]
     connection: Option<oneshot::Receiver<PeerConnection>>,
+    #[cfg_attr(not(feature = "chaos"), expect(dead_code, reason = "fault injection"))]
     pc: Option<PeerConnection>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -173,6 +175,7 @@ impl Link {
     }
 
     /// The peer connection, once there is one (fault injection).
+    #[cfg(feature = "chaos")]
     pub(crate) fn connection(&mut self) -> Option<PeerConnection> {
         if let Some(pending) = &mut self.connection
             && let Ok(pc) = pending.try_recv()

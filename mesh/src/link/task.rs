@@ -59,6 +59,7 @@ fn down_cause(cause: &Cause) -> DownCause {
     match cause {
         Cause::Identity(_) => DownCause::Identity,
         Cause::ClosedByPeer => DownCause::Closed,
+        Cause::ActorDied { .. } => DownCause::Died,
         _ => DownCause::Failed,
     }
 }
@@ -67,14 +68,16 @@ fn down_cause(cause: &Cause) -> DownCause {
 pub(super) async fn run(plan: Plan, mut ends: Ends) {
     let mut pc = None;
     let end = live(plan, &mut ends, &mut pc).await;
+    // First of all: closing a connection whose actors died may take its limit,
+    // and a new one need not wait for that.
+    if let End::Down(cause, text) = end {
+        // `false` means that the node is gone.
+        ends.reports.send(Report::Down { cause, text }).await;
+    }
     if let Some(pc) = pc
         && tokio::time::timeout(CLOSE_LIMIT, pc.close()).await.is_err()
     {
         tracing::debug!("a peer connection did not close in time");
-    }
-    if let End::Down(cause, text) = end {
-        // `false` means that the node is gone.
-        ends.reports.send(Report::Down { cause, text }).await;
     }
 }
 

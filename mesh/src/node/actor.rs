@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::addresses::Addresses;
 use super::bootstrap::Bootstrap;
 use super::names;
 use super::rooms::Rooms;
@@ -48,6 +49,7 @@ pub(super) struct Parts {
     pub(super) store: Store,
     pub(super) shared: Arc<Shared>,
     pub(super) bootstrap: Bootstrap,
+    pub(super) addresses: Addresses,
     pub(super) known: KnownNames,
     pub(super) assertions: Assertions,
     pub(super) known_peers: KnownPeers,
@@ -113,8 +115,7 @@ pub(super) struct NodeActor {
     pub(super) links: BTreeMap<LinkId, LinkEntry>,
     pub(super) rooms: Rooms,
     pub(super) unacknowledged: BTreeMap<MessageId, Pending>,
-    pub(super) addresses: BTreeSet<String>,
-    /// Tickets asked for before the first address was known.
+    /// Tickets asked for before the addresses had settled.
     pub(super) tickets: Vec<Reply<Result<Ticket, Error>>>,
     pub(super) phase: Phase,
     /// Who asked the node to close.
@@ -140,7 +141,6 @@ impl NodeActor {
             links: BTreeMap::new(),
             rooms: Rooms::default(),
             unacknowledged: BTreeMap::new(),
-            addresses: BTreeSet::new(),
             tickets: Vec::new(),
             phase: Phase::Running,
             closer: None,
@@ -192,7 +192,9 @@ impl NodeActor {
         let core = self.parts.core.poll_timeout().map(|deadline| deadline.at);
         let running = self.phase == Phase::Running;
         let bootstrap = self.parts.bootstrap.due().filter(|_| running);
-        [core, bootstrap].into_iter().flatten().min()
+        let waiting = running && !self.tickets.is_empty();
+        let settled = self.parts.addresses.settle_at().filter(|_| waiting);
+        [core, bootstrap, settled].into_iter().flatten().min()
     }
 
     /// Dials who is next on the bootstrap list.
@@ -289,6 +291,7 @@ impl ActorFuture<NodeActor> for Driver {
     ) -> Poll<()> {
         if self.rings(node, task) {
             node.dial_next();
+            node.answer_tickets();
             node.turn(ctx);
             task.waker().wake_by_ref();
         }

@@ -39,12 +39,14 @@ impl NodeActor {
         let core = &mut self.parts.core;
         match event {
             GossipEvent::Listening(address) => {
-                self.addresses.insert(address.clone());
+                let now = Instant::now();
+                self.parts.addresses.add(address.clone(), now);
                 self.addresses_changed();
                 self.emit(Event::Listening { address });
             }
             GossipEvent::NotListening(address) => {
-                self.addresses.remove(&address);
+                let now = Instant::now();
+                self.parts.addresses.remove(&address, now);
                 self.addresses_changed();
             }
             GossipEvent::Up { peer, address } => {
@@ -204,7 +206,7 @@ impl NodeActor {
             peer: self.parts.shared.me,
             nick: self.parts.nick.clone(),
             state: MemberState::Alive,
-            addresses: self.addresses.iter().cloned().collect(),
+            addresses: self.parts.addresses.told(),
             linked: false,
             me: true,
         }

@@ -7,6 +7,7 @@
 //! links have room. That is the backpressure of `broadcast().await`.
 
 mod actor;
+mod addresses;
 mod bootstrap;
 mod carry;
 mod close;

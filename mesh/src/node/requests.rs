@@ -62,7 +62,7 @@ impl NodeActor {
             }
             Request::SetNick(nick, reply) => drop(reply.send(self.set_nick(nick))),
             Request::Addresses(reply) => {
-                drop(reply.send(self.addresses.iter().cloned().collect()));
+                drop(reply.send(self.parts.addresses.all()));
             }
             Request::Identities(reply) => {
                 let store = self.parts.store.clone();
@@ -82,22 +82,20 @@ impl NodeActor {
 
     /// Addresses came or went: presence and tickets name them.
     pub(super) fn addresses_changed(&mut self) {
-        let addresses = self.addresses.iter().cloned().collect();
+        let addresses = self.parts.addresses.told();
         self.parts.core.set_addresses(addresses, time());
         self.answer_tickets();
     }
 
-    fn answer_tickets(&mut self) {
-        if self.addresses.is_empty() {
+    /// Answers who waits for a ticket, once the addresses have settled.
+    pub(super) fn answer_tickets(&mut self) {
+        if self.tickets.is_empty() || !self.parts.addresses.are_settled(Instant::now()) {
             return;
         }
+        let mut told = self.parts.addresses.told();
+        told.truncate(MAX_TICKET_ADDRESSES);
         for reply in std::mem::take(&mut self.tickets) {
-            let addresses = self
-                .addresses
-                .iter()
-                .take(MAX_TICKET_ADDRESSES)
-                .cloned()
-                .collect();
+            let addresses = told.clone();
             let shared = &self.parts.shared;
             let ticket = Ticket::new(shared.me, addresses, shared.mesh.clone(), None);
             drop(reply.send(ticket.map_err(Error::from)));

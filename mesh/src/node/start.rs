@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use tokio::sync::mpsc;
 
 use super::actor::{NodeActor, Parts, Queues};
+use super::addresses::Addresses;
 use super::bootstrap::{Bootstrap, Contact};
 use super::{MESSAGES, REPORTS, REQUESTS, Requests};
 use crate::clock::time;
@@ -49,6 +50,7 @@ pub(crate) async fn start(config: Config) -> Result<(Requests, Arc<Shared>), Err
     let shared = Arc::new(Shared::new(
         identity.peer_id(),
         config.mesh.clone(),
+        endpoint.local_addrs(),
         gossip.counters(),
     ));
     shared.keep_early(opened.notices.into_iter().map(notice_event));
@@ -72,6 +74,7 @@ pub(crate) async fn start(config: Config) -> Result<(Requests, Arc<Shared>), Err
         store: opened.store,
         shared: Arc::clone(&shared),
         bootstrap,
+        addresses: Addresses::new(&config.listen),
         known,
         assertions: Assertions::new(),
         known_peers: config.known_peers,

@@ -9,7 +9,8 @@ use crate::seal::{Encapsulated, SealError};
 use crate::wire::{self, BoundedString, BoundedVec, SignedBytes, WireError};
 
 /// Longest session description, in bytes: what an envelope has left for it.
-/// A data-channel description with an identity assertion takes about 2,000.
+/// A data-channel description with an identity assertion takes about 2,000;
+/// candidates that do not fit follow as [`Body::Ice`].
 pub const MAX_SDP: usize = 3584;
 /// Candidates in one letter.
 pub const MAX_CANDIDATES: usize = 16;
@@ -102,7 +103,8 @@ pub enum Body {
     },
 }
 
-/// A session description. A compact form is to follow as a second variant.
+/// A session description. An enum, so that a later version may write it
+/// otherwise without a new kind of letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sdp {
     /// The text as it is.

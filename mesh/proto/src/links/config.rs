@@ -82,6 +82,12 @@ pub enum Admission {
 pub enum Ended {
     /// It did not work, or broke: try again later, and later each time.
     Failed,
+    /// It broke, though the peer is there: an actor died on this side (`here`)
+    /// or the other. Build it again at once.
+    Broken {
+        /// On this side.
+        here: bool,
+    },
     /// The other side has no links to spare: try again after this time.
     Refused(Duration),
     /// Closed on purpose by either side.

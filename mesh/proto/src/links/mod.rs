@@ -20,6 +20,7 @@
 //! [`glare`](crate::glare).
 
 mod config;
+mod lost;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -50,6 +51,10 @@ struct Peer {
     /// Links the other side has, by its last word.
     degree: usize,
     failures: u32,
+    /// Its link broke and is to be built again before others.
+    lost: bool,
+    /// How often its link broke soon after it was built.
+    breaks: u32,
     not_before: Option<Instant>,
     /// Since when it is wanted and idle, for ring partners.
     wanted_since: Option<Instant>,
@@ -107,6 +112,8 @@ impl LinkPlan {
             state: State::Idle,
             degree: 0,
             failures: 0,
+            lost: false,
+            breaks: 0,
             not_before: None,
             wanted_since: None,
         });
@@ -170,6 +177,9 @@ impl LinkPlan {
     /// The link to `peer` stands.
     pub fn up(&mut self, peer: PeerId, now: Instant) {
         self.set_state(peer, State::Up(now));
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.lost = false;
+        }
         self.wake = Some(now);
     }
 
@@ -184,9 +194,22 @@ impl LinkPlan {
         {
             entry.failures = 0;
         }
+        if let Ended::Broken { here } = how {
+            let pause = entry.broke(now);
+            entry.state = State::Idle;
+            entry.wanted_since = None;
+            let at = self.rebuild_at(pause, here, now, rng);
+            if let Some(entry) = self.peers.get_mut(&peer) {
+                entry.not_before = Some(at);
+            }
+            return;
+        }
         entry.state = State::Idle;
         entry.wanted_since = None;
+        entry.lost &= how == Ended::Failed && entry.failures + 1 < lost::TRIES;
         let pause = match how {
+            // Above.
+            Ended::Broken { .. } => Duration::ZERO,
             Ended::Released => {
                 entry.failures = 0;
                 first
@@ -248,7 +271,8 @@ impl LinkPlan {
             return None;
         }
         self.changed = None;
-        self.dial_partner(now, rng)
+        self.dial_lost(now)
+            .or_else(|| self.dial_partner(now, rng))
             .or_else(|| self.dial_random(now, rng))
             .or_else(|| self.trim(now, rng))
     }
@@ -304,7 +328,8 @@ impl LinkPlan {
         if self.occupied() >= self.config.max {
             return None;
         }
-        if self.occupied() + self.partners_missing(true) >= self.config.target + suspects {
+        let expected = self.occupied() + self.partners_missing(true) + self.lost();
+        if expected >= self.config.target + suspects {
             self.short_since = None;
             return None;
         }

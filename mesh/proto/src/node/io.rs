@@ -119,8 +119,10 @@ pub enum PcSignal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DownCause {
-    /// ICE, DTLS or SCTP failed, or one of their actors died.
+    /// ICE, DTLS or SCTP failed.
     Failed,
+    /// One of the actors of this side's peer connection died.
+    Died,
     /// The other side's identity assertion was refused.
     Identity,
     /// The other side closed.

@@ -170,10 +170,14 @@ impl Node {
                 why: LinkEnd::Down(cause),
             });
         }
-        let how = if cause == DownCause::Closed {
-            Ended::Released
-        } else {
-            Ended::Failed
+        let how = match cause {
+            DownCause::Died if was_up => Ended::Broken { here: true },
+            // Whoever closes on purpose says goodbye first.
+            DownCause::Closed if was_up => Ended::Broken { here: false },
+            DownCause::Closed => Ended::Released,
+            DownCause::Died | DownCause::Failed | DownCause::Identity | DownCause::Overflow => {
+                Ended::Failed
+            }
         };
         self.ended(room, peer, how, time.now);
     }

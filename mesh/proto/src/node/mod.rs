@@ -29,6 +29,7 @@ mod room;
 mod signaling;
 mod strangers;
 mod timers;
+mod trickle;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -61,10 +62,12 @@ const FLOOD_RATE: Rate = Rate {
     per_second: 4.0,
     burst: 8.0,
 };
-/// Offers one peer may make: a few at once for restarts, then slowly.
+/// Offers one peer may make: some at once for restarts and broken links, then
+/// slowly. One that is not answered is repeated seconds later, so that an
+/// honest peer has to stay below this.
 const OFFER_RATE: Rate = Rate {
-    per_second: 0.5,
-    burst: 6.0,
+    per_second: 1.0,
+    burst: 12.0,
 };
 /// Offers this node looks at altogether; a flash crowd is spread over
 /// seconds.
@@ -98,6 +101,7 @@ pub struct Node {
     unsaid: bool,
     roster: Roster,
     inbox: Inbox,
+    early: trickle::Early,
     rooms: BTreeMap<RoomId, Room>,
     links: BTreeMap<LinkId, Link>,
     neighbours: BTreeSet<PeerId>,
@@ -135,6 +139,7 @@ impl Node {
             unsaid: true,
             roster: Roster::new(me, mesh),
             inbox: Inbox::new(me, now),
+            early: trickle::Early::default(),
             rooms: BTreeMap::new(),
             links: BTreeMap::new(),
             neighbours: BTreeSet::new(),

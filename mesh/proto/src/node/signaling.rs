@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use super::Node;
 use super::io::{CloseCause, LinkId, Output, PcSignal};
 use super::links::State;
-use crate::envelope::{Body, Candidates, Envelope, Letter, MAX_CANDIDATES, RejectReason, Sdp};
+use super::trickle::{Split, split};
+use crate::envelope::{
+    Body, Candidates, Envelope, Letter, MAX_CANDIDATES, MAX_SDP, RejectReason, Sdp,
+};
 use crate::glare::{self, Glare};
 use crate::id::{PeerId, RoomId, SessionId};
 use crate::links::{Admission, Ended};
@@ -27,8 +30,9 @@ pub(super) struct Call {
     dialled: bool,
     /// Counts descriptions of the session; one so far.
     generation: u16,
-    /// What to repeat, and when.
-    last: Option<(Body, Instant, Duration)>,
+    /// What to repeat, and when: a description and the candidates that did
+    /// not fit into it.
+    last: Option<(Vec<Body>, Instant, Duration)>,
 }
 
 impl Call {
@@ -68,59 +72,31 @@ impl Node {
             return;
         };
         let generation = call.generation;
-        let body = match signal {
-            PcSignal::Offer { sdp } => sdp_of(sdp).map(|sdp| Body::Offer {
-                generation,
-                sdp,
-                presence: own,
-            }),
-            PcSignal::Answer { sdp } => sdp_of(sdp).map(|sdp| Body::Answer { generation, sdp }),
+        let bodies = match signal {
+            PcSignal::Offer { sdp } => {
+                let presence = own.as_ref().map_or(0, SignedBytes::wire_len);
+                let parts = split(sdp, MAX_SDP.saturating_sub(presence));
+                described(parts, generation, |sdp| Body::Offer {
+                    generation,
+                    sdp,
+                    presence: own,
+                })
+            }
+            PcSignal::Answer { sdp } => {
+                let parts = split(sdp, MAX_SDP);
+                described(parts, generation, |sdp| Body::Answer { generation, sdp })
+            }
             PcSignal::Candidates { candidates, end } => {
-                return self.local_candidates(id, generation, &candidates, end, time);
+                let bodies = ice(generation, &candidates, end);
+                return self.link_letters(id, bodies, time);
             }
         };
-        let Some(body) = body else {
+        let Some(bodies) = bodies else {
             return self.close_link(id, CloseCause::Protocol, Some(Ended::Failed), time);
         };
         let pause = RESEND * self.health.multiplier();
-        call.last = Some((body.clone(), time.now + pause, pause));
-        self.link_letter(id, body, time);
-    }
-
-    fn local_candidates(
-        &mut self,
-        id: LinkId,
-        generation: u16,
-        candidates: &[String],
-        end: bool,
-        time: Time,
-    ) {
-        let batches: Vec<&[String]> = candidates.chunks(MAX_CANDIDATES).collect();
-        for (at, batch) in batches.iter().enumerate() {
-            let candidates =
-                Candidates::truncated(batch.iter().cloned().filter_map(BoundedString::new));
-            let end = end && at + 1 == batches.len();
-            self.link_letter(
-                id,
-                Body::Ice {
-                    generation,
-                    candidates,
-                    end,
-                },
-                time,
-            );
-        }
-        if batches.is_empty() && end {
-            self.link_letter(
-                id,
-                Body::Ice {
-                    generation,
-                    candidates: Candidates::default(),
-                    end,
-                },
-                time,
-            );
-        }
+        call.last = Some((bodies.clone(), time.now + pause, pause));
+        self.link_letters(id, bodies, time);
     }
 
     /// Repeats what got no answer, or gives the attempt up.
@@ -135,13 +111,19 @@ impl Node {
         if end <= time.now {
             return self.close_link(id, CloseCause::Timeout, Some(Ended::Failed), time);
         }
-        let Some((body, at, pause)) = &mut call.last else {
+        let Some((bodies, at, pause)) = &mut call.last else {
             return;
         };
         *pause *= 2;
         *at = (time.now + *pause).min(end);
-        let body = body.clone();
-        self.link_letter(id, body, time);
+        let bodies = bodies.clone();
+        self.link_letters(id, bodies, time);
+    }
+
+    fn link_letters(&mut self, id: LinkId, bodies: Vec<Body>, time: Time) {
+        for body in bodies {
+            self.link_letter(id, body, time);
+        }
     }
 
     /// Writes a letter in a link's session.
@@ -202,6 +184,9 @@ impl Node {
         if let Some(link) = current {
             link.heard_ms = link.heard_ms.max(letter.sent_ms);
         }
+        let known = link
+            .and_then(|id| self.links.get(&id))
+            .is_some_and(|link| link.session == letter.session);
         match letter.body {
             Body::Offer {
                 sdp: Sdp::Full(ref sdp),
@@ -221,16 +206,16 @@ impl Node {
             }
             Body::Ice {
                 generation,
-                candidates,
+                ref candidates,
                 end,
             } => {
-                let candidates = candidates
-                    .into_vec()
-                    .into_iter()
-                    .map(BoundedString::into_string)
-                    .collect();
+                let candidates = candidates.iter().map(|line| line.to_string()).collect();
                 let signal = PcSignal::Candidates { candidates, end };
-                self.remote_signal(link, letter.session, generation, signal);
+                if known {
+                    self.remote_signal(link, letter.session, generation, signal);
+                } else {
+                    self.early.keep(&letter, generation, signal);
+                }
             }
             Body::Reject { why, retry_ms, .. } => {
                 let retry = Duration::from_millis(retry_ms.into());
@@ -346,6 +331,9 @@ impl Node {
                     session,
                     sdp,
                 });
+                for (generation, signal) in self.early.take(letter) {
+                    self.remote_signal(Some(link), session, generation, signal);
+                }
             }
             Admission::Full => self.reject(letter, RejectReason::Full, time),
             Admission::Unknown => self.reject(letter, RejectReason::NotMember, time),
@@ -365,12 +353,12 @@ impl Node {
         let Some(link) = link else { return false };
         let id = link.id;
         if let State::Attempt(Call {
-            last: Some((body, ..)),
+            last: Some((bodies, ..)),
             ..
         }) = &link.state
         {
-            let body = body.clone();
-            self.link_letter(id, body, time);
+            let bodies = bodies.clone();
+            self.link_letters(id, bodies, time);
         }
         true
     }
@@ -421,6 +409,26 @@ fn is_vital(body: &Body) -> bool {
     }
 }
 
-fn sdp_of(sdp: String) -> Option<Sdp> {
-    BoundedString::new(sdp).map(Sdp::Full)
+/// The letters that carry a description; `None` when it does not fit without
+/// any candidates.
+fn described(parts: Split, generation: u16, body: impl FnOnce(Sdp) -> Body) -> Option<Vec<Body>> {
+    let sdp = Sdp::Full(BoundedString::new(parts.sdp)?);
+    let mut bodies = vec![body(sdp)];
+    bodies.extend(ice(generation, &parts.candidates, parts.end));
+    Some(bodies)
+}
+
+/// The letters that carry candidates.
+fn ice(generation: u16, candidates: &[String], end: bool) -> Vec<Body> {
+    let mut batches: Vec<&[String]> = candidates.chunks(MAX_CANDIDATES).collect();
+    if batches.is_empty() && end {
+        batches.push(&[]);
+    }
+    let count = batches.len();
+    let body = |(at, batch): (usize, &[String])| Body::Ice {
+        generation,
+        candidates: Candidates::truncated(batch.iter().cloned().filter_map(BoundedString::new)),
+        end: end && at + 1 == count,
+    };
+    batches.into_iter().enumerate().map(body).collect()
 }

@@ -43,6 +43,8 @@ enum Happening {
 struct Pc {
     remote: Option<(usize, LinkId)>,
     up: bool,
+    /// Candidates of the other side, in its offer and after it.
+    candidates: usize,
     last_arrival: Option<Instant>,
 }
 
@@ -69,6 +71,8 @@ pub(super) struct Sim {
     pub(super) gossip: bool,
     /// Part of the hop frames that get lost without a word.
     pub(super) hop_loss: f64,
+    /// Candidates in each offer.
+    pub(super) candidates: usize,
     /// Part of the peer connections that fail.
     pub(super) pc_loss: f64,
     pub(super) frames: u64,
@@ -89,6 +93,7 @@ impl Sim {
             index: BTreeMap::new(),
             gossip: true,
             hop_loss: 0.0,
+            candidates: 0,
             pc_loss: 0.0,
             frames: 0,
             frame_bytes: 0,
@@ -308,9 +313,12 @@ impl Sim {
             }
             Output::Dial { link, .. } => {
                 self.peers[me].pcs.insert(link, Pc::default());
-                let signal = PcSignal::Offer {
-                    sdp: format!("{me}:{}", link.0),
-                };
+                let mut sdp = format!("{me}:{}\r\n", link.0);
+                for number in 0..self.candidates {
+                    sdp +=
+                        &format!("a=candidate:{number} 1 udp 2130706431 10.0.0.9 9 typ host\r\n");
+                }
+                let signal = PcSignal::Offer { sdp };
                 self.local(me, link, signal);
             }
             Output::Accept { link, sdp, .. } => {
@@ -318,6 +326,7 @@ impl Sim {
                     link,
                     Pc {
                         remote: Some(parse(&sdp)),
+                        candidates: sdp.matches("a=candidate:").count(),
                         ..Pc::default()
                     },
                 );
@@ -327,8 +336,15 @@ impl Sim {
                 self.local(me, link, signal);
             }
             Output::Signal { link, signal } => {
-                let PcSignal::Answer { sdp } = signal else {
-                    return;
+                let sdp = match signal {
+                    PcSignal::Answer { sdp } => sdp,
+                    PcSignal::Offer { .. } => return,
+                    PcSignal::Candidates { candidates, .. } => {
+                        if let Some(pc) = self.peers[me].pcs.get_mut(&link) {
+                            pc.candidates += candidates.len();
+                        }
+                        return;
+                    }
                 };
                 let other = parse(&sdp);
                 let Some(pc) = self.peers[me].pcs.get_mut(&link) else {
@@ -406,6 +422,11 @@ impl Sim {
                 }
             }
         }
+    }
+
+    /// A link is lost at one end; the other end learns nothing of it.
+    pub(super) fn lose(&mut self, me: usize, link: LinkId, cause: DownCause) {
+        self.feed(me, Input::LinkDown { link, cause });
     }
 
     /// From now on these nodes neither send nor answer.
@@ -524,6 +545,12 @@ impl Sim {
             .collect()
     }
 
+    /// Candidates of the other side that each answered link has got.
+    pub(super) fn candidates_got(&self) -> Vec<usize> {
+        let pcs = self.peers.iter().flat_map(|peer| peer.pcs.values());
+        pcs.map(|pc| pc.candidates).filter(|got| *got > 0).collect()
+    }
+
     pub(super) fn degrees(&self) -> (usize, usize) {
         let degrees = self
             .alive()
@@ -536,6 +563,6 @@ impl Sim {
 }
 
 fn parse(sdp: &str) -> (usize, LinkId) {
-    let (node, link) = sdp.split_once(':').unwrap();
+    let (node, link) = sdp.lines().next().unwrap().split_once(':').unwrap();
     (node.parse().unwrap(), LinkId(link.parse().unwrap()))
 }

@@ -194,6 +194,49 @@ fn lost_envelopes_and_failed_connections_delay_but_do_not_prevent() {
 }
 
 #[test]
+fn offers_with_very_many_addresses_arrive_whole() {
+    for seed in 0..3 {
+        let mut sim = Sim::new(5, Duration::from_millis(100), seed);
+        sim.candidates = 150;
+        let formed = sim.run_until(SECOND * 5, Sim::formed);
+        assert!(formed.is_some(), "seed {seed}: {:?}", sim.unformed());
+        sim.run_for(SECOND);
+        let got = sim.candidates_got();
+        assert!(
+            got.len() >= 10 && got.iter().all(|got| *got == 150),
+            "{got:?}"
+        );
+    }
+}
+
+/// The link between two nodes whose actor dies at one end: gone there at once,
+/// while the other end does not know.
+#[test]
+fn a_link_whose_actor_died_is_built_again_at_once() {
+    use super::io::DownCause;
+    let mut slowest = Duration::ZERO;
+    for seed in 0..4 {
+        let (mut sim, _) = form(8, seed);
+        sim.run_for(SECOND * 12);
+        for _ in 0..12 {
+            let info = sim.peers[0].node.links()[0].clone();
+            let (link, peer) = (info.link, info.peer);
+            sim.lose(0, link, DownCause::Died);
+            let linked = |sim: &Sim| {
+                let links = sim.peers[0].node.links();
+                let mut again = links.iter().filter(|new| new.peer == peer);
+                again.any(|new| new.up_since.is_some()) && sim.formed()
+            };
+            let took = sim.run_until(SECOND * 20, linked);
+            slowest = slowest.max(took.unwrap_or_else(|| panic!("seed {seed}: not again")));
+            sim.run_for(SECOND / 2);
+        }
+    }
+    // On the virtual clock, with the pauses of a link that keeps breaking.
+    assert!(slowest < SECOND * 3 / 2, "{slowest:?}");
+}
+
+#[test]
 fn a_quiet_mesh_stays_as_it_is() {
     let (mut sim, _) = form(12, 5);
     sim.run_for(SECOND * 20);
