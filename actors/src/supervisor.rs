@@ -13,8 +13,8 @@
 //!   again. Parents ping every child each [`PING_INTERVAL`]; after
 //!   [`MISSED_PINGS`] unanswered ones the task is aborted, which drops the actor and
 //!   its mailbox. A busy thread is no child's fault: a ping counts as missed only when
-//!   the child had a turn since, and has neither answered nor done anything else (a
-//!   ping waits in the mailbox behind all that came before).
+//!   the child had a turn since the last look, and has neither answered nor done
+//!   anything else (a ping waits in the mailbox behind all that came before).
 //!
 //! Dropping a [`Child`] aborts its task: whatever happens to a parent, no child
 //! outlives it. What follows from a death is decided by the parent.
@@ -145,6 +145,8 @@ struct Child {
     ping: Recipient<Ping>,
     pulse: Arc<AtomicU64>,
     sent: u64,
+    /// Its mailbox had room for the last ping.
+    delivered: bool,
     missed: u32,
     visits: Rc<Visits>,
     /// What it has done, if it counts that.
@@ -208,6 +210,7 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
             ping: addr.clone().recipient(),
             pulse: Arc::new(AtomicU64::new(0)),
             sent: 0,
+            delivered: true,
             missed: 0,
             visits,
             turns,
@@ -240,19 +243,24 @@ impl Child {
         if self.pulse.load(Ordering::Relaxed) == self.sent {
             self.missed = 0;
             self.sent += 1;
-            let ping = Ping {
-                pulse: self.pulse.clone(),
-                number: self.sent,
-            };
-            // A full or closed mailbox leaves the ping unanswered, as it should be.
-            drop(self.ping.try_send(ping));
-            self.visits.ask_for();
+            self.delivered = false;
         } else if turns != before.1 {
             self.missed = 0;
-        } else if polls != before.0 || self.missed > 0 {
+        } else if polls != before.0 {
             self.missed += 1;
         }
+        if !self.delivered {
+            self.delivered = self.ping.try_send(self.next_ping()).is_ok();
+        }
+        self.visits.ask_for();
         self.missed >= MISSED_PINGS
+    }
+
+    fn next_ping(&self) -> Ping {
+        Ping {
+            pulse: self.pulse.clone(),
+            number: self.sent,
+        }
     }
 }
 

@@ -128,19 +128,46 @@ fn a_long_mailbox_is_no_wedge_and_what_follows_it_is() {
     });
 }
 
+#[test]
+fn looks_between_which_a_child_had_no_turn_count_once() {
+    System::with_tokio_rt(paused).block_on(async {
+        let (deaths, _seen) = mpsc::unbounded_channel();
+        let parent: Context<Parent> = Context::new();
+        let mut children = Children::default();
+        let kid = Kid {
+            dropped: deaths,
+            turns: Turns::default(),
+        };
+        let kid = children.start(0, Context::new(), kid, parent.address().recipient());
+        kid.try_send(Do::Wedge).expect("room");
+        let turn = || tokio::time::sleep(PING_INTERVAL);
+        turn().await;
+        assert!(children.wedged().is_empty(), "asked for the first time");
+        for missed in 1..=MISSED_PINGS {
+            turn().await;
+            let wedged = if missed < MISSED_PINGS {
+                vec![]
+            } else {
+                vec![0]
+            };
+            assert_eq!(children.wedged(), wedged, "after {missed}");
+            assert_eq!(children.wedged(), wedged, "again after {missed}");
+            assert_eq!(children.wedged(), wedged, "and again after {missed}");
+        }
+    });
+}
+
+fn paused() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let builder = builder.enable_all().start_paused(true);
+    builder.build().expect("a runtime")
+}
+
 /// A parent with two children on a paused clock.
 fn family<F: Future<Output = ()>>(
     test: impl FnOnce(Vec<Addr<Kid>>, mpsc::UnboundedReceiver<(u32, Death)>) -> F,
 ) {
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .expect("a runtime")
-    };
-    System::with_tokio_rt(runtime).block_on(async {
+    System::with_tokio_rt(paused).block_on(async {
         let (deaths, seen) = mpsc::unbounded_channel();
         let context: Context<Parent> = Context::new();
         let me = context.address();
