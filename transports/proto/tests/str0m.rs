@@ -368,8 +368,17 @@ fn all_pairings_of_roles_connect_and_echo_all_sizes() {
 
 #[test]
 fn a_rough_link_delays_but_neither_loses_nor_doubles() {
+    rough_link(DtlsVersion::Dtls13);
+}
+
+#[test]
+fn a_rough_link_delays_but_neither_loses_nor_doubles_under_dtls_1_2() {
+    rough_link(DtlsVersion::Dtls12);
+}
+
+fn rough_link(version: DtlsVersion) {
     for (ice_role, dtls_role) in ROLES {
-        let mut duel = Duel::new(ice_role, dtls_role, Conditions::ROUGH);
+        let mut duel = Duel::with_version(version, ice_role, dtls_role, Conditions::ROUGH);
         duel.connect();
         let id = duel.open(labelled("echo"));
         let message = |i: u32| Message::Text(format!("{i:08}").repeat(100));
