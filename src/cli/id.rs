@@ -9,8 +9,9 @@ use peerloom::{Keyring, Occasion, PeerId};
 use serde_json::json;
 
 use super::failure::Failure;
-use super::node::{self, LOBBY, printable};
+use super::node::{self, LOBBY};
 use super::output::{self, Format};
+use super::tell::printable;
 
 /// This machine's identity and the assertions it remembers.
 #[derive(Debug, clap::Args)]

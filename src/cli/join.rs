@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 
 use super::failure::{Failure, chain};
 use super::interrupt::Interrupt;
-use super::node::{self, LOBBY, NodeArgs, name_of, printable};
+use super::node::{self, LOBBY, NodeArgs};
 use super::output::{self, Format};
+use super::tell::{Teller, member_json, name_of, printable};
 use input::Request;
 
 /// The channel of the room that chat goes through.
@@ -108,6 +109,7 @@ impl Session {
 
     async fn run(mut self) -> Result<(), Failure> {
         let mut events = self.mesh.events();
+        let mut teller = Teller::new(self.room.clone());
         self.introduce().await?;
         let script = !std::io::stdin().is_terminal();
         if script {
@@ -135,7 +137,7 @@ impl Session {
                 },
                 event = events.next() => match event {
                     Some(event) => {
-                        if let Some(told) = node::tell(&event, &self.room) {
+                        if let Some(told) = teller.tell(&event) {
                             output::told(self.format, &format!("* {}", told.text), &told.json)?;
                         }
                     }
@@ -265,7 +267,7 @@ impl Session {
             format!("* {:<7} {}", marks, name_of(&self.room, member.peer))
         };
         let text: Vec<String> = roster.iter().map(line).collect();
-        let members: Vec<_> = roster.iter().map(node::member_json).collect();
+        let members: Vec<_> = roster.iter().map(member_json).collect();
         let json = json!({"event": "members", "members": members});
         output::told(self.format, &text.join("\n"), &json)
     }

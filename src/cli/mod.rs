@@ -12,6 +12,7 @@ mod join;
 mod node;
 mod output;
 mod peer;
+mod tell;
 mod up;
 
 use std::future::Future;

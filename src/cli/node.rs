@@ -1,11 +1,9 @@
-//! What `up` and `join` share: the settings of a node, and how what happens to
-//! it is told.
+//! What `up` and `join` share: the settings of a node, and its start.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use peerloom::{Config, Data, Event, GossipError, JoinError, Member, Mesh, PeerId, Room, Ticket};
-use serde_json::{Value, json};
+use peerloom::{Config, Data, GossipError, JoinError, Mesh, Room, Ticket};
 
 use super::failure::Failure;
 use super::output;
@@ -114,114 +112,9 @@ pub(crate) fn ticket(text: &str) -> Result<Ticket, Failure> {
     })
 }
 
-/// What people call a member: its nick and the end of its id, or its id.
-pub(crate) fn name_of(room: &Room, peer: PeerId) -> String {
-    let roster = room.roster();
-    let member = roster.iter().find(|member| member.peer == peer);
-    match member.and_then(|member| member.nick.as_deref()) {
-        Some(nick) => format!("{} ({})", printable(nick), peer.short()),
-        None => peer.short(),
-    }
-}
-
-/// Text of others without control characters: it must not steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
-}
-
-/// A member, as `--json` shows it.
-pub(crate) fn member_json(member: &Member) -> Value {
-    json!({
-        "peer": member.peer.to_string(),
-        "nick": member.nick,
-        "linked": member.linked,
-        "me": member.me,
-    })
-}
-
-/// Something that happened, for people and for programs.
-pub(crate) struct Told {
-    /// A sentence.
-    pub(crate) text: String,
-    /// An object with an `event` field.
-    pub(crate) json: Value,
-}
-
-impl Told {
-    fn about(event: &str, peer: PeerId, text: String) -> Self {
-        let json = json!({"event": event, "peer": peer.to_string()});
-        Self { text, json }
-    }
-
-    fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.json[name] = value.into();
-        self
-    }
-}
-
-/// Tells what an event means, if it is worth telling.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "most events are no news to whoever only talks"
-)]
-pub(crate) fn tell(event: &Event, room: &Room) -> Option<Told> {
-    let about = |name: &str, peer: &PeerId, what: &str| {
-        let text = format!("{} {what}", name_of(room, *peer));
-        Told::about(name, *peer, text)
-    };
-    match event {
-        Event::MemberJoined { peer, .. } => Some(about("memberJoined", peer, "is here")),
-        Event::MemberLeft { peer, .. } => Some(about("memberLeft", peer, "left")),
-        Event::MemberDied { peer, .. } => Some(about("memberDied", peer, "is gone")),
-        Event::LinkUp { peer, .. } => Some(about("linkUp", peer, "is linked")),
-        Event::LinkDown { peer, cause, .. } => {
-            let what = format!("lost its link: {cause}");
-            Some(about("linkDown", peer, &what).with("cause", cause.to_string()))
-        }
-        Event::IdentityRefused { peer, cause } => {
-            let what = format!("was refused: {cause}");
-            Some(about("identityRefused", peer, &what).with("cause", cause.to_string()))
-        }
-        Event::IdentityChanged {
-            known,
-            offered,
-            accepted,
-        } => {
-            let what = format!("claims the name {:?} of another key", known.name);
-            let told = about("identityChanged", offered, &what);
-            Some(
-                told.with("name", known.name.clone())
-                    .with("accepted", *accepted),
-            )
-        }
-        Event::StoreRebuilt { moved_to, cause } => Some(Told {
-            text: format!(
-                "the database was damaged ({cause}) and rebuilt; the old one is {}",
-                moved_to.display()
-            ),
-            json: json!({"event": "storeRebuilt", "cause": cause, "movedTo": moved_to}),
-        }),
-        Event::RecordDropped { cause } => Some(Told {
-            text: format!("a damaged record was dropped from the database: {cause}"),
-            json: json!({"event": "recordDropped", "cause": cause}),
-        }),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn foreign_text_does_not_steer_the_terminal() {
-        assert_eq!(
-            printable("a\x1b[2Jb\r\nc"),
-            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c"
-        );
-        assert_eq!(printable("żółć 🧶"), "żółć 🧶");
-    }
 
     #[test]
     fn a_guest_keeps_nothing() {

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::node::{self, LOBBY, NodeArgs};
 use super::output::{self, Format};
+use super::tell::Teller;
 
 /// A node of a mesh; prints its ticket and runs until Ctrl-C.
 ///
@@ -41,12 +42,13 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut events = mesh.events();
     let room = node::enter(&mesh, &args.room).await?;
     introduce(&mesh, &room, format).await?;
+    let mut teller = Teller::new(room);
     loop {
         tokio::select! {
             () = interrupted.asked() => break,
             event = events.next() => {
                 let Some(event) = event else { break };
-                if let Some(told) = node::tell(&event, &room) {
+                if let Some(told) = teller.tell(&event) {
                     output::told(format, &told.text, &told.json)?;
                 }
             }
