@@ -60,6 +60,16 @@ impl Keyring {
         })
     }
 
+    /// Whose identity is in `data`, if there is one. Works while a node uses
+    /// the directory, too.
+    ///
+    /// # Errors
+    /// When the key is not accessible or damaged.
+    pub fn peek(data: &Data) -> Result<Option<PeerId>, StoreError> {
+        let seed = Store::peek_key(data)?;
+        Ok(seed.map(|seed| Identity::from_seed(*seed).peer_id()))
+    }
+
     /// Whose identity it is.
     pub fn peer_id(&self) -> PeerId {
         self.identity.peer_id()
@@ -110,6 +120,9 @@ impl Keyring {
 
     /// Verifies an assertion addressed to this identity, for a description
     /// with that fingerprint, and says who made it.
+    ///
+    /// It says yes as often as it is asked, until the assertion expires: a
+    /// look at an assertion does not use it up. Nodes take each one once.
     ///
     /// # Errors
     /// When it does not hold: forged, expired, for somebody else, another

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt as _};
 use peerloom_mesh_proto::{PeerId, Ticket};
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 
 use crate::config::Config;
 use crate::error::{Error, JoinError};
@@ -96,6 +96,12 @@ impl Mesh {
     /// The node's links as they are now.
     pub fn links(&self) -> Vec<LinkInfo> {
         self.shared.links.borrow().as_ref().clone()
+    }
+
+    /// The node's links now and after each change (changes that follow each
+    /// other closely are seen as one). Ends when the mesh is closed.
+    pub fn watch_links(&self) -> impl Stream<Item = Vec<LinkInfo>> + Send + Unpin + use<> {
+        WatchStream::new(self.shared.links.subscribe()).map(|links| links.as_ref().clone())
     }
 
     /// Totals since the start.

@@ -93,6 +93,10 @@ pub struct MeshStats {
     pub delivered: u64,
     /// Messages dropped because the application did not read them.
     pub dropped: u64,
+    /// Offers to link that crossed one of this node's own.
+    pub glares: u64,
+    /// Offers and answers that found no direct way and were flooded.
+    pub envelopes_flooded: u64,
     /// Messages of peers that were not heard of in time, dropped.
     pub strangers_dropped: u64,
     /// Links that failed and were rebuilt or replaced.
@@ -110,6 +114,8 @@ pub(crate) struct Totals {
     pub(crate) directs_sent: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    pub(crate) glares: AtomicU64,
+    pub(crate) envelopes_flooded: AtomicU64,
     pub(crate) strangers_dropped: AtomicU64,
     pub(crate) links_lost: AtomicU64,
 }
@@ -117,6 +123,11 @@ pub(crate) struct Totals {
 /// Adds to a statistic.
 pub(crate) fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// Sets a statistic to what was counted elsewhere.
+pub(crate) fn set(counter: &AtomicU64, to: u64) {
+    counter.store(to, Ordering::Relaxed);
 }
 
 /// A room's members, replaced as a whole at each change.
@@ -189,6 +200,8 @@ impl Shared {
             directs_sent: read(&totals.directs_sent),
             delivered: read(&totals.delivered),
             dropped: read(&totals.dropped),
+            glares: read(&totals.glares),
+            envelopes_flooded: read(&totals.envelopes_flooded),
             strangers_dropped: read(&totals.strangers_dropped),
             links_lost: read(&totals.links_lost),
         }

@@ -39,6 +39,9 @@ enum Command {
         about: About,
     },
     /// Verify an assertion addressed to this identity.
+    ///
+    /// It can be asked again until the assertion expires; nodes take each
+    /// assertion once.
     Verify {
         /// The assertion, as id assert prints it.
         assertion: String,
@@ -91,13 +94,17 @@ fn fingerprint(text: &str) -> Result<Fingerprint, String> {
 /// Carries out one of the subcommands.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let format = Format::new(args.json);
-    let keyring = Keyring::open(node::data(args.data, false))
-        .await
-        .map_err(|error| {
-            Failure::new("cannot open the identity")
-                .because(&error)
-                .hint("--data DIR names another directory")
-        })?;
+    let data = node::data(args.data, false);
+    if matches!(args.command, Command::Show)
+        && let Ok(Some(peer)) = Keyring::peek(&data)
+    {
+        return show(peer, false, format);
+    }
+    let keyring = Keyring::open(data).await.map_err(|error| {
+        Failure::new("cannot open the identity")
+            .because(&error)
+            .hint("a node that runs has it open; --data DIR names another directory")
+    })?;
     let outcome = carry_out(args.command, &keyring, format).await;
     keyring
         .close()
@@ -108,7 +115,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn carry_out(command: Command, keyring: &Keyring, format: Format) -> Result<(), Failure> {
     match command {
-        Command::Show => show(keyring, format),
+        Command::Show => show(keyring.peer_id(), keyring.created(), format),
         Command::Assert { to, about } => assert(keyring, format, to, &about.into()),
         Command::Verify {
             assertion,
@@ -125,9 +132,9 @@ async fn carry_out(command: Command, keyring: &Keyring, format: Format) -> Resul
     }
 }
 
-fn show(keyring: &Keyring, format: Format) -> Result<(), Failure> {
-    let peer = keyring.peer_id().to_string();
-    let json = json!({"peer": peer, "created": keyring.created()});
+fn show(peer: PeerId, created: bool, format: Format) -> Result<(), Failure> {
+    let peer = peer.to_string();
+    let json = json!({"peer": peer, "created": created});
     output::told(format, &peer, &json)
 }
 

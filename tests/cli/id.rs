@@ -1,6 +1,9 @@
 //! `peerloom id`: one identity per directory, and assertions that hold only
 //! for what they were made for.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -53,6 +56,37 @@ fn an_identity_is_created_once() {
     let again = ada.id(&["show"]);
     assert_eq!(again["peer"], ada.peer.as_str());
     assert_eq!(again["created"], false);
+}
+
+#[test]
+fn an_identity_is_shown_while_a_node_uses_it() {
+    let ada = Somebody::new();
+    let dir = ada.dir.path().to_str().expect("a printable path");
+    let mut node = crate::peerloom()
+        .args(["up", "--json", "--no-mdns", "--bind", "127.0.0.1:0"])
+        .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--data", dir])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a node starts");
+    let mut lines = BufReader::new(node.stdout.take().expect("piped")).lines();
+    lines.next().expect("it is up").expect("text");
+    assert_eq!(ada.id(&["show"])["peer"], ada.peer.as_str());
+    let said = ada.refused(&["peers"]);
+    assert!(said.contains("in use by another process"), "{said}");
+    node.kill().expect("it runs");
+    node.wait().expect("it ends");
+}
+
+#[test]
+fn an_assertion_can_be_looked_at_again() {
+    let (ada, bob) = (Somebody::new(), Somebody::new());
+    let made = ada.id(&["assert", "--to", &bob.peer]);
+    let assertion = made["assertion"].as_str().expect("an assertion");
+    let print = made["fingerprint"].as_str().expect("a fingerprint");
+    for _ in 0..2 {
+        let verified = bob.id(&["verify", assertion, "--fingerprint", print]);
+        assert_eq!(verified["valid"], true);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::event::{Event, LinkCause};
 use crate::gossip::{Command, Event as GossipEvent};
 use crate::identity::name_of;
 use crate::link::Report;
-use crate::shared::{LinkInfo, LinkState, Member, MemberState, count};
+use crate::shared::{LinkInfo, LinkState, Member, MemberState, count, set};
 use crate::store::RememberedPeer;
 
 impl NodeActor {
@@ -309,18 +309,13 @@ impl NodeActor {
                 .iter()
                 .filter(|link| link.state == LinkState::Up)
                 .count();
-            let totals = &self.parts.shared.totals;
-            totals
-                .links
-                .store(up as u64, std::sync::atomic::Ordering::Relaxed);
+            set(&self.parts.shared.totals.links, up as u64);
             self.parts.shared.links.send_replace(Arc::new(links));
         }
-        let dropped = self.parts.core.stats().strangers_dropped;
-        self.parts
-            .shared
-            .totals
-            .strangers_dropped
-            .store(dropped, std::sync::atomic::Ordering::Relaxed);
+        let (stats, totals) = (self.parts.core.stats(), &self.parts.shared.totals);
+        set(&totals.strangers_dropped, stats.strangers_dropped);
+        set(&totals.envelopes_flooded, stats.envelopes_flooded);
+        set(&totals.glares, stats.glares);
         self.told
             .drain(..)
             .for_each(|event| self.parts.shared.emit(event));

@@ -44,6 +44,12 @@ pub(super) fn load_or_create(
     }
 }
 
+/// The key of `dir`, if there is one. Needs no lock: the file is never
+/// rewritten, and renamed into its place as a whole.
+pub(super) fn peek(dir: &Path) -> Result<Option<Seed>, StoreError> {
+    read(&dir.join(FILE))
+}
+
 fn read(path: &Path) -> Result<Option<Seed>, StoreError> {
     let file = match File::open(path) {
         Ok(file) => file,

@@ -15,10 +15,8 @@ pub(super) struct Directory {
 impl Directory {
     /// Creates and locks the directory of `data`; `None` for memory.
     pub(super) fn take(data: &Data) -> Result<Option<Self>, StoreError> {
-        let path = match data {
-            Data::Memory => return Ok(None),
-            Data::Dir(path) => path.clone(),
-            Data::Default => platform_directory()?,
+        let Some(path) = path_of(data)? else {
+            return Ok(None);
         };
         let failed = |source| StoreError::Io {
             path: path.clone(),
@@ -36,6 +34,15 @@ impl Directory {
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path }),
             Err(TryLockError::Error(source)) => Err(StoreError::Io { path, source }),
         }
+    }
+}
+
+/// Where `data` is; `None` for memory.
+pub(super) fn path_of(data: &Data) -> Result<Option<PathBuf>, StoreError> {
+    match data {
+        Data::Memory => Ok(None),
+        Data::Dir(path) => Ok(Some(path.clone())),
+        Data::Default => platform_directory().map(Some),
     }
 }
 

@@ -158,6 +158,15 @@ impl Store {
         })
     }
 
+    /// The identity key in `data`, if there is one, also while a store has the
+    /// directory open.
+    pub(crate) fn peek_key(data: &Data) -> Result<Option<Seed>, StoreError> {
+        match lock::path_of(data)? {
+            Some(path) => key::peek(&path),
+            None => Ok(None),
+        }
+    }
+
     /// Remembers a peer that was good just now; forgets the oldest above
     /// [`PEERS_MAX`] in its mesh.
     pub(crate) async fn remember(&self, peer: RememberedPeer) -> Result<(), StoreError> {

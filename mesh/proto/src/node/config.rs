@@ -67,6 +67,8 @@ pub struct Stats {
     pub envelopes_sent: u64,
     /// Envelopes flooded through a room.
     pub envelopes_flooded: u64,
+    /// Offers that crossed one of this node's own.
+    pub glares: u64,
     /// Letters opened.
     pub letters: u64,
     /// Frames, records and envelopes refused.

@@ -375,10 +375,13 @@ impl Node {
             return true;
         };
         let cause = match &link.state {
-            State::Attempt(call) if call.dialled => match glare::settle(&self.me, &letter.from) {
-                Glare::Stand => return false,
-                Glare::Yield => CloseCause::Glare,
-            },
+            State::Attempt(call) if call.dialled => {
+                self.stats.glares += 1;
+                match glare::settle(&self.me, &letter.from) {
+                    Glare::Stand => return false,
+                    Glare::Yield => CloseCause::Glare,
+                }
+            }
             // The other side wrote this offer before what it wrote in the
             // session that stands: an old offer on a slow way.
             State::Attempt(_) | State::Up(_) if letter.sent_ms <= link.heard_ms => return false,
