@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use peerloom_mesh_proto::RoomId;
+use peerloom_mesh_proto::{PeerId, RoomId};
 use tokio::sync::{mpsc, watch};
 
 use crate::channel::Incoming;
@@ -14,8 +14,9 @@ use crate::shared::{RoomName, Roster};
 const CHANNELS: usize = 64;
 /// Longest channel name, in bytes (the core's limit).
 const CHANNEL_NAME: usize = peerloom_mesh_proto::frame::MAX_CHANNEL;
-/// Messages kept per room for channels nobody has opened yet, oldest dropped
-/// first: whoever joins and then opens its channel misses nothing.
+/// Messages kept per room for channels nobody has opened yet: whoever joins and
+/// then opens its channel misses nothing. Beyond it, whoever has most there loses
+/// its oldest, so that nobody's messages push out those of the quiet.
 const UNCLAIMED: usize = 256;
 /// The same in bytes.
 const UNCLAIMED_BYTES: usize = 1024 * 1024;
@@ -102,18 +103,35 @@ impl RoomEntry {
             });
         }
         if listeners == 0 {
-            self.keep_unclaimed(channel, message);
+            return self.keep_unclaimed(channel, message);
         }
         handed
     }
 
-    fn keep_unclaimed(&mut self, channel: &str, message: Incoming) {
+    fn keep_unclaimed(&mut self, channel: &str, message: Incoming) -> Handed {
+        let mut handed = Handed::Taken;
         self.unclaimed_bytes += message.payload.len();
         self.unclaimed.push_back((channel.to_owned(), message));
         while self.unclaimed.len() > UNCLAIMED || self.unclaimed_bytes > UNCLAIMED_BYTES {
-            let Some((_, dropped)) = self.unclaimed.pop_front() else {
-                return;
-            };
+            self.drop_unclaimed();
+            handed = Handed::Overflow;
+        }
+        handed
+    }
+
+    /// Drops the oldest message of whoever has most bytes waiting.
+    fn drop_unclaimed(&mut self) {
+        let mut bytes: BTreeMap<PeerId, usize> = BTreeMap::new();
+        for (_, message) in &self.unclaimed {
+            // An empty message takes a place, too.
+            *bytes.entry(message.from).or_default() += message.payload.len().max(1);
+        }
+        let most = bytes.into_iter().max_by_key(|(_, bytes)| *bytes);
+        let oldest = most.and_then(|(author, _)| {
+            let of_author = |(_, message): &(String, Incoming)| message.from == author;
+            self.unclaimed.iter().position(of_author)
+        });
+        if let Some((_, dropped)) = oldest.and_then(|index| self.unclaimed.remove(index)) {
             self.unclaimed_bytes -= dropped.payload.len();
         }
     }
@@ -214,8 +232,11 @@ mod tests {
     #[test]
     fn what_nobody_reads_is_bounded_and_said() {
         let mut room = room();
-        for _ in 0..UNCLAIMED + 10 {
-            room.hand("a", message("x"));
+        for _ in 0..UNCLAIMED {
+            assert_eq!(room.hand("a", message("x")), Handed::Taken);
+        }
+        for _ in 0..10 {
+            assert_eq!(room.hand("a", message("x")), Handed::Overflow);
         }
         assert_eq!(room.unclaimed.len(), UNCLAIMED);
         let (sender, _full) = mpsc::channel(1);
@@ -226,6 +247,22 @@ mod tests {
             room.open("", mpsc::channel(1).0),
             Err(ChannelError::Name { .. })
         ));
+    }
+
+    #[test]
+    fn a_flood_for_channels_nobody_opens_leaves_the_quiet_alone() {
+        let mut room = room();
+        let quiet = Incoming {
+            from: PeerId::from_bytes([2; 32]),
+            ..message("hello")
+        };
+        assert_eq!(room.hand("late", quiet), Handed::Taken);
+        for _ in 0..2 * UNCLAIMED {
+            room.hand("flood", message("x"));
+        }
+        let (sender, mut late) = mpsc::channel(1024);
+        room.open("late", sender).unwrap();
+        assert_eq!(late.try_recv().unwrap().payload, "hello");
     }
 
     #[test]
