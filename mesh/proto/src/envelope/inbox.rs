@@ -41,6 +41,9 @@ pub enum OpenError {
     /// Void by now.
     #[error("expired")]
     Expired,
+    /// Claims to hold for longer than an envelope may.
+    #[error("expires too late")]
+    LastsTooLong,
     /// Cannot be opened with this node's prekeys.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -94,6 +97,9 @@ impl Inbox {
             .ok_or(OpenError::NotForMe)?;
         if envelope.is_expired(time.unix_ms) {
             return Err(OpenError::Expired);
+        }
+        if envelope.lasts_too_long(time.unix_ms) {
+            return Err(OpenError::LastsTooLong);
         }
         let plaintext = prekeys.open(
             envelope.prekey,
@@ -291,6 +297,31 @@ mod tests {
         letter.sent_ms = START - MAX_CLOCK_SKEW_MS - 31_000;
         let late = post.seal(&letter);
         assert!(matches!(post.open(&late), Err(OpenError::Expired)));
+    }
+
+    #[test]
+    fn an_envelope_that_would_hold_for_longer_than_one_may_is_refused() {
+        let mut post = post();
+        let letter = post.letter(1);
+        let mut lasting = post.seal(&letter);
+        let latest = START + u64::from(super::super::ENVELOPE_LIFE_S) * 1000 + MAX_CLOCK_SKEW_MS;
+        lasting.expires_s = u32::try_from(latest / 1000).unwrap();
+        assert!(!lasting.lasts_too_long(START));
+        lasting.expires_s += 1;
+        assert!(lasting.lasts_too_long(START));
+        // Sealed and signed by its author for that long.
+        let (aad, payload) = (lasting.aad(), letter.encode().unwrap());
+        let (ada, to, id, expires_s) = (post.ada.clone(), letter.to, lasting.id, lasting.expires_s);
+        let (enc, sealed) =
+            crate::seal::seal_with(&post.prekeys.public(), INFO, &aad, &mut post.rng, |enc| {
+                letter::sign(&ada, &to, enc, &id, expires_s, &payload)
+            })
+            .unwrap();
+        (lasting.enc, lasting.sealed) = (enc, sealed.into());
+        assert!(matches!(post.open(&lasting), Err(OpenError::LastsTooLong)));
+        // Within the bound a second later, it was good all the time.
+        post.time.unix_ms += 1000;
+        assert!(post.open(&lasting).is_ok());
     }
 
     #[test]

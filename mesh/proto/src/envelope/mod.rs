@@ -134,6 +134,20 @@ impl Envelope {
         aad
     }
 
+    /// A name for these very sealed bytes: copies of one envelope share it,
+    /// whatever their hop counters; a copy that was altered has another one.
+    pub fn digest(&self) -> [u8; 16] {
+        let parts: [&[u8]; 3] = [&self.aad(), &self.enc.0, &self.sealed];
+        tagged_hash("peerloom/envelope-seen/1", &parts)
+    }
+
+    /// Whether it claims to hold for longer than an envelope may, even if the
+    /// author's clock is ahead of this node's by as much as is tolerated.
+    pub fn lasts_too_long(&self, unix_ms: u64) -> bool {
+        let life_ms = u64::from(ENVELOPE_LIFE_S) * 1000;
+        u64::from(self.expires_s) * 1000 > unix_ms.saturating_add(life_ms + MAX_CLOCK_SKEW_MS)
+    }
+
     /// Whether it is void by now, even if this node's clock is ahead of the
     /// author's by as much as is tolerated.
     pub fn is_expired(&self, unix_ms: u64) -> bool {

@@ -285,6 +285,28 @@ fn a_broken_way_is_tried_around_at_once() {
 }
 
 #[test]
+fn a_message_without_links_left_to_travel_is_not_passed_on() {
+    for (ttl, onward) in [(1, Some(0)), (0, None)] {
+        let mut net = Net::new(3, &[(0, 1), (1, 2)]);
+        net.send(0, 2, b"x");
+        let Some(Outcome::Send(to, Frame::Direct(frame))) =
+            net.peers.get_mut(&net.ids[0]).unwrap().forward.poll()
+        else {
+            panic!("nothing sent");
+        };
+        assert_eq!((to, frame.ttl), (net.ids[1], TTL));
+        net.arrive(net.ids[0], to, Frame::Direct(DirectFrame { ttl, ..frame }));
+        let sent = net.peers.get_mut(&to).unwrap().forward.poll();
+        let left = match sent {
+            Some(Outcome::Send(_, Frame::Direct(frame))) => Some(frame.ttl),
+            None => None,
+            Some(other) => panic!("{other:?}"),
+        };
+        assert_eq!(left, onward);
+    }
+}
+
+#[test]
 fn a_forwarder_cannot_fake_a_receipt_or_an_author() {
     let mut net = Net::new(3, &[(0, 1), (1, 2)]);
     let id = net.send(0, 2, b"x");

@@ -57,10 +57,18 @@ use post::Post;
 use room::Room;
 use strangers::Strangers;
 
-/// Room floods of envelopes that one sender may cause.
+/// Room floods of envelopes that one sender may cause: a gossip message's
+/// author, or the neighbour that an envelope on a link came over.
 const FLOOD_RATE: Rate = Rate {
     per_second: 4.0,
-    burst: 8.0,
+    burst: 4.0,
+};
+/// Envelopes of one libp2p neighbour, or one end of a link, that this node
+/// tries to open: in a burst an offer with 150 candidates in eight rooms, and
+/// then repetitions.
+const OPEN_RATE: Rate = Rate {
+    per_second: 32.0,
+    burst: 96.0,
 };
 /// Offers one peer may make: some at once for restarts and broken links, then
 /// slowly. One that is not answered is repeated seconds later, so that an
@@ -107,13 +115,15 @@ pub struct Node {
     neighbours: BTreeSet<PeerId>,
     posts: BTreeMap<MessageId, Post>,
     strangers: Strangers,
-    passed_on: crate::replay::SeenCache<MessageId>,
+    passed_on: crate::replay::SeenCache<[u8; 16]>,
     news: Vec<(SignedBytes, Option<PeerId>)>,
     flush_at: Option<Instant>,
     renew_at: Instant,
     health: Health,
     my_floods: TokenBucket,
     floods: Limiter<PeerId>,
+    link_floods: Limiter<PeerId>,
+    opened: Limiter<PeerId>,
     offers: Limiter<PeerId>,
     all_offers: TokenBucket,
     obituaries: Limiter<PeerId>,
@@ -152,6 +162,8 @@ impl Node {
             health: Health::default(),
             my_floods: TokenBucket::new(FLOOD_RATE, now),
             floods: Limiter::new(FLOOD_RATE, LIMITED),
+            link_floods: Limiter::new(FLOOD_RATE, LIMITED),
+            opened: Limiter::new(OPEN_RATE, LIMITED),
             offers: Limiter::new(OFFER_RATE, LIMITED),
             all_offers: TokenBucket::new(OFFERS_RATE, now),
             obituaries: Limiter::new(OBITUARY_RATE, LIMITED),

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::Node;
 use super::io::{HopId, Lane, Output, Topic, Verdict};
-use crate::envelope::{Envelope, Gossip, HopFrame, OpenError, Refusal};
+use crate::envelope::{ENVELOPE_LIFE_S, Envelope, Gossip, HopFrame, OpenError, Refusal};
 use crate::frame::Frame;
 use crate::id::{MessageId, PeerId, RoomId};
+use crate::presence::MAX_CLOCK_SKEW_MS;
 use crate::replay::SeenCache;
 use crate::time::Time;
 
@@ -23,6 +24,10 @@ const POST_PATIENCE: Duration = Duration::from_secs(3);
 const MAX_POSTS: usize = 512;
 /// Envelopes passed on over links, remembered in each of two generations.
 const PASSED_ON: usize = 4096;
+/// For as long as one can be within its time, by the clocks of its author and
+/// of this node.
+const PASSED_ON_MEMORY: Duration =
+    Duration::from_millis(ENVELOPE_LIFE_S as u64 * 1000 + 2 * MAX_CLOCK_SKEW_MS);
 
 /// An envelope on its way to a neighbour.
 #[derive(Debug)]
@@ -35,8 +40,10 @@ pub(super) struct Post {
     vital: bool,
 }
 
-pub(super) fn passed_on(now: Instant) -> SeenCache<MessageId> {
-    SeenCache::new(Duration::from_secs(60), PASSED_ON, now)
+/// Remembers [`Envelope::digest`]s: who alters an envelope and hands it on
+/// first must not keep the true one back.
+pub(super) fn passed_on(now: Instant) -> SeenCache<[u8; 16]> {
+    SeenCache::new(PASSED_ON_MEMORY, PASSED_ON, now)
 }
 
 impl Node {
@@ -112,7 +119,7 @@ impl Node {
             return;
         }
         self.stats.envelopes_flooded += 1;
-        self.passed_on.insert(envelope.id, (), now);
+        self.passed_on.insert(envelope.digest(), (), now);
         self.send_to_room(
             room,
             &Frame::Envelope(envelope.clone()),
@@ -143,6 +150,11 @@ impl Node {
         match HopFrame::decode(bytes) {
             Ok(HopFrame::Forward(envelope)) => {
                 let id = envelope.id;
+                if !self.opened.take(from, time.now) {
+                    let why = Refusal::Busy;
+                    self.output_hop(from, Vec::new(), &HopFrame::Nack { id, why });
+                    return;
+                }
                 let answer = match self.open(&envelope, time) {
                     Ok(()) | Err(OpenError::Duplicate | OpenError::Replayed) => {
                         HopFrame::Ack { id }
@@ -155,12 +167,15 @@ impl Node {
                         id,
                         why: Refusal::Expired,
                     },
-                    Err(OpenError::Seal(_) | OpenError::Letter(_) | OpenError::Skew(_)) => {
-                        HopFrame::Nack {
-                            id,
-                            why: Refusal::Unreadable,
-                        }
-                    }
+                    Err(
+                        OpenError::LastsTooLong
+                        | OpenError::Seal(_)
+                        | OpenError::Letter(_)
+                        | OpenError::Skew(_),
+                    ) => HopFrame::Nack {
+                        id,
+                        why: Refusal::Unreadable,
+                    },
                 };
                 self.output_hop(from, Vec::new(), &answer);
             }
@@ -184,7 +199,7 @@ impl Node {
 
     /// An envelope from a room's gossip topic.
     pub(super) fn flooded(&mut self, author: PeerId, envelope: Envelope, time: Time) -> Verdict {
-        if envelope.is_expired(time.unix_ms) || !self.floods.take(author, time.now) {
+        if !is_timely(&envelope, time) || !self.floods.take(author, time.now) {
             return Verdict::Ignore;
         }
         match self.open(&envelope, time) {
@@ -195,7 +210,8 @@ impl Node {
         }
     }
 
-    /// An envelope that somebody floods over a room's links.
+    /// An envelope that somebody floods over a room's links. Who that is only
+    /// its addressee learns: `from` is the neighbour it came over.
     pub(super) fn link_envelope(
         &mut self,
         room: RoomId,
@@ -203,13 +219,23 @@ impl Node {
         mut envelope: Envelope,
         time: Time,
     ) {
-        if !self.passed_on.insert(envelope.id, (), time.now) || envelope.is_expired(time.unix_ms) {
+        let digest = envelope.digest();
+        if !is_timely(&envelope, time)
+            || self.passed_on.contains(&digest)
+            || !self.opened.take(from, time.now)
+        {
             return;
         }
-        if matches!(self.open(&envelope, time), Err(OpenError::NotForMe))
-            && self.floods.take(from, time.now)
-            && let Some(ttl) = envelope.ttl.checked_sub(1)
+        if !matches!(self.open(&envelope, time), Err(OpenError::NotForMe)) {
+            self.passed_on.insert(digest, (), time.now);
+            return;
+        }
+        // One that goes no further is not remembered: the copy of another
+        // neighbour may.
+        if let Some(ttl) = envelope.ttl.checked_sub(1)
+            && self.link_floods.take(from, time.now)
         {
+            self.passed_on.insert(digest, (), time.now);
             envelope.ttl = ttl;
             envelope.hops = envelope.hops.saturating_add(1);
             self.send_to_room(room, &Frame::Envelope(envelope), Lane::Control, Some(from));
@@ -228,4 +254,9 @@ impl Node {
         self.read(letter, time);
         Ok(())
     }
+}
+
+/// Whether an envelope is worth passing on at this time.
+fn is_timely(envelope: &Envelope, time: Time) -> bool {
+    !envelope.is_expired(time.unix_ms) && !envelope.lasts_too_long(time.unix_ms)
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::io::{DownCause, Event, Input, LinkId, Message, Output, PcSignal, Topic};
+use super::io::{CloseCause, DownCause, Event, Input, LinkId, Message, Output, PcSignal, Topic};
 use super::{Config, Node};
 use crate::id::{Identity, Incarnation, PeerId, RoomId};
 use crate::time::Time;
@@ -56,6 +56,8 @@ pub(super) struct Peer {
     topics: BTreeSet<Topic>,
     pub(super) messages: Vec<Message>,
     pub(super) events: Vec<Event>,
+    /// Why it closed links and attempts.
+    pub(super) closes: Vec<CloseCause>,
     wake: Option<Instant>,
 }
 
@@ -71,6 +73,8 @@ pub(super) struct Sim {
     pub(super) gossip: bool,
     /// Part of the hop frames that get lost without a word.
     pub(super) hop_loss: f64,
+    /// Who cannot reach whom by hops.
+    pub(super) cut: BTreeSet<(usize, usize)>,
     /// Candidates in each offer.
     pub(super) candidates: usize,
     /// Part of the peer connections that fail.
@@ -93,6 +97,7 @@ impl Sim {
             index: BTreeMap::new(),
             gossip: true,
             hop_loss: 0.0,
+            cut: BTreeSet::new(),
             candidates: 0,
             pc_loss: 0.0,
             frames: 0,
@@ -122,6 +127,7 @@ impl Sim {
             topics: BTreeSet::new(),
             messages: Vec::new(),
             events: Vec::new(),
+            closes: Vec::new(),
             wake: None,
         });
     }
@@ -300,6 +306,9 @@ impl Sim {
                         Happening::Input(me, Input::HopFailed { id }),
                     );
                 }
+                if self.cut.contains(&(me, other)) {
+                    return self.at(self.now, Happening::Input(me, Input::HopFailed { id }));
+                }
                 if self.hop_loss > 0.0 && self.rng.random_bool(self.hop_loss) {
                     return;
                 }
@@ -354,7 +363,10 @@ impl Sim {
                 self.after(3, Happening::Connected(me, link, other.0, other.1));
             }
             Output::Send { link, bytes, .. } => self.send(me, link, bytes),
-            Output::Close { link, .. } => self.close(me, link),
+            Output::Close { link, cause } => {
+                self.peers[me].closes.push(cause);
+                self.close(me, link);
+            }
             Output::Event(Event::Message(message)) => self.peers[me].messages.push(message),
             Output::Event(event) => self.peers[me].events.push(event),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod floods;
 mod strangers;
 
 use super::io::{Event, Input, LinkId, SendError, Undelivered};
