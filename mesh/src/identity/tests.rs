@@ -220,23 +220,29 @@ async fn an_expired_assertion_is_refused() {
 
 #[tokio::test]
 async fn a_replayed_assertion_is_refused() {
-    let assertions = Assertions::new();
-    let seen = Arc::new(std::sync::Mutex::new(None::<String>));
-    let replay = move |request: &AssertionRequest| {
-        let fresh = by_alice(
-            scope(request),
-            &request.certificate,
-            &request.certificate,
-            0,
-        );
-        seen.lock().unwrap().get_or_insert(fresh).clone()
+    let certificate = Certificate::generate(std::time::SystemTime::now()).unwrap();
+    let scope = Scope {
+        mesh: MeshTag::new(MESH),
+        room: RoomId::new(MESH, "r"),
+        session: SESSION,
+        sdp_session: 5,
+        addressee: bob().peer_id(),
     };
-    let replay = Arc::new(replay);
-    let (first, again) = (Arc::clone(&replay), replay);
-    offered(&assertions, move |request| first(request))
-        .await
-        .unwrap();
-    offered(&assertions, move |request| again(request))
-        .await
-        .unwrap_err();
+    let request = ValidationRequest {
+        assertion: by_alice(scope, &certificate, &certificate, 0),
+        domain: String::new(),
+        session_id: 5,
+        fingerprints: vec![certificate.fingerprint().clone()],
+    };
+    let assertions = Assertions::new();
+    let link = honest_bob(&assertions).await;
+    link.validate_assertion(request.clone()).await.unwrap();
+    // All links of a node share its memory, and no two nodes do.
+    let another_link = honest_bob(&assertions).await;
+    for link in [link, another_link] {
+        let error = link.validate_assertion(request.clone()).await.unwrap_err();
+        assert!(error.to_string().contains("used before"), "{error}");
+    }
+    let another_node = honest_bob(&Assertions::new()).await;
+    another_node.validate_assertion(request).await.unwrap();
 }

@@ -20,6 +20,10 @@ pub(super) trait Backend: Send {
     fn load(&mut self) -> Result<Vec<Record>, StoreError>;
     /// Applies the writes together; when this returns they are on the medium.
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError>;
+    /// Makes the writes all there is. Whatever a commit that failed has left
+    /// on the medium counts no more once this returns; when it fails too, what
+    /// was there before is still there.
+    fn replace(&mut self, writes: &[Write]) -> Result<(), StoreError>;
 }
 
 /// The in-memory twin: the same behaviour, gone with the process.
@@ -49,6 +53,11 @@ impl Backend for Memory {
             }
         }
         Ok(())
+    }
+
+    fn replace(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        self.records.clear();
+        self.commit(writes)
     }
 }
 

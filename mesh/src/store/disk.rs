@@ -63,6 +63,9 @@ pub(super) struct Disk {
     mark: Tidemark,
     /// Number of the last commit in the database.
     commits: u64,
+    /// Commits that are still to fail.
+    #[cfg(test)]
+    refused: usize,
 }
 
 impl Disk {
@@ -79,6 +82,8 @@ impl Disk {
             db: None,
             commits: found.commits.max(mark.last),
             mark,
+            #[cfg(test)]
+            refused: 0,
         };
         let records = found.records;
         disk.start_generation(&writes(&records))?;
@@ -99,27 +104,56 @@ impl Disk {
     /// Moves the live generation aside and starts a new one that holds
     /// `writes`; says where the old one went.
     pub(super) fn start_over(&mut self, writes: &[Write]) -> Result<PathBuf, StoreError> {
+        let damaged = self.generation;
+        // First the new one: without room for it the old one is all there is.
+        self.start_generation(writes)?;
+        move_aside(&self.dir, damaged)
+    }
+
+    /// Starts the next generation; one that cannot be started leaves the last
+    /// one where it was, without a database that is open.
+    fn start_generation(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        self.let_go();
+        // Never the number of one that failed: its threads may still write.
+        self.generation += 1;
+        let path = self.folder();
+        let started = remove_if_there(&path)
+            .and_then(|()| open_in_time(path.clone()))
+            .and_then(|db| {
+                self.db = Some(db);
+                self.commit(writes)
+            });
+        if started.is_err() {
+            self.let_go();
+            // What stays is passed over by the next start, and removed.
+            drop(remove_if_there(&path));
+        }
+        started
+    }
+
+    /// Closes the database, if one is open.
+    fn let_go(&mut self) {
         if let Some(db) = self.db.take() {
             // Dropping writes what it can; of no interest any more.
             drop(fenced(move || drop(db)));
         }
-        let moved_to = move_aside(&self.dir, self.generation)?;
-        self.start_generation(writes)?;
-        Ok(moved_to)
     }
 
-    fn start_generation(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        self.generation += 1;
-        let path = self.dir.join(folder(self.generation));
-        remove_if_there(&path)?;
-        self.db = Some(open_in_time(path)?);
-        self.commit(writes)
+    /// Where the live generation is.
+    fn folder(&self) -> PathBuf {
+        self.dir.join(folder(self.generation))
     }
 
     /// Loses the live database, as damage would (fault injection).
     #[cfg(any(test, feature = "chaos"))]
     pub(super) fn lose(&mut self) {
         self.db = None;
+    }
+
+    /// The next commits fail as on a full disk (fault injection).
+    #[cfg(test)]
+    pub(super) fn refuse(&mut self, commits: usize) {
+        self.refused = commits;
     }
 
     fn db(&self) -> Result<&sled::Db, StoreError> {
@@ -131,12 +165,19 @@ impl Disk {
 
 impl Backend for Disk {
     fn load(&mut self) -> Result<Records, StoreError> {
-        read_all(self.db()?)
+        read_all(self.db()?, &self.folder())
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        #[cfg(test)]
+        if self.refused > 0 {
+            self.refused -= 1;
+            let full = sled::Error::Io(io::ErrorKind::StorageFull.into());
+            return Err(failed(&self.folder(), full));
+        }
         let db = self.db()?;
         let number = self.commits + 1;
+        let folder = self.folder();
         fenced(|| {
             let mut batch = sled::Batch::default();
             batch.insert(COMMIT_KEY, &tidemark::render(number));
@@ -146,6 +187,7 @@ impl Backend for Disk {
                     None => batch.remove(key.as_slice()),
                 }
             }
+            let failed = |error| failed(&folder, error);
             db.apply_batch(batch).map_err(failed)?;
             db.flush().map(drop).map_err(failed)
         })??;
@@ -155,6 +197,16 @@ impl Backend for Disk {
             path: path(),
             source,
         })
+    }
+
+    /// In a new generation: sled answers every call after one that failed with
+    /// the same error.
+    fn replace(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        let old = self.folder();
+        self.start_generation(writes)?;
+        // Its threads may still write there; then the next start removes it.
+        drop(remove_if_there(&old));
+        Ok(())
     }
 }
 
@@ -216,7 +268,7 @@ impl Found {
 /// The number of the last commit and the records of one generation.
 fn read_generation(path: &Path) -> Result<(u64, Records), StoreError> {
     let db = open_in_time(path.to_owned())?;
-    let records = read_all(&db);
+    let records = read_all(&db, path);
     // Dropping may write, and panic on damage.
     let dropped = fenced(move || drop(db));
     let mut records = records?;
@@ -228,11 +280,11 @@ fn read_generation(path: &Path) -> Result<(u64, Records), StoreError> {
     Ok((commits.unwrap_or(0), records))
 }
 
-fn read_all(db: &sled::Db) -> Result<Records, StoreError> {
+fn read_all(db: &sled::Db, path: &Path) -> Result<Records, StoreError> {
     fenced(|| {
         let mut records = Vec::new();
         for entry in db.iter().take(RECORDS_MAX) {
-            let (key, value) = entry.map_err(failed)?;
+            let (key, value) = entry.map_err(|error| failed(path, error))?;
             if value.len() <= VALUE_MAX {
                 records.push((key.to_vec(), value.to_vec()));
             }
@@ -293,16 +345,16 @@ fn open_sled(path: &Path) -> Result<sled::Db, StoreError> {
         // We flush before we acknowledge; a timer thread per node is waste.
         .flush_every_ms(None)
         .open()
-        .map_err(failed)
+        .map_err(|error| failed(path, error))
 }
 
 /// Damage, unless the operating system refuses for a reason a new database
-/// would meet as well.
+/// would meet as well; `path` is the generation it was about.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "only refusals by the operating system are told apart"
 )]
-fn failed(error: sled::Error) -> StoreError {
+fn failed(path: &Path, error: sled::Error) -> StoreError {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     match error {
         sled::Error::Io(source)
@@ -312,7 +364,7 @@ fn failed(error: sled::Error) -> StoreError {
             ) =>
         {
             StoreError::Io {
-                path: PathBuf::from(FOLDER),
+                path: path.to_owned(),
                 source,
             }
         }

@@ -50,6 +50,25 @@ pub(super) fn peek(dir: &Path) -> Result<Option<Seed>, StoreError> {
     read(&dir.join(FILE))
 }
 
+/// Takes back what others may do with the file, as after a careless copy.
+#[cfg(unix)]
+fn keep_private(file: &File, path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let tightened = file.metadata().and_then(|found| {
+        if found.permissions().mode() & 0o077 == 0 {
+            return Ok(());
+        }
+        tracing::warn!(path = %path.display(), "others could read the identity key");
+        file.set_permissions(fs::Permissions::from_mode(0o600))
+    });
+    if let Err(error) = tightened {
+        tracing::warn!(%error, "others may still read the identity key");
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_private(_file: &File, _path: &Path) {}
+
 fn read(path: &Path) -> Result<Option<Seed>, StoreError> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -61,6 +80,7 @@ fn read(path: &Path) -> Result<Option<Seed>, StoreError> {
             });
         }
     };
+    keep_private(&file, path);
     let mut bytes = Zeroizing::new(Vec::with_capacity(LENGTH + 1));
     file.take(LENGTH as u64 + 1)
         .read_to_end(&mut bytes)
@@ -150,12 +170,13 @@ mod tests {
     fn only_the_owner_may_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        load_or_create(dir.path(), || seed(1)).unwrap();
-        let mode = fs::metadata(dir.path().join(FILE))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let path = dir.path().join(FILE);
+        for found in [0o600, 0o644, 0o660] {
+            load_or_create(dir.path(), || seed(1)).unwrap();
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            fs::set_permissions(&path, fs::Permissions::from_mode(found)).unwrap();
+        }
     }
 
     #[test]

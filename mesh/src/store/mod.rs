@@ -213,6 +213,12 @@ impl Store {
         self.ask(Command::LoseDatabase).await
     }
 
+    /// The next commits fail as on a full disk.
+    #[cfg(test)]
+    pub(crate) async fn refuse_commits(&self, count: usize) -> Result<(), StoreError> {
+        self.ask(|reply| Command::RefuseCommits(count, reply)).await
+    }
+
     /// Waits for what was asked before, then releases the directory.
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         self.ask(Command::Close).await

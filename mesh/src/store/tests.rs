@@ -100,6 +100,35 @@ async fn a_database_lost_at_run_time_is_rebuilt_and_told_of() {
 }
 
 #[tokio::test]
+async fn what_a_full_disk_refused_is_not_acknowledged_until_it_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path()).await;
+    let store = &opened.store;
+    store.check(identity("old@m", 3), false).await.unwrap();
+    store.refuse_commits(3).await.unwrap();
+    store.remember(peer(1)).await.unwrap_err();
+    store.check(identity("a@m", 1), false).await.unwrap_err();
+    // In memory already, so that nothing new would have to be written.
+    store.check(identity("a@m", 1), false).await.unwrap_err();
+    assert_eq!(
+        store.check(identity("a@m", 1), false).await.unwrap(),
+        Verdict::Same
+    );
+    store.refuse_commits(1).await.unwrap();
+    store.forget("old@m").await.unwrap_err();
+    assert!(!store.forget("old@m").await.unwrap());
+    store.close().await.unwrap();
+
+    let again = open(dir.path()).await;
+    assert_eq!(again.notices, []);
+    assert_eq!(again.store.peers("m").await.unwrap(), [peer(1)]);
+    assert_eq!(
+        again.store.identities().await.unwrap(),
+        [identity("a@m", 1)]
+    );
+}
+
+#[tokio::test]
 async fn memory_behaves_alike_and_forgets() {
     let mut opened = Store::open(Data::Memory, seed(1)).await.unwrap();
     opened.store.remember(peer(1)).await.unwrap();
@@ -171,6 +200,10 @@ async fn acknowledged_records_survive_kill_nine() {
                 "{number} was acknowledged and is lost"
             );
         }
+        let mut peers = opened.store.peers("m").await.unwrap();
+        peers.sort_by_key(|known| known.peer);
+        // More than eight were acknowledged: the child goes round in them.
+        assert_eq!(peers, (0..8).map(peer).collect::<Vec<_>>());
         opened.store.close().await.unwrap();
     }
 }
@@ -265,7 +298,8 @@ async fn damage_and_reopen(seeds: Range<u64>, damage: impl Fn(&mut Vec<u8>, &mut
         let mut rng = StdRng::seed_from_u64(number);
         let copy = tempfile::tempdir().unwrap();
         copy_tree(pristine.path(), copy.path());
-        let files = files_of(&copy.path().join("db-1"));
+        let mut files = files_of(&copy.path().join("db-1"));
+        files.push(copy.path().join("db.mark"));
         let file = &files[rng.random_range(0..files.len())];
         let mut bytes = fs::read(file).unwrap();
         damage(&mut bytes, &mut rng);

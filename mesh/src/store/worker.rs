@@ -28,6 +28,8 @@ pub(super) enum Command {
     Forget(String, Reply<Result<bool, StoreError>>),
     #[cfg(any(test, feature = "chaos"))]
     LoseDatabase(Reply<()>),
+    #[cfg(test)]
+    RefuseCommits(usize, Reply<()>),
     Close(Reply<()>),
 }
 
@@ -81,9 +83,21 @@ enum Medium {
     Memory(Memory),
 }
 
+impl Medium {
+    fn backend(&mut self) -> &mut dyn Backend {
+        match self {
+            Self::Disk(disk) => disk,
+            Self::Memory(memory) => memory,
+        }
+    }
+}
+
 struct Worker {
     tables: Tables,
     medium: Medium,
+    /// A commit failed: the medium lags behind the tables by more than the
+    /// pending writes, until everything has been written anew.
+    behind: bool,
     notices: mpsc::Sender<Notice>,
     /// Declared last: released after the database is closed.
     _directory: Option<Directory>,
@@ -120,6 +134,7 @@ impl Worker {
         let mut worker = Self {
             tables,
             medium,
+            behind: false,
             notices: later,
             _directory: directory,
         };
@@ -188,24 +203,44 @@ impl Worker {
                 answer(reply, ());
                 None
             }
+            #[cfg(test)]
+            Command::RefuseCommits(count, reply) => {
+                if let Medium::Disk(disk) = &mut self.medium {
+                    disk.refuse(count);
+                }
+                answer(reply, ());
+                None
+            }
             // Taken out by the caller, which ends the thread.
             Command::Close(_) => None,
         }
     }
 
     /// Commits what is pending; a database that fails is rebuilt from memory.
+    /// When that fails as well the tables still hold what was not written, so
+    /// nothing is acknowledged until all of it is.
     fn commit(&mut self) -> Result<(), StoreError> {
         let writes = self.tables.take_pending();
-        if writes.is_empty() {
-            return Ok(());
-        }
-        match &mut self.medium {
-            Medium::Memory(memory) => memory.commit(&writes),
-            Medium::Disk(disk) => match disk.commit(&writes) {
+        let done = if self.behind {
+            self.replace()
+        } else if writes.is_empty() {
+            Ok(())
+        } else {
+            match self.medium.backend().commit(&writes) {
                 Err(StoreError::Database { what }) => self.rebuild(what),
                 done => done,
-            },
+            }
+        };
+        if let (Err(error), false) = (&done, self.behind) {
+            tracing::warn!(%error, "nothing is kept until the store can write again");
         }
+        self.behind = done.is_err();
+        done
+    }
+
+    fn replace(&mut self) -> Result<(), StoreError> {
+        let writes = self.tables.all()?;
+        self.medium.backend().replace(&writes)
     }
 
     fn rebuild(&mut self, cause: String) -> Result<(), StoreError> {
