@@ -88,6 +88,18 @@ const OBITUARY_RATE: Rate = Rate {
     per_second: 2.0,
     burst: 32.0,
 };
+/// Presences and leaves that one author may spread: as many at once as it can
+/// join rooms, and then more often than any node changes for long.
+const PRESENCE_RATE: Rate = Rate {
+    per_second: 1.0,
+    burst: 16.0,
+};
+/// How often one peer is told the whole roster: with each connection while it
+/// starts or moves, and then slowly.
+const INTRODUCTION_RATE: Rate = Rate {
+    per_second: 0.5,
+    burst: 8.0,
+};
 /// Senders a limiter tracks.
 const LIMITED: usize = 4096;
 
@@ -127,6 +139,8 @@ pub struct Node {
     offers: Limiter<PeerId>,
     all_offers: TokenBucket,
     obituaries: Limiter<PeerId>,
+    presences: Limiter<PeerId>,
+    introductions: Limiter<PeerId>,
     next_link: u64,
     next_hop: u64,
     outputs: VecDeque<Output>,
@@ -167,6 +181,8 @@ impl Node {
             offers: Limiter::new(OFFER_RATE, LIMITED),
             all_offers: TokenBucket::new(OFFERS_RATE, now),
             obituaries: Limiter::new(OBITUARY_RATE, LIMITED),
+            presences: Limiter::new(PRESENCE_RATE, LIMITED),
+            introductions: Limiter::new(INTRODUCTION_RATE, LIMITED),
             next_link: 1,
             next_hop: 1,
             outputs: VecDeque::from([Output::Subscribe(Topic::Mesh(mesh))]),

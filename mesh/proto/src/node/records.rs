@@ -12,10 +12,11 @@ use super::links::State;
 use crate::envelope::{Gossip, HopFrame};
 use crate::frame::Frame;
 use crate::id::{PeerId, RoomId, Seq};
+use crate::limit::Limiter;
 use crate::links::Ended;
 use crate::obituary::Obituary;
 use crate::presence::{Leave, MAX_RECORDS, Record, Records};
-use crate::roster::{Applied, RosterEvent};
+use crate::roster::{Applied, Claim, Gate, RosterEvent};
 use crate::time::Time;
 use crate::wire::{BoundedVec, SignedBytes};
 
@@ -25,6 +26,28 @@ const PREKEY_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Records collected for passing on. Filled by neighbours; at this number they
 /// are passed on at once.
 const MAX_NEWS: usize = 1024;
+
+/// Whose records the node takes in, and whom it keeps in a full roster.
+struct Admission<'a> {
+    presences: &'a mut Limiter<PeerId>,
+    obituaries: &'a mut Limiter<PeerId>,
+    rooms: &'a BTreeMap<RoomId, super::Room>,
+    now: Instant,
+}
+
+impl Gate for Admission<'_> {
+    fn admit(&mut self, author: PeerId, claim: Claim) -> bool {
+        match claim {
+            Claim::Own => self.presences.take(author, self.now),
+            Claim::Dead => self.obituaries.take(author, self.now),
+        }
+    }
+
+    fn keeps(&self, peer: &PeerId) -> bool {
+        let mut rooms = self.rooms.values();
+        rooms.any(|room| room.by_peer.contains_key(peer))
+    }
+}
 
 /// How to reach somebody with records.
 #[derive(Clone, Copy, Debug)]
@@ -142,8 +165,12 @@ impl Node {
     }
 
     fn introduce(&mut self, peer: PeerId, way: Way, time: Time) {
-        let own = self.own(time).into_iter();
-        let records: Vec<SignedBytes> = own.chain(self.roster.snapshot()).collect();
+        let mut records: Vec<SignedBytes> = self.own(time).into_iter().collect();
+        // Who comes back again and again is told no more than what changes,
+        // like everyone else.
+        if self.introductions.take(peer, time.now) {
+            records.extend(self.roster.snapshot());
+        }
         self.send_records(peer, way, records);
     }
 
@@ -207,9 +234,13 @@ impl Node {
         answers: &mut Vec<SignedBytes>,
         time: Time,
     ) -> Verdict {
-        let obituaries = &mut self.obituaries;
-        let admit = |accuser| obituaries.take(accuser, time.now);
-        match self.roster.apply_if(record, time, admit) {
+        let mut gate = Admission {
+            presences: &mut self.presences,
+            obituaries: &mut self.obituaries,
+            rooms: &self.rooms,
+            now: time.now,
+        };
+        match self.roster.apply_if(record, time, &mut gate) {
             Ok(Applied::News { subject, .. }) => {
                 self.learn_way(subject, from, room);
                 self.news.push((record.clone(), from));

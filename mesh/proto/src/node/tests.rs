@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+mod budgets;
 mod floods;
 mod strangers;
 

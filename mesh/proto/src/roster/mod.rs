@@ -7,14 +7,16 @@
 //! on their order (property-tested below).
 //!
 //! Bounds: [`MAX_MEMBERS`] members, as many graves, [`MAX_ACCUSERS`] accusers
-//! for each suspect. A full roster takes no newcomers until somebody leaves.
+//! for each suspect. In a full roster the member that was not heard of for
+//! longest makes room for a newcomer, unless the node keeps it ([`Gate`]):
+//! keys cost nothing, so that whoever came first must not keep others out.
 
 mod outcome;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-pub use outcome::{Applied, RecordError, RosterEvent};
+pub use outcome::{Applied, Claim, Gate, RecordError, RosterEvent};
 
 use crate::id::{MeshTag, PeerId, RoomId, Seq};
 use crate::obituary::{MAX_ACCUSERS, Obituary, grace};
@@ -36,6 +38,7 @@ pub struct Member {
     pub presence: Presence,
     /// The same, as signed, to be passed on.
     pub signed: SignedBytes,
+    heard: Instant,
     expires: Instant,
     suspicion: Option<Suspicion>,
 }
@@ -151,18 +154,15 @@ impl Roster {
 
     /// Takes in one record.
     pub fn apply(&mut self, signed: &SignedBytes, time: Time) -> Result<Applied, RecordError> {
-        self.apply_if(signed, time, |_| true)
+        self.apply_if(signed, time, &mut ())
     }
 
-    /// Takes in one record; an obituary that makes somebody a suspect only if
-    /// `admit` lets its accuser. It is asked last, about members whose
-    /// signature was verified and whose obituary is news, so that nobody can
-    /// use up the allowance of others.
+    /// Takes in one record, if `gate` lets its author.
     pub fn apply_if(
         &mut self,
         signed: &SignedBytes,
         time: Time,
-        admit: impl FnOnce(PeerId) -> bool,
+        gate: &mut impl Gate,
     ) -> Result<Applied, RecordError> {
         let record = Record::peek(signed)?;
         if record.mesh() != self.mesh {
@@ -171,7 +171,7 @@ impl Roster {
         let subject = record.subject(signed.signer());
         let seq = record.seq()?;
         if subject == self.me {
-            return self.about_me(&record, seq, signed, admit);
+            return self.about_me(&record, seq, signed, gate);
         }
         if let Some(answer) = self.superseded(&record, seq, subject, signed.signer()) {
             return Ok(answer);
@@ -179,9 +179,19 @@ impl Roster {
         self.check_age(&record, time)?;
         Record::verify(signed)?;
         match record {
-            Record::Presence(presence) => self.presence(subject, presence, signed, time.now),
-            Record::Leave(leave) => Ok(self.leave(subject, leave.seq, signed, time.now)),
-            Record::Obituary(obituary) => self.obituary(&obituary, signed, time.now, admit),
+            Record::Presence(presence) => {
+                if !self.refutes(&subject, seq) && !gate.admit(subject, Claim::Own) {
+                    return Err(RecordError::OverRate);
+                }
+                self.presence(subject, presence, signed, time.now, gate)
+            }
+            Record::Leave(leave) => {
+                if !gate.admit(subject, Claim::Own) {
+                    return Err(RecordError::OverRate);
+                }
+                Ok(self.leave(subject, leave.seq, signed, time.now))
+            }
+            Record::Obituary(obituary) => self.obituary(&obituary, signed, time.now, gate),
         }
     }
 
@@ -233,7 +243,7 @@ impl Roster {
         record: &Record,
         seq: Seq,
         signed: &SignedBytes,
-        admit: impl FnOnce(PeerId) -> bool,
+        gate: &mut impl Gate,
     ) -> Result<Applied, RecordError> {
         match record {
             Record::Presence(_) | Record::Leave(_) if seq <= self.my_seq => Ok(Applied::Old),
@@ -248,7 +258,7 @@ impl Roster {
                 if !self.members.contains_key(&signed.signer()) {
                     return Err(RecordError::Stranger);
                 }
-                if !admit(signed.signer()) {
+                if !gate.admit(signed.signer(), Claim::Dead) {
                     return Err(RecordError::OverRate);
                 }
                 Ok(Applied::AboutMe(seq))
@@ -288,6 +298,14 @@ impl Roster {
         old.then_some(Applied::Old)
     }
 
+    /// Whether a presence of this number clears a suspect. Such presences need
+    /// no allowance of their own: the accusers' bounds them, and one that used
+    /// its own up must not die of an accusation.
+    fn refutes(&self, peer: &PeerId, seq: Seq) -> bool {
+        let suspicion = self.members.get(peer).and_then(|m| m.suspicion.as_ref());
+        suspicion.is_some_and(|suspicion| suspicion.seq < seq)
+    }
+
     /// Presences are void after their time to live, so that nobody can keep
     /// an old one and bring back the dead with it.
     fn check_age(&self, record: &Record, time: Time) -> Result<(), RecordError> {
@@ -316,9 +334,10 @@ impl Roster {
         presence: Presence,
         signed: &SignedBytes,
         now: Instant,
+        gate: &impl Gate,
     ) -> Result<Applied, RecordError> {
         if self.members.len() >= MAX_MEMBERS && !self.members.contains_key(&peer) {
-            return Err(RecordError::Full);
+            self.make_room(gate)?;
         }
         self.graves.remove(&peer);
         let expires = now + Duration::from_secs(presence.ttl_s.into()).min(MAX_TTL);
@@ -326,6 +345,7 @@ impl Roster {
         let mut member = Member {
             presence,
             signed: signed.clone(),
+            heard: now,
             expires,
             suspicion: None,
         };
@@ -343,6 +363,21 @@ impl Roster {
             subject: peer,
             first,
         })
+    }
+
+    /// The member that was not heard of for longest goes. It has no grave: its
+    /// next presence brings it back.
+    fn make_room(&mut self, gate: &impl Gate) -> Result<(), RecordError> {
+        let others = self.members.iter().filter(|(peer, _)| !gate.keeps(peer));
+        let silent = others.min_by_key(|(_, member)| member.heard);
+        let peer = silent.map(|(peer, _)| *peer).ok_or(RecordError::Full)?;
+        if let Some(member) = self.members.remove(&peer) {
+            self.events.push_back(RosterEvent::Died {
+                peer,
+                was: member.presence.rooms.to_vec(),
+            });
+        }
+        Ok(())
     }
 
     /// A newer presence refutes older obituaries, and only those.
@@ -398,7 +433,7 @@ impl Roster {
         obituary: &Obituary,
         signed: &SignedBytes,
         now: Instant,
-        admit: impl FnOnce(PeerId) -> bool,
+        gate: &mut impl Gate,
     ) -> Result<Applied, RecordError> {
         let accuser = signed.signer();
         if accuser != self.me && !self.members.contains_key(&accuser) {
@@ -410,7 +445,9 @@ impl Roster {
         if member.is_none_or(|member| member.signed != obituary.last) {
             Record::verify(&obituary.last)?;
         }
-        if member.is_some_and(|member| !member.is_suspected()) && !admit(accuser) {
+        // Only to join those who say the same costs nothing.
+        let says_more = |m: &Member| m.suspicion.as_ref().is_none_or(|s| s.seq < seq);
+        if member.is_some_and(says_more) && !gate.admit(accuser, Claim::Dead) {
             return Err(RecordError::OverRate);
         }
         if self
@@ -418,7 +455,7 @@ impl Roster {
             .get(&peer)
             .is_some_and(|member| member.presence.seq < seq)
         {
-            self.presence(peer, presence, &obituary.last, now)?;
+            self.presence(peer, presence, &obituary.last, now, gate)?;
         }
         let news = Applied::News {
             subject: peer,

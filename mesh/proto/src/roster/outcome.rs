@@ -26,6 +26,38 @@ pub enum Applied {
     Refuted,
 }
 
+/// What a roster asks the node whose it is.
+pub trait Gate {
+    /// Whether `author` may tell this about itself, or say of somebody that
+    /// it is dead, now. Asked last, about records whose signature was
+    /// verified and that are news, so that nobody can use up the allowance of
+    /// others.
+    fn admit(&mut self, author: PeerId, claim: Claim) -> bool;
+
+    /// Whether a member stays even if the roster is full.
+    fn keeps(&self, peer: &PeerId) -> bool;
+}
+
+/// What the author of a record claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Itself to be here, or to leave.
+    Own,
+    /// Somebody to be dead.
+    Dead,
+}
+
+/// Lets everything in and keeps nobody.
+impl Gate for () {
+    fn admit(&mut self, _: PeerId, _: Claim) -> bool {
+        true
+    }
+
+    fn keeps(&self, _: &PeerId) -> bool {
+        false
+    }
+}
+
 /// Why a record was not applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,8 +74,8 @@ pub enum RecordError {
     /// The accuser is not a known member.
     #[error("obituary by a stranger")]
     Stranger,
-    /// The accuser is a member that spreads more obituaries than one may.
-    #[error("too many obituaries by one accuser")]
+    /// Its author spreads more presences or obituaries than one may.
+    #[error("too many records by one author")]
     OverRate,
     /// No space for another member.
     #[error("roster is full")]
@@ -73,7 +105,8 @@ pub enum RosterEvent {
         /// Its rooms until now.
         was: Vec<RoomId>,
     },
-    /// A member is dead, or has not been heard of for its time to live.
+    /// A member is dead, has not been heard of for its time to live, or made
+    /// room in a full roster.
     Died {
         /// Who.
         peer: PeerId,

@@ -293,11 +293,102 @@ proptest! {
     }
 }
 
+/// A gate that lets in whom its function lets in, and keeps nobody.
+struct Only<F>(F);
+
+impl<F: FnMut(PeerId, Claim) -> bool> Gate for Only<F> {
+    fn admit(&mut self, author: PeerId, claim: Claim) -> bool {
+        (self.0)(author, claim)
+    }
+
+    fn keeps(&self, _: &PeerId) -> bool {
+        false
+    }
+}
+
+#[test]
+fn presences_over_the_rate_change_nothing_but_clear_a_suspect() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(5, 4), time).unwrap();
+    let accused = identity(5).peer_id();
+    let mut nobody = Only(|author: PeerId, claim| {
+        assert_eq!((author, claim), (accused, Claim::Own));
+        false
+    });
+    let refused = roster.apply_if(&here(5, 6), time, &mut nobody);
+    assert!(matches!(refused, Err(RecordError::OverRate)));
+    assert_eq!(roster.get(&accused).unwrap().presence.seq, Seq(4));
+    roster.apply(&dead(1, 5, 4), time).unwrap();
+    roster.apply_if(&here(5, 6), time, &mut nobody).unwrap();
+    let member = roster.get(&accused).unwrap();
+    assert!(!member.is_suspected() && member.presence.seq == Seq(6));
+}
+
+#[test]
+fn every_obituary_of_a_newer_presence_asks_for_a_token() {
+    let (mut roster, time) = roster();
+    roster.apply(&here(5, 4), time).unwrap();
+    let mut asked = 0;
+    for seq in 4..10 {
+        let mut count = Only(|_, claim| {
+            asked += usize::from(claim == Claim::Dead);
+            true
+        });
+        roster.apply_if(&dead(1, 5, seq), time, &mut count).unwrap();
+    }
+    assert_eq!(asked, 6);
+}
+
+#[test]
+fn who_was_silent_for_longest_makes_room_unless_it_is_kept() {
+    struct Keep(Vec<PeerId>);
+    impl Gate for Keep {
+        fn admit(&mut self, _: PeerId, _: Claim) -> bool {
+            true
+        }
+        fn keeps(&self, peer: &PeerId) -> bool {
+            self.0.contains(peer)
+        }
+    }
+    let (mut roster, mut time) = roster();
+    let first = *roster.members.keys().next().unwrap();
+    let template = roster.members.remove(&first).unwrap();
+    let member = |n: usize, heard| {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        let member = Member {
+            presence: template.presence.clone(),
+            signed: template.signed.clone(),
+            heard,
+            expires: template.expires,
+            suspicion: None,
+        };
+        (PeerId::from_bytes(bytes), member)
+    };
+    roster.members = (0..MAX_MEMBERS)
+        .map(|n| member(n, time.now + Duration::from_millis(n as u64)))
+        .collect();
+    while roster.poll_event().is_some() {}
+    time.now += Duration::from_secs(8);
+    let oldest: Vec<PeerId> = roster.members.keys().take(3).copied().collect();
+    let mut keep = Keep(oldest[..2].to_vec());
+    roster.apply_if(&here(200, 1), time, &mut keep).unwrap();
+    assert_eq!(roster.members.len(), MAX_MEMBERS);
+    assert!(roster.get(&oldest[1]).is_some() && roster.get(&oldest[2]).is_none());
+    let Some(RosterEvent::Died { peer, .. }) = roster.poll_event() else {
+        panic!("nobody went");
+    };
+    assert_eq!(peer, oldest[2]);
+    let mut all = Keep(roster.members.keys().copied().collect());
+    let refused = roster.apply_if(&here(201, 1), time, &mut all);
+    assert!(matches!(refused, Err(RecordError::Full)));
+}
+
 #[test]
 fn only_verified_news_by_members_asks_for_a_token() {
     let (mut roster, time) = roster();
     roster.apply(&here(5, 4), time).unwrap();
-    let never = |_| -> bool { panic!("asked for a token") };
+    let mut never = Only(|_: PeerId, _| panic!("asked for a token"));
     let mut raw = wire::encode(1, 4096, &dead(1, 5, 4)).unwrap().to_vec();
     if let Some(last) = raw.last_mut() {
         *last ^= 1;
@@ -305,22 +396,26 @@ fn only_verified_news_by_members_asks_for_a_token() {
     let forged: SignedBytes = wire::decode(1, 4096, &raw).unwrap();
     assert_eq!(forged.signer(), identity(1).peer_id());
     assert!(matches!(
-        roster.apply_if(&forged, time, never),
+        roster.apply_if(&forged, time, &mut never),
         Err(RecordError::Wire(WireError::BadSignature))
     ));
     assert!(matches!(
-        roster.apply_if(&dead(9, 5, 4), time, never),
+        roster.apply_if(&dead(9, 5, 4), time, &mut never),
         Err(RecordError::Stranger)
     ));
-    let refuted = roster.apply_if(&dead(1, 5, 3), time, never);
+    let refuted = roster.apply_if(&dead(1, 5, 3), time, &mut never);
     assert_eq!(refuted.unwrap(), Applied::Old);
     let accuser = identity(1).peer_id();
     assert!(matches!(
-        roster.apply_if(&dead(1, 5, 4), time, |asked| asked != accuser),
+        roster.apply_if(
+            &dead(1, 5, 4),
+            time,
+            &mut Only(|asked, claim| asked != accuser || claim != Claim::Dead)
+        ),
         Err(RecordError::OverRate)
     ));
     assert!(!roster.get(&identity(5).peer_id()).unwrap().is_suspected());
-    roster.apply_if(&dead(1, 5, 4), time, |_| true).unwrap();
+    roster.apply(&dead(1, 5, 4), time).unwrap();
     assert!(roster.get(&identity(5).peer_id()).unwrap().is_suspected());
 }
 

@@ -16,12 +16,13 @@ use crate::seal::Prekeys;
 use crate::time::Time;
 use crate::wire::{BoundedString, BoundedVec, SignedBytes};
 
-/// A presence of a node of its own, in the room of the tests.
-fn presence_of(identity: &Identity, time: Time) -> SignedBytes {
+/// A presence of a node of its own, in the room of the tests: the first that
+/// it signs, or a later one.
+pub(super) fn presence_of(identity: &Identity, later: u64, time: Time) -> SignedBytes {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let presence = Presence {
         mesh: MeshTag::new(MESH),
-        seq: Seq::first(Incarnation(1)).next(),
+        seq: Seq(Seq::first(Incarnation(1)).next().0 + later),
         issued_ms: time.unix_ms,
         ttl_s: 90,
         rooms: BoundedVec::truncated([room()]),
@@ -58,7 +59,7 @@ fn what_a_stranger_says_waits_until_it_is_known() {
     sim.run_for(SECOND);
     assert!(sim.peers[1].messages.is_empty(), "nobody knows who that is");
     let (time, from) = (sim.time(), sim.peers[0].node.peer_id());
-    let records = Records::truncated([presence_of(&stranger, time)]);
+    let records = Records::truncated([presence_of(&stranger, 0, time)]);
     let bytes = HopFrame::Records(records).encode().unwrap();
     sim.peers[1].node.handle(Input::Hop { from, bytes }, time);
     sim.drain(1);
