@@ -16,9 +16,15 @@ struct Node {
 
 impl Node {
     fn start(args: &[&str]) -> Self {
+        Self::keeping(args, &["--guest"])
+    }
+
+    /// A node that keeps what it learns as `kept` says.
+    fn keeping(args: &[&str], kept: &[&str]) -> Self {
         let mut child = peerloom()
             .args(args)
-            .args(["--json", "--guest", "--no-mdns", "--bind", "127.0.0.1:0"])
+            .args(kept)
+            .args(["--json", "--no-mdns", "--bind", "127.0.0.1:0"])
             .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -121,4 +127,30 @@ fn three_processes_share_a_room() {
     assert_eq!(gone["event"], "memberLeft");
     ada.say(&json!({"quit": true}));
     assert!(ada.child.wait().expect("ada ends").success());
+}
+
+#[test]
+fn a_node_killed_without_warning_finds_its_peers_again_by_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = ["--data", dir.path().to_str().expect("a printable path")];
+    let up = ["up", "--mesh", "remembering", "--room", "attic"];
+    let mut first = Node::keeping(&up, &kept);
+    let introduced = first.wait_for("up");
+    let ticket = introduced["ticket"].as_str().expect("a ticket").to_owned();
+    let mut ada = Node::start(&["join", &ticket, "--room", "attic"]);
+    let me = ada.wait_for("joined")["peer"].clone();
+    let met = |line: &Value| line["event"] == "linkUp" && line["peer"] == me;
+    first.wait_until(met);
+    // What is known of bob is written before his link is up, and ada came first.
+    let mut bob = Node::start(&["join", &ticket, "--room", "attic"]);
+    let other = bob.wait_for("joined")["peer"].clone();
+    first.wait_until(|line| line["event"] == "linkUp" && line["peer"] == other);
+    // SIGKILL: nothing is said, and nothing is written any more.
+    first.child.kill().expect("it runs");
+    first.child.wait().expect("it ends");
+
+    // It has no ticket, and ada cannot know where it listens by now.
+    let mut again = Node::keeping(&up, &kept);
+    assert_eq!(again.wait_for("up")["peer"], introduced["peer"]);
+    again.wait_until(met);
 }

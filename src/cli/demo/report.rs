@@ -16,8 +16,9 @@ pub(crate) struct Report {
     pub(crate) degree_min: usize,
     /// The most.
     pub(crate) degree_max: usize,
-    /// Pairs in which one node checked the other's identity assertion.
-    pub(crate) identities_verified: usize,
+    /// Identity assertions that nodes checked and found good: one at each end
+    /// of a link, and of every link that was built and given up again.
+    pub(crate) identities_verified: u64,
     /// Broadcasts sent in the whole run.
     pub(crate) broadcasts_sent: u64,
     /// Direct messages sent in the whole run.

@@ -2,20 +2,20 @@
 //! the acts.
 
 mod acts;
+mod choices;
 mod finale;
 mod pump;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use peerloom::PeerId;
 use peerloom::webrtc::{Runtime, RuntimeConfig};
-use peerloom::{PeerId, Ticket};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use self::choices::Choices;
 use super::Plan;
 use super::cast::{Node, Note};
 use super::report::Report;
@@ -39,14 +39,12 @@ pub(crate) struct Stage {
     name: String,
     dir: TempDir,
     runtime: Runtime,
-    random: StdRng,
+    choices: Choices,
     began: Instant,
     nodes: Vec<Option<Node>>,
-    tickets: Vec<Ticket>,
     who: BTreeMap<PeerId, usize>,
     views: Vec<NodeView>,
     living: BTreeSet<usize>,
-    verified: BTreeSet<(usize, usize)>,
     received: Vec<u64>,
     shape: Shape,
     changed: BTreeSet<usize>,
@@ -98,14 +96,12 @@ impl Stage {
             name: format!("demo-{name}"),
             dir,
             runtime,
-            random: StdRng::seed_from_u64(plan.seed),
+            choices: Choices::new(plan.seed, plan.peers),
             began: Instant::now(),
             nodes: (0..plan.peers).map(|_| None).collect(),
-            tickets: Vec::new(),
             who: BTreeMap::new(),
             views: vec![NodeView::default(); plan.peers],
             living: (0..plan.peers).collect(),
-            verified: BTreeSet::new(),
             received: vec![0; plan.peers],
             shape: Shape::default(),
             changed: BTreeSet::new(),

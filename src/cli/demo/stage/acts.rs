@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use peerloom::Ticket;
-use rand::seq::{IndexedRandom, SliceRandom};
 use serde_json::json;
 
 use super::super::cast::{self, Line, Part, Word};
@@ -12,7 +11,7 @@ use super::{Stage, Stop};
 use peerloom_chaos_tests::ledger::{Kind, Phase};
 
 /// Nodes started at the same time (guess: what two cores do side by side).
-const WAVE: usize = 8;
+pub(super) const WAVE: usize = 8;
 
 /// Between the beginnings of two rounds of talk, so that a person can follow.
 const ROUND: Duration = Duration::from_millis(500);
@@ -58,10 +57,9 @@ impl Stage {
 
     fn start(&mut self, index: usize) -> Result<(), Stop> {
         let dir = self.dir.path().join(format!("node-{index}"));
-        let mut tickets: Vec<Ticket> = self.tickets.first().cloned().into_iter().collect();
-        if let Some(later) = self.tickets.get(1..) {
-            tickets.extend(later.choose(&mut self.random).cloned());
-        }
+        let known = self.choices.introductions(index);
+        let known = known.iter().filter_map(|known| self.nodes[*known].as_ref());
+        let tickets: Vec<Ticket> = known.map(|node| node.ticket.clone()).collect();
         let part = Part {
             index,
             mesh: self.name.clone(),
@@ -112,9 +110,15 @@ impl Stage {
             Phase::Healed => "talking again",
         };
         let until = Instant::now() + time;
+        let mut round = match phase {
+            Phase::Formed => 0,
+            // Not where the first talk ended, which is a matter of time.
+            Phase::Healed => usize::MAX / 2,
+        };
         loop {
             let next = Instant::now() + ROUND;
-            self.round(phase);
+            self.round(phase, round);
+            round += 1;
             self.pump("not everything was delivered", DELIVER_LIMIT, |stage| {
                 stage.ledger.is_settled() && stage.unsaid == 0
             })
@@ -135,12 +139,12 @@ impl Stage {
         Ok(())
     }
 
-    fn round(&mut self, phase: Phase) {
+    fn round(&mut self, phase: Phase, round: usize) {
         let living: Vec<usize> = self.living.iter().copied().collect();
         for from in &living {
             let mut script = vec![self.line(Kind::Broadcast, phase, *from, None)];
             let mut others: Vec<usize> = living.iter().copied().filter(|n| n != from).collect();
-            others.shuffle(&mut self.random);
+            self.choices.partners(*from, round, &mut others);
             for to in others {
                 script.push(self.line(Kind::Direct, phase, *from, Some(to)));
             }
@@ -172,14 +176,10 @@ impl Stage {
         }
     }
 
-    /// Silences some nodes at one instant. The first node, whose ticket all
-    /// the others came with, is always among them.
+    /// Silences some nodes at one instant.
     pub(super) async fn kill(&mut self) {
         self.act = "wounded";
-        let mut others: Vec<usize> = (1..self.plan.peers).collect();
-        others.shuffle(&mut self.random);
-        let mut victims: Vec<usize> = vec![0];
-        victims.extend(others.into_iter().take(self.plan.kill - 1));
+        let victims = self.choices.victims(self.plan.kill);
         self.report.killed = victims.len();
         let silenced = victims
             .iter()
@@ -193,7 +193,6 @@ impl Stage {
             self.living.remove(victim);
         }
         self.changed.extend(self.living.iter().copied());
-        victims.sort_unstable();
         let names: Vec<String> = victims.iter().map(usize::to_string).collect();
         let text = format!(
             "killed {} {} (the others came with node 0's ticket)",

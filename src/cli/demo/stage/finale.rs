@@ -14,11 +14,14 @@ impl Stage {
         let total = self.ledger.total();
         let healed = self.ledger.tally(Phase::Healed);
         let stats = self.nodes.iter().flatten().map(|node| node.mesh.stats());
-        let (gossip, channels) = stats.fold((0, 0), |(gossip, channels), stats| {
-            (gossip + stats.bytes_gossip, channels + stats.bytes_channels)
-        });
+        let (mut verified, mut gossip, mut channels) = (0, 0, 0);
+        for stats in stats {
+            verified += stats.identities_verified;
+            gossip += stats.bytes_gossip;
+            channels += stats.bytes_channels;
+        }
         self.report = Report {
-            identities_verified: self.verified.len(),
+            identities_verified: verified,
             broadcasts_sent: self.ledger.broadcasts,
             directs_sent: self.ledger.directs,
             deliveries_expected: total.expected,
@@ -48,7 +51,7 @@ impl Stage {
         }];
         lines.push(format!(
             "identity  {} verified",
-            counted(report.identities_verified, "assertion")
+            counted(report.identities_verified as usize, "assertion")
         ));
         lines.push(format!(
             "messages  {} and {} direct: {} of {} delivered, {} twice",

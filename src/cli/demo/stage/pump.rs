@@ -90,7 +90,6 @@ impl Stage {
     fn enter(&mut self, index: usize, node: Node) {
         self.starting -= 1;
         self.who.insert(node.peer, index);
-        self.tickets.push(node.ticket.clone());
         self.nodes[index] = Some(node);
         // Others may have met it before it reported here.
         self.changed.extend(0..=index);
@@ -116,8 +115,6 @@ impl Stage {
                 && self.living.contains(&index)
             {
                 self.views[index] = self.view_of(node);
-                let links = self.views[index].links.iter();
-                self.verified.extend(links.map(|other| (index, *other)));
             }
         }
         self.shape = Shape::of(&self.views, &self.living);
