@@ -44,7 +44,8 @@ pub enum Event {
         /// The member.
         peer: PeerId,
     },
-    /// A member is dead, or has not been heard of for too long.
+    /// A member is dead, has not been heard of for too long, or made room in a
+    /// full roster.
     Died {
         /// The room.
         room: RoomId,
