@@ -1,5 +1,5 @@
 //! Feeds seeded mutations to every parser of the mesh, also of what is signed
-//! and sealed: `cargo run --release -p peerloom-mesh-proto --example mutations -- [COUNT] [SEED]`.
+//! and sealed: `cargo run --release -p peerloom-mesh-proto --example mesh_mutations -- [COUNT] [SEED]`.
 
 #![allow(clippy::print_stdout, reason = "a program that reports")]
 
