@@ -43,6 +43,13 @@ pub(crate) enum Refused {
     Overflow,
 }
 
+/// A message that can take up a later one while it waits, so that many small ones do
+/// not fill a queue that is meant for few.
+pub(crate) trait Absorb: Sized {
+    /// Takes up what came later; gives back what must stay a message of its own.
+    fn absorb(&mut self, later: Self) -> Option<Self>;
+}
+
 /// A bounded sender to one actor.
 #[derive(Debug)]
 pub(crate) struct Outlet<M>
@@ -114,6 +121,21 @@ where
     pub(crate) fn post(&mut self, message: M) {
         if let Err(refused) = self.send(message) {
             tracing::trace!(?refused, "message not delivered");
+        }
+    }
+
+    /// The same, into a message that is kept already if that takes it up.
+    pub(crate) fn post_merged(&mut self, message: M)
+    where
+        M: Absorb,
+    {
+        let left = {
+            let mut kept = self.way.kept.borrow_mut();
+            let absorb = |message, kept: &mut M| kept.absorb(message);
+            kept.iter_mut().rev().try_fold(message, absorb)
+        };
+        if let Some(message) = left {
+            self.post(message);
         }
     }
 
@@ -212,6 +234,28 @@ mod tests {
             for expected in 0..100 {
                 assert_eq!(listen.recv().await, Some(expected));
             }
+        });
+    }
+
+    impl Absorb for Number {
+        fn absorb(&mut self, later: Number) -> Option<Number> {
+            self.0 += later.0;
+            None
+        }
+    }
+
+    #[test]
+    fn merged_messages_never_reach_the_bound() {
+        actix::System::new().block_on(async {
+            let (seen, mut listen) = tokio::sync::mpsc::unbounded_channel();
+            let mut outlet = Outlet::keeping(start(seen).recipient());
+            let all = 100 * u32::try_from(KEPT_MESSAGES).expect("small");
+            (0..all).for_each(|_| outlet.post_merged(Number(1)));
+            let mut sum = 0;
+            while sum < all {
+                sum += listen.recv().await.expect("the reader lives");
+            }
+            assert_eq!((sum, outlet.dropped()), (all, 0));
         });
     }
 

@@ -13,7 +13,7 @@ use actix::{
 use super::message::Message;
 use super::pipe::Pipe;
 use crate::cause::Cause;
-use crate::outlet::Outlet;
+use crate::outlet::{Absorb, Outlet};
 use crate::sctp_transport::{ChannelKey, ChannelOutput, ChannelRequest};
 use crate::supervisor::supervised;
 
@@ -41,6 +41,29 @@ pub(crate) enum ChannelInput {
     Closing,
     /// The stream was reset at both ends, or the association is gone.
     Closed(Cause),
+}
+
+impl Absorb for ChannelInput {
+    fn absorb(&mut self, later: ChannelInput) -> Option<ChannelInput> {
+        match (self, later) {
+            (ChannelInput::Delivered(all), ChannelInput::Delivered(more)) => {
+                all.extend(more);
+                None
+            }
+            (
+                ChannelInput::Progress { accepted, buffered },
+                ChannelInput::Progress {
+                    accepted: more,
+                    buffered: now,
+                },
+            ) => {
+                *accepted += more;
+                *buffered = now;
+                None
+            }
+            (_, later) => Some(later),
+        }
+    }
 }
 
 /// The shell around a channel's pipe.
@@ -72,12 +95,8 @@ impl DataChannelActor {
             key: self.key,
             output,
         };
-        if let Err(refused) = self.transport.send(request) {
-            tracing::debug!(
-                ?refused,
-                "the transport takes nothing more from its channel"
-            );
-        }
+        // A transport that is gone takes this actor with it.
+        self.transport.post_merged(request);
     }
 
     /// Everything handles have asked for since the last turn.

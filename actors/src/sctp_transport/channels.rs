@@ -15,7 +15,7 @@ use peerloom_transports::proto::sdp::Capabilities;
 use super::{ChannelKey, ChannelOutput, ChannelRequest, Incoming, OpenChannel};
 use crate::cause::Cause;
 use crate::data_channel::{ChannelInput, DataChannelInit, Message};
-use crate::outlet::Outlet;
+use crate::outlet::{Absorb as _, Outlet};
 
 /// What the connection has to know.
 #[derive(Debug)]
@@ -68,12 +68,13 @@ impl Link {
     fn tell(&mut self, input: ChannelInput) {
         if let Some(outlet) = &mut self.outlet {
             // A dead actor is reported by its death.
-            return outlet.post(input);
+            return outlet.post_merged(input);
         }
-        match (self.early.last_mut(), input) {
-            (Some(ChannelInput::Delivered(all)), ChannelInput::Delivered(more)) => all.extend(more),
-            (_, input) => self.early.push(input),
-        }
+        let left = match self.early.last_mut() {
+            Some(last) => last.absorb(input),
+            None => Some(input),
+        };
+        self.early.extend(left);
     }
 }
 

@@ -8,6 +8,7 @@ use peerloom_transports::proto::id::DtlsRole;
 use peerloom_transports::proto::jsep::StartSctp;
 
 use crate::data_channel::{ChannelInput, DataChannelInit, Message as ChannelMessage};
+use crate::outlet::Absorb;
 
 /// A channel of a connection, as its actors call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +68,18 @@ pub(crate) enum ChannelOutput {
     Credit(usize),
     /// Close after everything written.
     Close,
+}
+
+impl Absorb for ChannelRequest {
+    fn absorb(&mut self, later: ChannelRequest) -> Option<ChannelRequest> {
+        match (&mut self.output, later.output) {
+            (ChannelOutput::Credit(read), ChannelOutput::Credit(more)) if self.key == later.key => {
+                *read += more;
+                None
+            }
+            (_, output) => Some(ChannelRequest { output, ..later }),
+        }
+    }
 }
 
 /// SCTP packets that DTLS has decrypted.
