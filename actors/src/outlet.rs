@@ -119,8 +119,12 @@ where
 
     /// Hands a message to a receiver whose death is reported elsewhere.
     pub(crate) fn post(&mut self, message: M) {
-        if let Err(refused) = self.send(message) {
-            tracing::trace!(?refused, "message not delivered");
+        match (self.send(message), self.policy) {
+            (Ok(()), _) => {}
+            (Err(Refused::Overflow), Overflow::Keep) => {
+                tracing::error!("an actor takes nothing any more: a message to it is lost");
+            }
+            (Err(refused), _) => tracing::trace!(?refused, "message not delivered"),
         }
     }
 
