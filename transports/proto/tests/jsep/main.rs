@@ -7,5 +7,6 @@ mod fixtures;
 mod flow;
 mod negotiation;
 mod parser;
+mod sections;
 mod str0m;
 mod util;
