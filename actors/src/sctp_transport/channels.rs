@@ -378,3 +378,46 @@ fn from_engine(init: ChannelInit) -> DataChannelInit {
         priority: init.priority,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix::{Actor, Handler};
+
+    struct Reader(tokio::sync::mpsc::Sender<usize>);
+
+    impl Actor for Reader {
+        type Context = actix::Context<Self>;
+    }
+
+    impl Handler<ChannelInput> for Reader {
+        type Result = ();
+        fn handle(&mut self, input: ChannelInput, _: &mut Self::Context) {
+            if let ChannelInput::Delivered(messages) = input {
+                self.0.try_send(messages.len()).expect("the test listens");
+            }
+        }
+    }
+
+    #[test]
+    fn many_messages_delivered_one_by_one_all_reach_their_channel() {
+        actix::System::new().block_on(async {
+            let all = 20_000;
+            let (seen, mut listen) = tokio::sync::mpsc::channel(all);
+            let reader = Reader(seen).start();
+            let outlet = Outlet::keeping(reader.recipient());
+            let mut link = Link::new(ChannelKey::Remote(1), Some(outlet));
+            for _ in 0..all {
+                link.tell(ChannelInput::Delivered(vec![Message::from("x")]));
+                let (accepted, buffered) = (0, 0);
+                link.tell(ChannelInput::Progress { accepted, buffered });
+            }
+            drop(link); // what is kept goes on its way; then the reader ends
+            let mut got = 0;
+            while got < all {
+                got += listen.recv().await.expect("none is lost");
+            }
+            assert_eq!(got, all);
+        });
+    }
+}
