@@ -200,6 +200,19 @@ impl PeerConnectionActor {
                 let trickled = self.session.add_local_candidate(&ufrag, candidate);
                 self.trickle(trickled);
             }
+            IceReport::CandidateError {
+                address,
+                port,
+                url,
+                error_code,
+                error_text,
+            } => self.emit(Event::IceCandidateError {
+                address,
+                port,
+                url,
+                error_code,
+                error_text,
+            }),
             IceReport::GatheringComplete { ufrag } => {
                 if self.session.complete_local_candidates(&ufrag).is_some() {
                     self.publish_descriptions();

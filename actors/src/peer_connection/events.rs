@@ -1,5 +1,7 @@
 //! What a peer connection tells its owner, and the states it publishes.
 
+use std::net::IpAddr;
+
 use peerloom_transports::proto::jsep::{IceCandidateInit, SessionDescription, SignalingState};
 
 use crate::cause::{ActorKind, Cause};
@@ -107,6 +109,21 @@ pub enum Event {
     NegotiationNeeded,
     /// A candidate for the peer; `None` when there are no more (`icecandidate`).
     IceCandidate(Option<IceCandidateInit>),
+    /// A STUN or TURN server gave no candidate (`icecandidateerror`, W3C webrtc-pc section
+    /// 4.8.2).
+    IceCandidateError {
+        /// The local address that asked; `None` when it is not shown, or there is none.
+        address: Option<IpAddr>,
+        /// Its port.
+        port: Option<u16>,
+        /// The server's URL, as in the configuration.
+        url: String,
+        /// The STUN error code (RFC 8489 section 14.8), or 701 when the server was not
+        /// reached.
+        error_code: u16,
+        /// The reason phrase of the server, or what went wrong here.
+        error_text: String,
+    },
     /// `signalingstatechange`.
     SignalingStateChange(SignalingState),
     /// `connectionstatechange`, and why, when it got worse.

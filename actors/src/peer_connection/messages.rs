@@ -1,6 +1,8 @@
 //! What a peer connection's actor is told: commands from handles, reports from its
 //! children.
 
+use std::net::IpAddr;
+
 use actix::Message;
 use peerloom_transports::proto::id::Path;
 use peerloom_transports::proto::jsep::{
@@ -103,6 +105,15 @@ pub(crate) enum IceReport {
     Candidate {
         ufrag: String,
         candidate: peerloom_transports::proto::candidate::Candidate,
+    },
+    /// A server gave no candidate; the fields are those of `Event::IceCandidateError`.
+    #[allow(dead_code, reason = "the agent asks no servers yet")]
+    CandidateError {
+        address: Option<IpAddr>,
+        port: Option<u16>,
+        url: String,
+        error_code: u16,
+        error_text: String,
     },
     GatheringComplete {
         ufrag: String,
