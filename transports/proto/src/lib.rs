@@ -12,6 +12,8 @@
 //! | [`certificate`] | P-256 certificates, fingerprints, proofs of possession |
 //! | [`jsep`] | offer/answer state machine |
 //! | [`sdp`] | session descriptions as text |
+//! | [`ice_server`] | STUN and TURN servers as URLs |
+//! | [`stun`] | messages to STUN servers, retransmission, reflexive addresses |
 //! | [`ice`] | connectivity checks, nomination, consent, restart |
 //! | [`dtls`] | handshake, fingerprint check, records in batches |
 //! | [`sctp`] | streams, retransmission, windows, resets |
@@ -48,7 +50,7 @@
 //!
 //! # Deliberately absent
 //!
-//! STUN servers, TURN, ICE-TCP and ICE-lite; resolving of names; media; SCTP multihoming, zero
+//! TURN, ICE-TCP and ICE-lite; resolving of names; media; SCTP multihoming, zero
 //! checksum and message interleaving; DTLS resumption, which WebRTC does not use.
 
 pub mod candidate;
@@ -59,8 +61,10 @@ pub mod dtls;
 pub mod engine;
 pub mod error;
 pub mod ice;
+pub mod ice_server;
 pub mod id;
 pub mod jsep;
 pub mod sctp;
 pub mod sdp;
 pub mod stack;
+pub mod stun;

@@ -3,6 +3,9 @@
 
 use aws_lc_rs::hmac;
 
+use crate::stun::message::split_type;
+pub(super) use crate::stun::message::{Class, TransactionId};
+
 const HEADER_LEN: usize = 20;
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING: u16 = 0x0001;
@@ -12,18 +15,6 @@ const INTEGRITY_LEN: usize = 20;
 
 /// Longest STUN packet we read: checks have about 120 bytes, and none may exceed a path MTU.
 const MAX_LEN: usize = 1500;
-
-/// STUN message classes (RFC 8489 §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    Request,
-    Indication,
-    Success,
-    Error,
-}
-
-/// Identifies a request and its answer.
-pub(super) type TransactionId = [u8; 12];
 
 /// A Binding message, looked at but not copied.
 #[derive(Clone, Copy, Debug)]
@@ -112,18 +103,6 @@ impl<'a> Binding<'a> {
         let sent = &self.packet[at + 4..at + 4 + INTEGRITY_LEN];
         aws_lc_rs::constant_time::verify_slices_are_equal(tag.as_ref(), sent).is_ok()
     }
-}
-
-/// RFC 8489 §5: the class bits C1 C0 lie between the method bits.
-fn split_type(value: u16) -> (Class, u16) {
-    let class = match (value & 0x0100 != 0, value & 0x0010 != 0) {
-        (false, false) => Class::Request,
-        (false, true) => Class::Indication,
-        (true, false) => Class::Success,
-        (true, true) => Class::Error,
-    };
-    let method = (value & 0x000f) | ((value & 0x00e0) >> 1) | ((value & 0x3e00) >> 2);
-    (class, method)
 }
 
 #[cfg(test)]
