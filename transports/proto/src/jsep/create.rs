@@ -1,7 +1,7 @@
 //! Writing offers and answers (RFC 9429 5.2, 5.3).
 
 use crate::candidate::{Address, Candidate, CandidateKind, Credentials, Protocol};
-use crate::sdp::{Attribute, DATA_CHANNEL_FORMAT, Line, Media, Origin, Sdp, Setup};
+use crate::sdp::{Attribute, DATA_CHANNEL_FORMAT, Direction, Line, Media, Origin, Sdp, Setup};
 
 use super::SessionConfig;
 
@@ -124,7 +124,7 @@ impl Common<'_> {
 /// A section that is refused, or has ended (RFC 9429 5.3.1): its place stays taken.
 pub(crate) fn refused(section: &Media) -> Media {
     let mut attributes = mid_of(section);
-    attributes.push(Attribute::flag("inactive"));
+    attributes.push(Attribute::Direction(Direction::Inactive));
     Media {
         kind: section.kind.clone(),
         port: 0,

@@ -5,6 +5,8 @@ use std::fmt;
 use crate::certificate::{Fingerprint, FingerprintError};
 
 use super::capabilities::{self, Capabilities};
+use super::rtp::{self, Direction, ExtMap, Fmtp, Msid, RtcpFb, RtpMap};
+use super::simulcast::{Rid, Simulcast};
 
 /// Longest `a=mid`; longer ones are refused. RFC 5888 names no limit, and RTP cannot carry
 /// more than 255 bytes of it.
@@ -56,6 +58,24 @@ pub enum Attribute {
     Identity(String),
     /// `bundle-only` (RFC 9143 6).
     BundleOnly,
+    /// `sendrecv`, `sendonly`, `recvonly`, `inactive` (RFC 8866 6.7).
+    Direction(Direction),
+    /// `rtcp-mux` (RFC 5761 5.1.1).
+    RtcpMux,
+    /// `rtpmap` (RFC 8866 6.6).
+    RtpMap(RtpMap),
+    /// `fmtp` (RFC 8866 6.15).
+    Fmtp(Fmtp),
+    /// `rtcp-fb` (RFC 4585 4.2).
+    RtcpFb(RtcpFb),
+    /// `extmap` (RFC 8285 8).
+    ExtMap(ExtMap),
+    /// `msid` (RFC 8830 2).
+    Msid(Msid),
+    /// `rid` (RFC 8851 4).
+    Rid(Rid),
+    /// `simulcast` (RFC 8853 5.1).
+    Simulcast(Simulcast),
     /// `x-peerloom`.
     Peerloom(Capabilities),
     /// Everything else.
@@ -99,14 +119,6 @@ impl Setup {
 }
 
 impl Attribute {
-    /// An attribute that is not interpreted, without a value.
-    pub(crate) fn flag(name: &str) -> Self {
-        Self::Other {
-            name: name.to_owned(),
-            value: None,
-        }
-    }
-
     /// Reads what follows `a=`. The error names the attribute that is malformed.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (name, value) = match text.split_once(':') {
@@ -133,7 +145,8 @@ fn without_value(name: &str) -> Option<Attribute> {
         "ice-lite" => Some(Attribute::IceLite),
         "end-of-candidates" => Some(Attribute::EndOfCandidates),
         "bundle-only" => Some(Attribute::BundleOnly),
-        _ => None,
+        "rtcp-mux" => Some(Attribute::RtcpMux),
+        _ => Direction::from_name(name).map(Attribute::Direction),
     }
 }
 
@@ -158,7 +171,7 @@ fn with_value(name: &str, value: &str) -> Result<Option<Attribute>, &'static str
         }
         "identity" => Attribute::Identity(value.to_owned()),
         capabilities::NAME => return Ok(Capabilities::parse(value).map(Attribute::Peerloom)),
-        _ => return Ok(None),
+        _ => return Ok(rtp::parse(name, value)),
     };
     Ok(Some(attribute))
 }
@@ -227,6 +240,15 @@ impl fmt::Display for Attribute {
             Self::MaxMessageSize(size) => write!(f, "max-message-size:{size}"),
             Self::Identity(assertion) => write!(f, "identity:{assertion}"),
             Self::BundleOnly => f.write_str("bundle-only"),
+            Self::Direction(direction) => f.write_str(direction.name()),
+            Self::RtcpMux => f.write_str("rtcp-mux"),
+            Self::RtpMap(map) => write!(f, "rtpmap:{map}"),
+            Self::Fmtp(fmtp) => write!(f, "fmtp:{fmtp}"),
+            Self::RtcpFb(feedback) => write!(f, "rtcp-fb:{feedback}"),
+            Self::ExtMap(map) => write!(f, "extmap:{map}"),
+            Self::Msid(msid) => write!(f, "msid:{msid}"),
+            Self::Rid(rid) => write!(f, "rid:{rid}"),
+            Self::Simulcast(simulcast) => write!(f, "simulcast:{simulcast}"),
             Self::Peerloom(capabilities) => write!(f, "{}:{capabilities}", capabilities::NAME),
             Self::Other {
                 name,

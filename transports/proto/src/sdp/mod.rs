@@ -1,6 +1,7 @@
-//! Session descriptions as text (RFC 8866) with what data sessions need: ICE (RFC 8839),
+//! Session descriptions as text (RFC 8866) with what WebRTC needs: ICE (RFC 8839),
 //! DTLS (RFC 8842, 8122), SCTP (RFC 8841), bundling (RFC 9143, first RFC 8843), grouping
-//! (RFC 5888), identity (RFC 8827 5) and our own [`Capabilities`].
+//! (RFC 5888), identity (RFC 8827 5), codecs, header extensions (RFC 8285), streams
+//! (RFC 8830), simulcast (RFC 8853, 8851) and our own [`Capabilities`].
 //!
 //! [`Sdp::parse`] reads any description, media sections included, within the bounds named
 //! below; it never panics and says at which line it stopped. Attributes it does not know are
@@ -11,6 +12,8 @@ mod attribute;
 mod capabilities;
 pub mod compact;
 mod parse;
+mod rtp;
+mod simulcast;
 
 use std::fmt;
 
@@ -20,22 +23,29 @@ use crate::id::DtlsRole;
 pub use attribute::{Attribute, Setup};
 pub use capabilities::Capabilities;
 pub use parse::{Error, ErrorKind};
+pub use rtp::{Direction, ExtMap, Fmtp, Msid, RtcpFb, RtpMap};
+pub use section::{Codec, MediaKind};
+pub use simulcast::{Rid, RidDirection, Simulcast, SimulcastStream};
 
 /// What all attributes of one kind hold.
 macro_rules! each {
-    ($attributes:expr, $pattern:pat => $value:expr) => {
-        $attributes
-            .iter()
-            .filter_map(|a| if let $pattern = a { Some($value) } else { None })
+    ($attributes:expr, $pattern:pat $(if $condition:expr)? => $value:expr) => {
+        $attributes.iter().filter_map(|a| match a {
+            $pattern $(if $condition)? => Some($value),
+            #[allow(clippy::wildcard_enum_match_arm, reason = "one kind of many is looked for")]
+            _ => None,
+        })
     };
 }
 
 /// What the first attribute of one kind holds: a repetition is not an error, and has no effect.
 macro_rules! first {
-    ($attributes:expr, $pattern:pat => $value:expr) => {
-        each!($attributes, $pattern => $value).next()
+    ($attributes:expr, $pattern:pat $(if $condition:expr)? => $value:expr) => {
+        each!($attributes, $pattern $(if $condition)? => $value).next()
     };
 }
+
+mod section;
 
 /// Longest description read. Chromium with 20 video sections writes about 100 KiB.
 pub const MAX_SDP_LEN: usize = 256 * 1024;

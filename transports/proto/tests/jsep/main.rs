@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall stop")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test looks for one thing")]
 
+mod captured;
 mod compact;
 mod fixtures;
 mod flow;
