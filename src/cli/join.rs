@@ -28,6 +28,9 @@ const SENDING: usize = 64;
 /// How long a script's first line waits for somebody to be there.
 const COMPANY: Duration = Duration::from_secs(60);
 
+/// How long somebody at a terminal is left without a word about being alone (guess).
+const ALONE: Duration = Duration::from_secs(5);
+
 /// Join a mesh and talk in a room, on stdin and stdout
 ///
 /// Every line of stdin goes to the room, except for these:
@@ -117,6 +120,8 @@ impl Session {
         }
         let mut requests = input::read(self.format);
         let mut reading = true;
+        let mut alone = std::pin::pin!(tokio::time::sleep(ALONE));
+        let mut waited = script;
         while reading || !self.sending.is_empty() {
             tokio::select! {
                 request = next_request(&mut requests), if reading && self.sending.len() < SENDING => {
@@ -130,6 +135,10 @@ impl Session {
                     if let Ok(Err(failure)) = sent {
                         self.fail(&failure.to_string())?;
                     }
+                }
+                () = &mut alone, if !waited => {
+                    waited = true;
+                    self.mention_being_alone()?;
                 }
                 received = self.channel.recv() => match received {
                     Some(received) => self.show(&received)?,
@@ -202,6 +211,18 @@ impl Session {
                 .because_of(format!("no link came up in {} s", COMPANY.as_secs()))
                 .hint("check that the ticket's node runs and can be reached")),
         }
+    }
+
+    /// Silence at a terminal reads as a fault; this says what it means.
+    fn mention_being_alone(&self) -> Result<(), Failure> {
+        let company = |member: &peerloom::Member| member.linked && !member.me;
+        if self.room.roster().iter().any(company) {
+            return Ok(());
+        }
+        let what =
+            "nobody reached yet; still trying: does the ticket's node run, and can it be reached?";
+        let json = json!({"event": "alone", "hint": what});
+        output::told(self.format, &format!("* {what}"), &json)
     }
 
     async fn carry_out(&mut self, request: Request) -> Result<(), Failure> {

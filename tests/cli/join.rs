@@ -154,3 +154,48 @@ fn a_node_killed_without_warning_finds_its_peers_again_by_itself() {
     assert_eq!(again.wait_for("up")["peer"], introduced["peer"]);
     again.wait_until(met);
 }
+
+/// A terminal for the command's stdin, and the end that the user's keyboard writes to.
+#[cfg(unix)]
+fn terminal() -> (std::os::fd::OwnedFd, std::fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&keyboard).expect("granted");
+    unlockpt(&keyboard).expect("unlocked");
+    let name = ptsname(&keyboard, Vec::new()).expect("named");
+    let name = name.into_string().expect("text");
+    let stdin = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name)
+        .expect("opened");
+    (keyboard, stdin)
+}
+
+#[cfg(unix)]
+#[test]
+fn somebody_at_a_terminal_is_told_that_nobody_was_reached() {
+    let mut gone = Node::start(&["up"]);
+    let ticket = gone.wait_for("up")["ticket"]
+        .as_str()
+        .expect("a ticket")
+        .to_owned();
+    gone.child.kill().expect("killed");
+    let (keyboard, stdin) = terminal();
+    let mut child = peerloom()
+        .args(["join", &ticket, "--guest", "--json", "--no-mdns"])
+        .args(["--bind", "127.0.0.1:0"])
+        .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1"])
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a node starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let told = lines
+        .by_ref()
+        .map(|line| serde_json::from_str::<Value>(&line.expect("text")).expect("JSON"))
+        .find(|line| line["event"] == "alone");
+    assert!(told.expect("told before the end")["hint"].is_string());
+    rustix::io::write(&keyboard, b"{\"quit\":true}\n").expect("typed");
+    assert!(child.wait().expect("ended").success());
+}
