@@ -1,7 +1,10 @@
 //! Settings of a peer connection (`RTCConfiguration`, W3C webrtc-pc section 4.2.1).
 
+mod ice_server;
+
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::config::{ChannelConfig, DtlsConfig, IceConfig, SctpConfig};
@@ -9,24 +12,15 @@ use peerloom_transports::proto::config::{ChannelConfig, DtlsConfig, IceConfig, S
 use crate::error::Error;
 use crate::identity::IdentityProvider;
 
+pub use ice_server::IceServer;
+
 /// ICE servers of one connection at most (webrtc-pc lets an implementation choose).
 const MAX_ICE_SERVERS: usize = 16;
 
 /// Certificates of one connection at most.
 const MAX_CERTIFICATES: usize = 4;
 
-/// A STUN or TURN server (`RTCIceServer`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IceServer {
-    /// `stun:host:port`, `turn:host:port?transport=udp`, `turns:…`.
-    pub urls: Vec<String>,
-    /// The TURN user.
-    pub username: Option<String>,
-    /// The TURN password.
-    pub credential: Option<String>,
-}
-
-/// Which candidates may be used (`RTCIceTransportPolicy`).
+/// Which candidates may be used (`RTCIceTransportPolicy`, webrtc-pc section 4.2.3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum IceTransportPolicy {
     /// All kinds.
@@ -36,19 +30,50 @@ pub enum IceTransportPolicy {
     Relay,
 }
 
+/// How media sections share transports when the peer does not bundle (`RTCBundlePolicy`,
+/// webrtc-pc section 4.2.4). A connection of data channels has one section, and so one
+/// transport, with each of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BundlePolicy {
+    /// A transport for each kind of media.
+    #[default]
+    Balanced,
+    /// A transport for each track.
+    MaxCompat,
+    /// One transport.
+    MaxBundle,
+}
+
+/// Whether RTP and RTCP share a port (`RTCRtcpMuxPolicy`, webrtc-pc section 4.2.5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RtcpMuxPolicy {
+    /// They must; the specification knows no other value any more.
+    #[default]
+    Require,
+}
+
 /// Settings of a [`PeerConnection`](crate::PeerConnection).
 #[derive(Clone, Default)]
 pub struct Configuration {
     /// STUN and TURN servers. Checked, but not used yet: host and peer-reflexive
     /// candidates only.
     pub ice_servers: Vec<IceServer>,
-    /// Which candidates may be used.
+    /// Which candidates may be used, from the next gathering on.
     pub ice_transport_policy: IceTransportPolicy,
-    /// Our certificate, the first of these; a fresh one when there is none.
+    /// How media share transports. Fixed for the life of the connection.
+    pub bundle_policy: BundlePolicy,
+    /// Whether RTP and RTCP share a port. Fixed for the life of the connection.
+    pub rtcp_mux_policy: RtcpMuxPolicy,
+    /// Our certificate, the first of these; a fresh one when there is none. Fixed for the life
+    /// of the connection.
     pub certificates: Vec<Certificate>,
+    /// How many candidates to gather before they are needed. A hint, that is not followed:
+    /// see [`PeerConnection::set_configuration`](crate::PeerConnection::set_configuration).
+    pub ice_candidate_pool_size: u8,
     /// Vouches for us and checks who the peer is.
     pub identity_provider: Option<Arc<dyn IdentityProvider>>,
-    /// The only identity the peer may have.
+    /// The only identity the peer may have (webrtc-identity, "target peer identity"). Fixed
+    /// for the life of the connection.
     pub peer_identity: Option<String>,
     /// Refuse peers that do not prove an identity.
     pub require_identity: bool,
@@ -67,7 +92,9 @@ impl fmt::Debug for Configuration {
         f.debug_struct("Configuration")
             .field("ice_servers", &self.ice_servers.len())
             .field("ice_transport_policy", &self.ice_transport_policy)
+            .field("bundle_policy", &self.bundle_policy)
             .field("certificates", &self.certificates)
+            .field("ice_candidate_pool_size", &self.ice_candidate_pool_size)
             .field("identity_provider", &self.identity_provider.is_some())
             .field("peer_identity", &self.peer_identity)
             .field("require_identity", &self.require_identity)
@@ -81,21 +108,9 @@ impl Configuration {
         self.require_identity || self.peer_identity.is_some()
     }
 
-    /// Refuses combinations that cannot work (webrtc-pc section 4.4.1.1).
-    pub(crate) fn check(&self, now: std::time::SystemTime) -> Result<(), Error> {
-        if self.needs_identity() && self.identity_provider.is_none() {
-            let hint = "set identity_provider as well";
-            return Err(argument(
-                "InvalidAccessError",
-                "an identity is required, but nobody can check it",
-                hint,
-            ));
-        }
-        if self
-            .certificates
-            .iter()
-            .any(|certificate| certificate.expires() <= now)
-        {
+    /// What the constructor refuses (webrtc-pc sections 4.4.1.1 and 4.4.1.6).
+    pub(crate) fn check(&self, now: SystemTime) -> Result<(), Error> {
+        if self.certificates.iter().any(|it| it.expires() <= now) {
             let hint = "generate a new certificate";
             return Err(argument(
                 "InvalidAccessError",
@@ -103,52 +118,53 @@ impl Configuration {
                 hint,
             ));
         }
-        if self.certificates.len() > MAX_CERTIFICATES || self.ice_servers.len() > MAX_ICE_SERVERS {
-            let hint = "give at most 4 certificates and 16 ICE servers";
-            return Err(argument(
-                "OperationError",
-                "too many certificates or ICE servers",
-                hint,
-            ));
+        if self.certificates.len() > MAX_CERTIFICATES {
+            let hint = "give at most 4: only the first is used";
+            return Err(argument("OperationError", "too many certificates", hint));
+        }
+        self.check_servers()
+    }
+
+    /// `self` in force, what `setConfiguration` makes of `asked` (webrtc-pc section 4.4.1.6):
+    /// what cannot change is compared, the rest is taken over. `local_was_set` says that
+    /// `setLocalDescription` was called before.
+    pub(crate) fn changed_to(
+        &self,
+        asked: Configuration,
+        local_was_set: bool,
+    ) -> Result<Configuration, Error> {
+        let pool_is_fixed =
+            local_was_set && self.ice_candidate_pool_size != asked.ice_candidate_pool_size;
+        let refused = [
+            (self.certificates != asked.certificates, "certificates"),
+            (self.peer_identity != asked.peer_identity, "peer_identity"),
+            (self.bundle_policy != asked.bundle_policy, "bundle_policy"),
+            (
+                self.rtcp_mux_policy != asked.rtcp_mux_policy,
+                "rtcp_mux_policy",
+            ),
+            (pool_is_fixed, "ice_candidate_pool_size"),
+        ];
+        if let Some((_, member)) = refused.into_iter().find(|(differs, _)| *differs) {
+            let hint = "pass get_configuration back with only its ICE members changed";
+            let cause = format!("{member} can no longer change");
+            return Err(argument("InvalidModificationError", cause, hint));
+        }
+        asked.check_servers()?;
+        Ok(Configuration {
+            ice_servers: asked.ice_servers,
+            ice_transport_policy: asked.ice_transport_policy,
+            ice_candidate_pool_size: asked.ice_candidate_pool_size,
+            ..self.clone()
+        })
+    }
+
+    fn check_servers(&self) -> Result<(), Error> {
+        if self.ice_servers.len() > MAX_ICE_SERVERS {
+            let hint = "give at most 16";
+            return Err(argument("OperationError", "too many ICE servers", hint));
         }
         self.ice_servers.iter().try_for_each(IceServer::check)
-    }
-}
-
-impl IceServer {
-    /// webrtc-pc section 4.2.2 with RFC 7064 and RFC 7065.
-    fn check(&self) -> Result<(), Error> {
-        if self.urls.is_empty() {
-            return Err(argument(
-                "SyntaxError",
-                "an ICE server without a URL",
-                "give stun: or turn: URLs",
-            ));
-        }
-        for url in &self.urls {
-            let (scheme, rest) = url.split_once(':').unwrap_or(("", ""));
-            let turn = matches!(scheme, "turn" | "turns");
-            if rest.is_empty()
-                || rest.starts_with("//")
-                || !(turn || matches!(scheme, "stun" | "stuns"))
-            {
-                let cause = format!("{url:?} is not a STUN or TURN URL");
-                return Err(argument(
-                    "SyntaxError",
-                    cause,
-                    "write stun:host:port or turn:host:port",
-                ));
-            }
-            if turn && (self.username.is_none() || self.credential.is_none()) {
-                let cause = format!("{url:?} needs a username and a credential");
-                return Err(argument(
-                    "InvalidAccessError",
-                    cause,
-                    "set both, RFC 8489 section 9.2",
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -157,33 +173,5 @@ pub(crate) fn argument(name: &'static str, cause: impl Into<String>, hint: &'sta
         name,
         cause: cause.into(),
         hint,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::SystemTime;
-
-    #[test]
-    fn bad_combinations_are_refused_with_their_w3c_name() {
-        let name = |config: Configuration| config.check(SystemTime::now()).err().map(|e| e.name());
-        let server = |url: &str| Configuration {
-            ice_servers: vec![IceServer {
-                urls: vec![url.into()],
-                ..IceServer::default()
-            }],
-            ..Configuration::default()
-        };
-        assert_eq!(name(Configuration::default()), None);
-        assert_eq!(name(server("stun:example.org")), None);
-        assert_eq!(name(server("http://example.org")), Some("SyntaxError"));
-        assert_eq!(name(server("stun://example.org")), Some("SyntaxError"));
-        assert_eq!(name(server("turn:example.org")), Some("InvalidAccessError"));
-        let required = Configuration {
-            require_identity: true,
-            ..Configuration::default()
-        };
-        assert_eq!(name(required), Some("InvalidAccessError"));
     }
 }

@@ -10,13 +10,14 @@ mod sockets;
 use std::time::Instant;
 
 use actix::{Actor, Context, Handler, Recipient};
-use peerloom_transports::proto::candidate::Credentials;
+use peerloom_transports::proto::candidate::{Candidate, CandidateKind, Credentials};
 use peerloom_transports::proto::config::IceConfig;
 use peerloom_transports::proto::ice::{self, Agent, Event, State};
 use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::StartIce;
 use peerloom_transports::udp::{self, Claim, Registration};
 
+use crate::config::IceTransportPolicy;
 use crate::dtls_transport::PathSelected;
 use crate::outlet::Outlet;
 use crate::peer_connection::messages::IceReport;
@@ -71,6 +72,9 @@ impl IceAgentActor {
                 credentials,
                 restart,
             } => self.gather(credentials, restart, now),
+            IceCommand::Configure { policy } => {
+                self.gather_hosts = policy == IceTransportPolicy::All;
+            }
             IceCommand::Start(start) => self.start(start, now),
             IceCommand::Restart(start) => {
                 let restarted = self
@@ -106,7 +110,10 @@ impl IceAgentActor {
         if let Some(agent) = self.agent.as_ref().filter(|_| restart) {
             // The running generation goes on until `Restart`; the sockets are the same.
             let again: Vec<_> = agent.local_candidates().to_vec();
-            for candidate in again {
+            let all = self.gather_hosts;
+            let may_be_told =
+                |candidate: &Candidate| all || candidate.kind == CandidateKind::Relayed;
+            for candidate in again.into_iter().filter(may_be_told) {
                 self.report(IceReport::Candidate {
                     ufrag: ufrag.clone(),
                     candidate: candidate.with_ufrag(&ufrag),

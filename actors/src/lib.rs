@@ -89,6 +89,7 @@ mod endpoint;
 mod error;
 mod ice_agent;
 pub mod identity;
+mod keygen;
 mod outlet;
 mod peer_connection;
 mod runtime;
@@ -98,7 +99,7 @@ mod supervisor;
 mod warden;
 
 pub use cause::{ActorKind, Cause};
-pub use config::{Configuration, IceServer, IceTransportPolicy};
+pub use config::{BundlePolicy, Configuration, IceServer, IceTransportPolicy, RtcpMuxPolicy};
 pub use data_channel::{
     DataChannel, DataChannelInit, Event as DataChannelEvent, Message, Priority,
     RECEIVE_CREDIT_BYTES, ReadyState, SEND_CREDIT_BYTES, SendError, TrySendError,
@@ -108,6 +109,7 @@ pub use error::Error;
 pub use identity::{
     AssertionRequest, IdentityError, IdentityProvider, ValidatedIdentity, ValidationRequest,
 };
+pub use keygen::{KeygenAlgorithm, NamedCurve};
 pub use peer_connection::{
     CandidatePairStats, CertificateStats, ConnectionState, DataChannelStats, Event,
     IceConnectionState, IceGatheringState, PeerConnection, Stats, TransportStats,

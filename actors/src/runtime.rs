@@ -13,6 +13,7 @@ use std::thread;
 use actix::{Actor as _, Addr, Arbiter, ArbiterHandle, System};
 use tokio::sync::oneshot;
 
+use crate::config::IceServer;
 use crate::peer_connection::{Plan, Started as StartedConnection};
 use crate::warden::{StartConnection, Warden};
 
@@ -26,12 +27,21 @@ const MAX_ARBITERS: usize = 64;
 pub struct RuntimeConfig {
     /// Number of arbiters; one per core when `None`.
     pub arbiters: Option<usize>,
+    /// STUN and TURN servers that this machine or its operator suggests; see
+    /// [`PeerConnection::default_ice_servers`](crate::PeerConnection::default_ice_servers).
+    pub default_ice_servers: Vec<IceServer>,
 }
 
 impl RuntimeConfig {
     /// The same settings with this many arbiters.
     pub fn with_arbiters(mut self, arbiters: usize) -> Self {
         self.arbiters = Some(arbiters);
+        self
+    }
+
+    /// The same settings with these servers as a suggestion to applications.
+    pub fn with_default_ice_servers(mut self, servers: Vec<IceServer>) -> Self {
+        self.default_ice_servers = servers;
         self
     }
 }
@@ -60,6 +70,7 @@ struct Inner {
     system: System,
     arbiters: Vec<Lane>,
     next: AtomicUsize,
+    default_ice_servers: Vec<IceServer>,
 }
 
 /// An arbiter and the parent of its peer connections.
@@ -97,6 +108,7 @@ impl Runtime {
                 system,
                 arbiters,
                 next,
+                default_ice_servers: config.default_ice_servers,
             }),
         })
     }
@@ -104,6 +116,10 @@ impl Runtime {
     /// How many arbiters there are.
     pub fn arbiters(&self) -> usize {
         self.inner.arbiters.len()
+    }
+
+    pub(crate) fn default_ice_servers(&self) -> &[IceServer] {
+        &self.inner.default_ice_servers
     }
 
     /// Spawns a future on one of the arbiters, where it may start actors of its own. It is

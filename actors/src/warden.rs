@@ -94,7 +94,7 @@ impl Handler<StartConnection> for Warden {
     fn handle(&mut self, start: StartConnection, ctx: &mut Self::Context) -> Self::Result {
         let key = self.next;
         self.next += 1;
-        let snapshot = watch::Sender::new(Snapshot::default());
+        let snapshot = watch::Sender::new(Snapshot::new(start.0.config.clone()));
         let events = broadcast::Sender::new(crate::peer_connection::EVENT_BACKLOG);
         let ward = Ward {
             snapshot: snapshot.clone(),

@@ -7,6 +7,8 @@ use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::StartIce;
 use peerloom_transports::udp::Datagrams;
 
+use crate::config::IceTransportPolicy;
+
 /// From the connection to its ICE agent.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -16,6 +18,8 @@ pub(crate) enum IceCommand {
         credentials: Credentials,
         restart: bool,
     },
+    /// From the next gathering on.
+    Configure { policy: IceTransportPolicy },
     /// Both ends' credentials are known.
     Start(StartIce),
     /// The same for a further generation.

@@ -96,6 +96,8 @@ pub(crate) struct PeerConnectionActor {
     pub(super) channels: BTreeMap<ChannelKey, Channel>,
     pub(super) next_channel: u64,
     pub(super) progress: Progress,
+    /// `setLocalDescription` has succeeded before.
+    pub(super) local_was_set: bool,
     pub(super) identity_round: u64,
     /// The peer's identity, once proved: it cannot change any more.
     pub(super) proved: Option<ValidatedIdentity>,
@@ -146,6 +148,7 @@ impl Plan {
             channels: BTreeMap::new(),
             next_channel: 0,
             progress: Progress::default(),
+            local_was_set: false,
             identity_round: 0,
             proved: None,
             life: Life::Running,

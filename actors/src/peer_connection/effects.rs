@@ -277,6 +277,7 @@ impl Handler<SetLocal> for PeerConnectionActor {
             self.session.set_identity(set.identity)?;
         }
         let result = self.session.set_local(set.description);
+        self.local_was_set |= result.is_ok();
         self.carry_out();
         Ok(result?)
     }

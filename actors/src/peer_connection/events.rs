@@ -1,10 +1,12 @@
 //! What a peer connection tells its owner, and the states it publishes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use peerloom_transports::proto::jsep::{IceCandidateInit, SessionDescription, SignalingState};
 
 use crate::cause::{ActorKind, Cause};
+use crate::config::Configuration;
 use crate::data_channel::DataChannel;
 use crate::identity::{IdentityError, ValidatedIdentity};
 use crate::supervisor::Death;
@@ -170,6 +172,7 @@ pub(crate) enum Identity {
 /// Everything a handle can read without asking the actor.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
+    pub(crate) config: Arc<Configuration>,
     pub(crate) connection: ConnectionState,
     pub(crate) ice: IceConnectionState,
     pub(crate) gathering: IceGatheringState,
@@ -184,9 +187,11 @@ pub(crate) struct Snapshot {
     pub(crate) cause: Option<Cause>,
 }
 
-impl Default for Snapshot {
-    fn default() -> Self {
+impl Snapshot {
+    /// Of a connection that nothing has happened to.
+    pub(crate) fn new(config: Arc<Configuration>) -> Self {
         Snapshot {
+            config,
             connection: ConnectionState::New,
             ice: IceConnectionState::New,
             gathering: IceGatheringState::New,

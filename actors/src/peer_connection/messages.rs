@@ -11,6 +11,7 @@ use peerloom_transports::proto::jsep::{
 use peerloom_transports::proto::{dtls, ice};
 
 use super::stats::Stats;
+use crate::config::Configuration;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::error::Error;
 use crate::identity::{IdentityError, ValidatedIdentity};
@@ -70,6 +71,11 @@ pub(crate) struct CreateChannel {
     pub(crate) label: String,
     pub(crate) init: DataChannelInit,
 }
+
+/// `setConfiguration`.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(crate) struct SetConfiguration(pub(crate) Box<Configuration>);
 
 /// `restartIce`.
 #[derive(Message)]

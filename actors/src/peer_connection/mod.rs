@@ -1,21 +1,23 @@
 //! Peer connections: the handle, and the actor behind it.
 
 mod actor;
+mod attributes;
 mod channels;
+mod configure;
 mod effects;
 mod events;
+mod identity;
 pub(crate) mod messages;
 mod stats;
 mod wiring;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use actix::Addr;
 use futures::{Stream, StreamExt as _};
 use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::jsep::{
-    IceCandidateInit, OfferOptions, SdpType, SessionDescription, SignalingState,
+    IceCandidateInit, OfferOptions, SdpType, SessionDescription,
 };
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio_stream::wrappers::BroadcastStream;
@@ -31,12 +33,10 @@ use crate::config::Configuration;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::identity::{
-    self, AssertionRequest, IdentityError, PROVIDER_TIMEOUT, ValidatedIdentity, ValidationRequest,
-};
+use crate::identity::IdentityError;
+use crate::keygen::{self, KeygenAlgorithm};
 use messages::{
     AddCandidate, Close, Create, CreateChannel, GetStats, RestartIce, SetLocal, SetRemote,
-    ToValidate, Verdict,
 };
 use peerloom_transports::clock;
 
@@ -83,9 +83,7 @@ impl PeerConnection {
         config.check(clock::wall_clock())?;
         let certificate = match config.certificates.first() {
             Some(certificate) => certificate.clone(),
-            None => Certificate::generate(clock::wall_clock()).map_err(|error| {
-                crate::config::argument("OperationError", error.to_string(), "is there entropy?")
-            })?,
+            None => keygen::generate(KeygenAlgorithm::default(), None)?,
         };
         let config = Arc::new(config);
         let (token, dropped) = oneshot::channel();
@@ -212,101 +210,6 @@ impl PeerConnection {
         self.ask(GetStats).await
     }
 
-    /// `peerIdentity`: resolves when the peer has proved who it is, fails when it was
-    /// refused, has sent no assertion, or the connection is over.
-    pub async fn peer_identity(&self) -> Result<ValidatedIdentity, IdentityError> {
-        let mut snapshot = self.handle.public.snapshot.clone();
-        let settled = snapshot
-            .wait_for(|s| {
-                !matches!(s.identity, Identity::Unknown | Identity::Pending) || s.cause.is_some()
-            })
-            .await;
-        match settled.as_deref().map(|s| &s.identity) {
-            Ok(Identity::Valid(identity)) => Ok(identity.clone()),
-            Ok(Identity::Refused(error)) => Err(error.clone()),
-            Ok(Identity::Absent) => Err(IdentityError::Missing),
-            Ok(Identity::Unknown | Identity::Pending) | Err(_) => Err(IdentityError::Aborted),
-        }
-    }
-
-    /// Resolves when data can flow, or with the reason why it never will.
-    pub async fn connected(&self) -> Result<(), Cause> {
-        let mut snapshot = self.handle.public.snapshot.clone();
-        let over = |state| matches!(state, ConnectionState::Failed | ConnectionState::Closed);
-        let settled = snapshot
-            .wait_for(|s| s.connection == ConnectionState::Connected || over(s.connection))
-            .await;
-        match settled.as_deref() {
-            Ok(s) if s.connection == ConnectionState::Connected => Ok(()),
-            Ok(s) => Err(s.cause.clone().unwrap_or(Cause::ClosedLocally)),
-            Err(_) => Err(Cause::EndpointGone),
-        }
-    }
-
-    /// `connectionState`.
-    pub fn connection_state(&self) -> ConnectionState {
-        self.read(|s| s.connection)
-    }
-
-    /// Why the connection has failed or closed.
-    pub fn cause(&self) -> Option<Cause> {
-        self.read(|s| s.cause.clone())
-    }
-
-    /// `iceConnectionState`.
-    pub fn ice_connection_state(&self) -> IceConnectionState {
-        self.read(|s| s.ice)
-    }
-
-    /// `iceGatheringState`.
-    pub fn ice_gathering_state(&self) -> IceGatheringState {
-        self.read(|s| s.gathering)
-    }
-
-    /// `signalingState`.
-    pub fn signaling_state(&self) -> SignalingState {
-        self.read(|s| s.signaling)
-    }
-
-    /// `localDescription`: the pending one, else the current one.
-    pub fn local_description(&self) -> Option<SessionDescription> {
-        self.read(|s| s.pending_local.clone().or_else(|| s.current_local.clone()))
-    }
-
-    /// `currentLocalDescription`.
-    pub fn current_local_description(&self) -> Option<SessionDescription> {
-        self.read(|s| s.current_local.clone())
-    }
-
-    /// `pendingLocalDescription`.
-    pub fn pending_local_description(&self) -> Option<SessionDescription> {
-        self.read(|s| s.pending_local.clone())
-    }
-
-    /// `remoteDescription`: the pending one, else the current one.
-    pub fn remote_description(&self) -> Option<SessionDescription> {
-        self.read(|s| {
-            s.pending_remote
-                .clone()
-                .or_else(|| s.current_remote.clone())
-        })
-    }
-
-    /// `currentRemoteDescription`.
-    pub fn current_remote_description(&self) -> Option<SessionDescription> {
-        self.read(|s| s.current_remote.clone())
-    }
-
-    /// `pendingRemoteDescription`.
-    pub fn pending_remote_description(&self) -> Option<SessionDescription> {
-        self.read(|s| s.pending_remote.clone())
-    }
-
-    /// `canTrickleIceCandidates`.
-    pub fn can_trickle_ice_candidates(&self) -> Option<bool> {
-        self.read(|s| s.can_trickle)
-    }
-
     /// Our certificate.
     pub fn certificate(&self) -> &Certificate {
         &self.handle.certificate
@@ -388,58 +291,4 @@ impl Handle {
             cause: cause.unwrap_or(Cause::EndpointGone),
         }
     }
-
-    /// The value of our `a=identity`, when there is a provider.
-    async fn assertion(&self) -> Result<Option<String>, Error> {
-        let Some(provider) = self.config.identity_provider.clone() else {
-            return Ok(None);
-        };
-        let request = AssertionRequest {
-            contents: identity::contents(std::slice::from_ref(self.certificate.fingerprint())),
-            session_id: self.session_id,
-            certificate: self.certificate.clone(),
-        };
-        let assertion = in_time(provider.generate_assertion(request)).await?;
-        Ok(Some(identity::encode_attribute(
-            provider.domain(),
-            assertion,
-        )?))
-    }
-
-    /// Has the peer's assertion checked and tells the actor.
-    async fn validate(&self, to_validate: ToValidate) -> Result<(), Error> {
-        let round = to_validate.round;
-        let outcome = self.judge(to_validate).await;
-        self.ask(Verdict { round, outcome }).await
-    }
-
-    async fn judge(&self, to_validate: ToValidate) -> Result<ValidatedIdentity, IdentityError> {
-        let provider = self.config.identity_provider.clone();
-        let provider = provider.ok_or_else(|| IdentityError::Refused("no provider".into()))?;
-        let peer = to_validate.identity;
-        let (assertion, domain) = identity::decode_attribute(&peer.assertion)?;
-        let fingerprints = peer.fingerprints;
-        let request = ValidationRequest {
-            assertion,
-            domain,
-            session_id: peer.session_id,
-            fingerprints: fingerprints.clone(),
-        };
-        let identity = in_time(provider.validate_assertion(request)).await?;
-        identity::check_contents(&identity.contents, &fingerprints)?;
-        match &self.config.peer_identity {
-            Some(expected) if *expected != identity.identity => Err(IdentityError::OtherIdentity {
-                found: identity.identity,
-                expected: expected.clone(),
-            }),
-            Some(_) | None => Ok(identity),
-        }
-    }
-}
-
-async fn in_time<T>(
-    work: impl Future<Output = Result<T, IdentityError>>,
-) -> Result<T, IdentityError> {
-    let outcome = tokio::time::timeout(PROVIDER_TIMEOUT, work).await;
-    outcome.unwrap_or(Err(IdentityError::TimedOut))
 }

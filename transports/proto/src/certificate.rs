@@ -5,11 +5,12 @@
 //! possession, without which anyone could claim someone else's fingerprint as their own
 //! (RFC 8844 §3).
 
+mod fingerprint;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1, EcdsaKeyPair,
@@ -19,8 +20,13 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P2
 use x509_cert::der::{Decode, Encode};
 use zeroize::Zeroizing;
 
-/// How long a generated certificate is valid: webrtc-pc §4.10.2's default of 30 days.
+pub use fingerprint::{Fingerprint, FingerprintError, HashFunction};
+
+/// How long a generated certificate is valid: webrtc-pc §4.9's default of 30 days.
 pub const VALIDITY: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long one may be valid at most: webrtc-pc §4.9.1 caps `expires` at 365 days.
+pub const MAX_VALIDITY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Clocks may differ by this much before a fresh certificate looks too young.
 const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
@@ -69,6 +75,11 @@ struct Inner {
 impl Certificate {
     /// A fresh P-256 key and self-signed certificate, valid for [`VALIDITY`] from `now` on.
     pub fn generate(now: SystemTime) -> Result<Self, CertificateError> {
+        Self::generate_for(now, VALIDITY)
+    }
+
+    /// The same, valid for so long from `now` on, [`MAX_VALIDITY`] at most.
+    pub fn generate_for(now: SystemTime, validity: Duration) -> Result<Self, CertificateError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
             .map_err(|_| CertificateError::Generate)?;
         let mut params =
@@ -76,7 +87,7 @@ impl Certificate {
         let mut name = DistinguishedName::new();
         name.push(DnType::CommonName, "WebRTC");
         params.distinguished_name = name;
-        let expires = now + VALIDITY;
+        let expires = now + validity.min(MAX_VALIDITY);
         params.not_before = now
             .checked_sub(CLOCK_SKEW)
             .unwrap_or(SystemTime::UNIX_EPOCH)
@@ -132,6 +143,12 @@ impl Certificate {
     /// Its SHA-256 fingerprint.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.inner.fingerprint
+    }
+
+    /// `RTCCertificate.getFingerprints` (webrtc-pc §4.9.2): one for each hash function that is
+    /// used with it.
+    pub fn get_fingerprints(&self) -> Vec<Fingerprint> {
+        vec![self.inner.fingerprint.clone()]
     }
 
     /// When it expires (`RTCCertificate.expires`).
@@ -193,127 +210,6 @@ fn parse(der: &[u8]) -> Result<x509_cert::Certificate, CertificateError> {
     }
 }
 
-/// Hash functions of `a=fingerprint` that we accept: those RFC 8122 §5 lists, less the broken ones
-/// (SHA-1, MD5, MD2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HashFunction {
-    /// `sha-256`, the one everybody uses.
-    Sha256,
-    /// `sha-384`.
-    Sha384,
-    /// `sha-512`.
-    Sha512,
-}
-
-impl HashFunction {
-    /// Its name in `a=fingerprint`.
-    pub fn name(self) -> &'static str {
-        match self {
-            HashFunction::Sha256 => "sha-256",
-            HashFunction::Sha384 => "sha-384",
-            HashFunction::Sha512 => "sha-512",
-        }
-    }
-
-    fn from_name(name: &str) -> Option<Self> {
-        [
-            HashFunction::Sha256,
-            HashFunction::Sha384,
-            HashFunction::Sha512,
-        ]
-        .into_iter()
-        .find(|h| h.name().eq_ignore_ascii_case(name))
-    }
-
-    fn digest(self, data: &[u8]) -> Vec<u8> {
-        let algorithm = match self {
-            HashFunction::Sha256 => &digest::SHA256,
-            HashFunction::Sha384 => &digest::SHA384,
-            HashFunction::Sha512 => &digest::SHA512,
-        };
-        digest::digest(algorithm, data).as_ref().to_vec()
-    }
-
-    fn len(self) -> usize {
-        match self {
-            HashFunction::Sha256 => 32,
-            HashFunction::Sha384 => 48,
-            HashFunction::Sha512 => 64,
-        }
-    }
-}
-
-/// A certificate's fingerprint as in `a=fingerprint` (RFC 8122 §5).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint {
-    /// With which function.
-    pub hash: HashFunction,
-    /// The digest.
-    pub value: Vec<u8>,
-}
-
-/// Why a fingerprint was not understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FingerprintError {
-    /// A hash function that is unknown or too weak.
-    #[error("the fingerprint's hash function is unknown or too weak")]
-    HashFunction,
-    /// Not colon-separated pairs of hex digits of the right number.
-    #[error("the fingerprint's value is malformed")]
-    Value,
-}
-
-impl Fingerprint {
-    /// The fingerprint of a certificate.
-    pub fn of(hash: HashFunction, certificate_der: &[u8]) -> Self {
-        Self {
-            hash,
-            value: hash.digest(certificate_der),
-        }
-    }
-
-    /// Whether `certificate_der` has this fingerprint.
-    pub fn matches(&self, certificate_der: &[u8]) -> bool {
-        self.hash.digest(certificate_der) == self.value
-    }
-
-    /// Reads `sha-256 AB:CD:…`.
-    pub fn parse(text: &str) -> Result<Self, FingerprintError> {
-        let (name, hex) = text.trim().split_once(' ').ok_or(FingerprintError::Value)?;
-        let hash = HashFunction::from_name(name).ok_or(FingerprintError::HashFunction)?;
-        let hex = hex.trim();
-        if hex.len() != hash.len() * 3 - 1 {
-            return Err(FingerprintError::Value);
-        }
-        let value = hex.split(':').map(parse_pair).collect::<Option<Vec<u8>>>();
-        match value {
-            Some(value) if value.len() == hash.len() => Ok(Self { hash, value }),
-            Some(_) | None => Err(FingerprintError::Value),
-        }
-    }
-}
-
-fn parse_pair(pair: &str) -> Option<u8> {
-    let hex = pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
-    if hex {
-        u8::from_str_radix(pair, 16).ok()
-    } else {
-        None
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.hash.name())?;
-        for (i, byte) in self.value.iter().enumerate() {
-            let colon = if i == 0 { "" } else { ":" };
-            write!(f, "{colon}{byte:02X}")?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,6 +217,20 @@ mod tests {
     fn certificate() -> Certificate {
         Certificate::generate(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
             .expect("generate")
+    }
+
+    #[test]
+    fn validity_is_as_asked_and_capped() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let hour = Duration::from_secs(3600);
+        let expires = |validity| {
+            let made = Certificate::generate_for(now, validity).expect("generate");
+            let read = Certificate::from_der(made.der().to_vec(), made.private_key_der().clone());
+            read.expect("own bytes").expires()
+        };
+        assert_eq!(expires(hour), now + hour);
+        assert_eq!(expires(Duration::MAX), now + MAX_VALIDITY);
+        assert_eq!(expires(VALIDITY), certificate().expires());
     }
 
     #[test]
@@ -336,37 +246,6 @@ mod tests {
             verify(b.der(), b"peer", &signature),
             Err(CertificateError::Signature)
         );
-    }
-
-    #[test]
-    fn fingerprint_round_trip() {
-        let cert = certificate();
-        let text = cert.fingerprint().to_string();
-        assert!(text.starts_with("sha-256 "));
-        let parsed = Fingerprint::parse(&text).expect("parse");
-        assert_eq!(&parsed, cert.fingerprint());
-        assert!(parsed.matches(cert.der()));
-        assert!(!parsed.matches(certificate().der()));
-        let lower = Fingerprint::parse(&text.to_lowercase()).expect("case does not matter");
-        assert_eq!(lower, parsed);
-    }
-
-    #[test]
-    fn bad_fingerprints_are_refused() {
-        let weak = "sha-1 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33";
-        assert_eq!(
-            Fingerprint::parse(weak),
-            Err(FingerprintError::HashFunction)
-        );
-        for bad in ["", "sha-256", "sha-256 00:11", "sha-256 zz"] {
-            assert_eq!(
-                Fingerprint::parse(bad),
-                Err(FingerprintError::Value),
-                "{bad}"
-            );
-        }
-        let signs = format!("sha-256 {}", vec!["+1"; 32].join(":"));
-        assert_eq!(Fingerprint::parse(&signs), Err(FingerprintError::Value));
     }
 
     #[test]
