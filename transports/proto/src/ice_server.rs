@@ -214,7 +214,7 @@ impl fmt::Display for ServerUrl {
         };
         match &self.host {
             Host::Ip(IpAddr::V6(ip)) => write!(f, "{scheme}:[{ip}]:{}", self.port)?,
-            host => write!(f, "{scheme}:{host}:{}", self.port)?,
+            host @ (Host::Ip(_) | Host::Name(_)) => write!(f, "{scheme}:{host}:{}", self.port)?,
         }
         match (self.kind, self.transport) {
             (ServerKind::Stun, _) => Ok(()),
