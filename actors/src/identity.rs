@@ -171,8 +171,11 @@ pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String
     Ok(BASE64.encode(&json))
 }
 
-/// Assertion and domain in a value of `a=identity`.
-pub(crate) fn decode_attribute(value: &str) -> Result<(String, String), IdentityError> {
+/// Assertion and domain in a value of `a=identity` (RFC 8827 section 5).
+///
+/// # Errors
+/// [`IdentityError::Malformed`] unless it is base64 of the JSON object described there.
+pub fn decode_attribute(value: &str) -> Result<(String, String), IdentityError> {
     let malformed = |_| IdentityError::Malformed;
     // What follows the assertion are extensions, of which none is defined (RFC 8827 section 5).
     let encoded = value.trim().split([' ', ';']).next().unwrap_or_default();
@@ -182,11 +185,12 @@ pub(crate) fn decode_attribute(value: &str) -> Result<(String, String), Identity
     Ok((attribute.assertion, attribute.idp.domain))
 }
 
-/// Whether what an assertion vouches for covers every fingerprint of the description.
-pub(crate) fn check_contents(
-    contents: &str,
-    fingerprints: &[Fingerprint],
-) -> Result<(), IdentityError> {
+/// Whether what an assertion vouches for covers every fingerprint of the description (RFC 8827
+/// section 5.6.4 and 7.6).
+///
+/// # Errors
+/// [`IdentityError::OtherCertificate`] if it does not, or is no such object.
+pub fn check_contents(contents: &str, fingerprints: &[Fingerprint]) -> Result<(), IdentityError> {
     let contents: Contents =
         serde_json::from_str(contents).map_err(|_| IdentityError::OtherCertificate)?;
     let vouched: Vec<Fingerprint> = contents

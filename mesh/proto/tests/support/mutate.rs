@@ -7,46 +7,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use bytes::Bytes;
-use data_encoding::{BASE32_NOPAD, BASE64};
-use peerloom_mesh_proto::assertion::{self, Scope};
-use peerloom_mesh_proto::envelope::{Body, Envelope, Gossip, HopFrame, Inbox, Letter};
+use peerloom_mesh_proto::assertion;
+use peerloom_mesh_proto::envelope::{Envelope, Gossip, HopFrame, Inbox};
 use peerloom_mesh_proto::flood::Flood;
 use peerloom_mesh_proto::frame::{ChannelName, Frame};
 use peerloom_mesh_proto::obituary::Obituary;
-use peerloom_mesh_proto::presence::{Capabilities, Presence, Record, Records};
+use peerloom_mesh_proto::presence::{Record, Records};
 use peerloom_mesh_proto::roster::Roster;
-use peerloom_mesh_proto::seal::{Prekeys, seal_with};
-use peerloom_mesh_proto::wire::{self, BoundedString, BoundedVec, SignedBytes};
+use peerloom_mesh_proto::seal::Prekeys;
+use peerloom_mesh_proto::wire::{self, SignedBytes};
 use peerloom_mesh_proto::{
-    Config, Identity, Incarnation, Input, MeshTag, Node, RoomId, Seq, SessionId, Ticket, Time,
+    Config, Identity, Incarnation, Input, MeshTag, Node, SessionId, Ticket, Time,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-const UNIX: u64 = 1_800_000_000_000;
+use forge::{UNIX, room};
+
+#[path = "forge.rs"]
+mod forge;
+
 /// A node is replaced by a new one after so many mutations.
 const LIFE: usize = 512;
 
 /// How often each parser refused and took a mutation.
 pub(crate) type Report = BTreeMap<&'static str, [u64; 2]>;
-
-#[derive(Serialize)]
-struct Plaintext<'a>(
-    #[serde(with = "serde_bytes")] &'a [u8],
-    #[serde(with = "serde_bytes")] &'a [u8],
-);
-
-#[derive(Serialize)]
-struct Statement<'a>(
-    #[serde(with = "serde_bytes")] &'a [u8],
-    #[serde(with = "serde_bytes")] &'a [u8],
-    #[serde(with = "serde_bytes")] &'a [u8],
-);
 
 struct World {
     rng: ChaCha20Rng,
@@ -57,12 +43,7 @@ struct World {
     node: Node,
     roster: Roster,
     inbox: Inbox,
-    certificate: Vec<u8>,
-    key: EcdsaKeyPair,
-}
-
-fn room() -> RoomId {
-    RoomId::new("m", "r")
+    certificate: forge::Certificate,
 }
 
 fn node(bob: &Identity, rng: &mut ChaCha20Rng, time: Time) -> Node {
@@ -108,16 +89,12 @@ impl World {
             now: start(),
             unix_ms: UNIX,
         };
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let certificate = rcgen::CertificateParams::default().self_signed(&key);
         World {
             prekeys: Prekeys::new(&mut rng),
             node: node(&bob, &mut rng, time),
             roster: Roster::new(bob.peer_id(), MeshTag::new("m")),
             inbox: Inbox::new(bob.peer_id(), time.now),
-            certificate: certificate.unwrap().der().to_vec(),
-            key: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.serialize_der())
-                .unwrap(),
+            certificate: forge::Certificate::new(),
             rng,
             ada,
             bob,
@@ -126,66 +103,27 @@ impl World {
     }
 
     fn presence(&mut self) -> Record {
-        Record::Presence(Presence {
-            mesh: MeshTag::new("m"),
-            seq: Seq(self.rng.random()),
-            issued_ms: UNIX,
-            ttl_s: 90,
-            rooms: BoundedVec::truncated([room()]),
-            prekey: self.prekeys.public(),
-            addresses: BoundedVec::truncated(BoundedString::new("/ip4/192.0.2.7/udp/1")),
-            nick: BoundedString::new("ada").unwrap(),
-            capabilities: Capabilities::FORWARD,
-            load: 0,
-        })
-    }
-
-    fn letter(&mut self) -> Letter {
-        Letter {
-            from: self.ada.peer_id(),
-            to: self.bob.peer_id(),
-            room: room(),
-            session: SessionId::random(&mut self.rng),
-            seq: 1,
-            sent_ms: UNIX,
-            body: Body::Ice {
-                generation: 1,
-                candidates: BoundedVec::truncated(BoundedString::new("candidate:1 1 udp")),
-                end: true,
-            },
-        }
+        forge::presence(self.rng.random(), self.prekeys.public())
     }
 
     /// A letter of which the contents, or the signed whole, is mutated before
     /// it is sealed.
     fn resealed(&mut self, inside: bool) -> Envelope {
-        let letter = self.letter();
-        let prekey = self.prekeys.public();
-        let mut envelope = Envelope::seal(&letter, &self.ada, &prekey, &mut self.rng).unwrap();
-        let tag = rmp_serde::to_vec(&envelope.to).unwrap();
-        let expires = envelope.expires_s.to_be_bytes();
-        let (id, number) = (envelope.id, envelope.prekey.to_be_bytes());
-        let aad = [&[1], &tag[2..], id.as_bytes(), &expires, &[0], &number].concat();
-        let mut payload = wire::encode(1, 4096, &letter).unwrap().to_vec();
+        let letter = forge::letter(&self.ada, &self.bob, SessionId::random(&mut self.rng));
+        let mut payload = forge::letter_bytes(&letter);
         if inside {
             payload = mutate(&mut self.rng, &payload);
         }
-        let (ada, to) = (&self.ada, self.bob.peer_id());
         let mut changes = ChaCha20Rng::from_rng(&mut self.rng);
-        let text = |enc: &peerloom_mesh_proto::seal::Encapsulated| {
-            let parts: [&[u8]; 5] = [to.as_bytes(), &enc.0, id.as_bytes(), &expires, &payload];
-            let sig = ada.sign("peerloom/letter/1", &parts);
-            let text = wire::encode(1, 1 << 16, &Plaintext(&payload, &sig)).unwrap();
+        let finish = |text: Vec<u8>| {
             if inside {
-                text.to_vec()
+                text
             } else {
                 mutate(&mut changes, &text)
             }
         };
-        let (enc, sealed) =
-            seal_with(&prekey, b"peerloom/envelope/1", &aad, &mut self.rng, text).unwrap();
-        (envelope.enc, envelope.sealed) = (enc, sealed.into());
-        envelope
+        let prekey = self.prekeys.public();
+        forge::envelope(&letter, &payload, &self.ada, &prekey, &mut self.rng, finish)
     }
 
     /// A record mutated before it is signed; in an obituary, the last words
@@ -193,16 +131,13 @@ impl World {
     fn record(&mut self, kind: u8) -> SignedBytes {
         let presence = self.presence();
         let raw = wire::encode(1, 4096, &presence).unwrap();
-        let resign = |by: &Identity, raw: Vec<u8>| {
-            SignedBytes::sign(by, "peerloom/record/1", Bytes::from(raw))
-        };
         if kind == 0 {
             let raw = mutate(&mut self.rng, &raw);
-            return resign(&self.ada, raw);
+            return forge::record(&self.ada, raw);
         }
         let other = Identity::from_seed([3; 32]);
         let last = if kind == 1 {
-            resign(&other, mutate(&mut self.rng, &raw))
+            forge::record(&other, mutate(&mut self.rng, &raw))
         } else {
             presence.sign(&other).unwrap()
         };
@@ -215,7 +150,7 @@ impl World {
         if kind == 2 {
             raw = mutate(&mut self.rng, &raw);
         }
-        resign(&self.ada, raw)
+        forge::record(&self.ada, raw)
     }
 
     /// Whether a record is taken, by the roster and by a whole node.
@@ -236,7 +171,7 @@ impl World {
         let mut frame = said.unwrap();
         if inside {
             let raw = mutate(&mut self.rng, frame.body.payload());
-            frame.body = SignedBytes::sign(&self.ada, "peerloom/broadcast/1", raw.into());
+            frame.body = forge::broadcast(&self.ada, raw);
             let mut fresh = Flood::new(room(), Incarnation(1));
             return fresh.receive(&frame, |_| true).is_ok();
         }
@@ -273,40 +208,23 @@ impl World {
             let raw = mutate(&mut self.rng, text.as_bytes());
             return String::from_utf8_lossy(&raw).parse::<Ticket>().is_ok();
         }
-        let upper = text["peerloom1".len()..].to_ascii_uppercase();
-        let raw = BASE32_NOPAD.decode(upper.as_bytes()).unwrap();
-        let mut raw = mutate(&mut self.rng, &raw[..raw.len() - 4]);
-        let mut hash = Sha256::new();
-        for part in [b"peerloom/ticket/1", &raw[..]] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        raw.extend(&hash.finalize()[..4]);
-        let text = format!("peerloom1{}", BASE32_NOPAD.encode(&raw));
+        let raw = mutate(&mut self.rng, &forge::ticket_bytes(&text));
+        let text = forge::ticket(&raw);
         text.parse::<Ticket>().is_ok()
     }
 
     /// An assertion mutated as text, in its claims or in its statement.
     fn assertion(&mut self, kind: u8) -> bool {
-        let scope = Scope {
-            mesh: MeshTag::new("m"),
-            room: room(),
-            session: SessionId::from_bytes([1; 8]),
-            sdp_session: 77,
-            addressee: self.bob.peer_id(),
-        };
-        let (mut claims, random) = (Vec::new(), SystemRandom::new());
-        let key = &self.key;
-        let sign = |message: &[u8]| key.sign(&random, message).map(|sig| sig.as_ref().to_vec());
-        let context = b"peerloom/possession/1";
+        let mut claims = Vec::new();
+        let certificate = &self.certificate;
         let text = assertion::assert(
             &self.ada,
             Incarnation(1),
-            scope,
-            &self.certificate,
+            forge::scope(&self.bob),
+            &certificate.der,
             |message| {
-                claims = message[1 + context.len()..].to_vec();
-                sign(message)
+                claims = message[1 + forge::POSSESSION.len()..].to_vec();
+                Ok::<_, std::convert::Infallible>(certificate.sign(message))
             },
             &mut self.rng,
             UNIX,
@@ -319,15 +237,11 @@ impl World {
         if kind == 1 {
             claims = mutate(&mut self.rng, &claims);
         }
-        let message = [&[context.len() as u8], &context[..], &claims].concat();
-        let statement = Statement(&claims, &self.certificate, &sign(&message).unwrap());
-        let mut raw = wire::encode(1, 1 << 16, &statement).unwrap().to_vec();
+        let mut statement = certificate.statement(&claims);
         if kind == 2 {
-            raw = mutate(&mut self.rng, &raw);
+            statement = mutate(&mut self.rng, &statement);
         }
-        let signed = SignedBytes::sign(&self.ada, "peerloom/assertion/1", raw.into());
-        let raw = wire::encode(1, 1 << 16, &signed).unwrap();
-        assertion::inspect(&BASE64.encode(&raw)).is_ok()
+        assertion::inspect(&forge::assertion(&self.ada, statement)).is_ok()
     }
 
     fn once(&mut self, kind: usize) -> (&'static str, bool) {

@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::hmac;
 use peerloom_transports_proto::config::IceConfig;
 use peerloom_transports_proto::ice::{
     Agent, Error, Event, MAX_QUEUED_PACKETS, State, is_stun, username,
@@ -12,6 +11,7 @@ use peerloom_transports_proto::ice::{
 use peerloom_transports_proto::id::{IceRole, Path};
 use rand::RngExt;
 
+use super::forge::sign;
 use super::{Recent, Rng, Target, mutate};
 use crate::support::pair::credentials;
 
@@ -134,31 +134,5 @@ impl Target for Ice {
 
     fn faults(&self) -> usize {
         self.faults
-    }
-}
-
-/// Puts a right MESSAGE-INTEGRITY where one is, and a right length.
-fn sign(packet: &mut Vec<u8>, password: &str) {
-    packet.truncate(packet.len() / 4 * 4);
-    if packet.len() < 20 {
-        return;
-    }
-    let length = u16::try_from(packet.len() - 20).unwrap_or(u16::MAX);
-    packet[2..4].copy_from_slice(&length.to_be_bytes());
-    let mut at = 20;
-    while at + 4 <= packet.len() {
-        let kind = u16::from_be_bytes([packet[at], packet[at + 1]]);
-        let len = usize::from(u16::from_be_bytes([packet[at + 2], packet[at + 3]]));
-        if kind == 8 && len == 20 && at + 24 <= packet.len() {
-            let covered = u16::try_from(at + 4).unwrap_or(u16::MAX).to_be_bytes();
-            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-            let mut context = hmac::Context::with_key(&key);
-            context.update(&packet[..2]);
-            context.update(&covered);
-            context.update(&packet[4..at]);
-            packet[at + 4..at + 24].copy_from_slice(context.sign().as_ref());
-            return;
-        }
-        at += 4 + len.next_multiple_of(4);
     }
 }

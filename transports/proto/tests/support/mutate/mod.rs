@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "included by a test and an example")]
 
 mod dtls_target;
+mod forge;
 mod ice_target;
 mod parser_target;
 mod sctp_target;

@@ -10,6 +10,7 @@ use peerloom_transports_proto::id::{ChannelId, DtlsRole};
 use peerloom_transports_proto::sctp::{Association, CloseReason, MAX_UNREAD_CHUNKS};
 use rand::RngExt;
 
+use super::forge::seal;
 use super::{Recent, Rng, Target, mutate};
 
 struct End {
@@ -177,14 +178,4 @@ impl Target for Sctp {
     fn faults(&self) -> usize {
         self.faults
     }
-}
-
-fn seal(packet: &mut [u8]) {
-    packet[8..12].fill(0);
-    let sum = !packet.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
-        })
-    });
-    packet[8..12].copy_from_slice(&sum.to_le_bytes());
 }

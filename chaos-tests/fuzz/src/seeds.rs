@@ -1,0 +1,202 @@
+//! Real inputs to begin with: what two honest ends say, and small changes of it.
+
+use peerloom_actors::identity::contents;
+use peerloom_transports_proto::channel::{ChannelInit, DcepMessage, Message, Open, Part};
+use peerloom_transports_proto::jsep::OfferOptions;
+
+use super::sdp::{CERTIFICATE, session};
+use super::{assertion, dtls, envelope, sctp, stun};
+
+/// One input.
+pub struct Seed {
+    /// Its target, as in [`super::TARGETS`].
+    pub target: &'static str,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether the target has to get anywhere with it.
+    pub real: bool,
+}
+
+const PASS: u8 = 0;
+const LOSE: u8 = 1;
+const WAIT: u8 = 2;
+const INJECT: u8 = 3;
+const PATCH: u8 = 4;
+const CUT: u8 = 5;
+const AGAIN: u8 = 6;
+const ACT: u8 = 7;
+const TO_SECOND: u8 = 1 << 3;
+const FLAG: u8 = 1 << 4;
+/// Packets of a script of which changes are made.
+const CHANGED: usize = 24;
+
+/// All of them.
+pub fn seeds() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    scripts(&mut seeds);
+    let mut add = |target, real, bytes| {
+        seeds.push(Seed {
+            target,
+            bytes,
+            real,
+        })
+    };
+    let offer = session().create_offer(OfferOptions::default());
+    let offer = offer.expect("offer").sdp;
+    add("sdp", true, [&[0], offer.as_bytes()].concat());
+    let answer = offer.replace("actpass", "active");
+    add("sdp", true, [&[1], answer.as_bytes()].concat());
+    add("sdp", true, [&[2], answer.as_bytes()].concat());
+    add(
+        "sdp",
+        true,
+        [&[3], offer.as_bytes(), &[0], offer.as_bytes()].concat(),
+    );
+    for (kind, bytes) in envelope::real() {
+        let half = [&[kind], &bytes[..bytes.len() / 2]].concat();
+        add("envelope", false, half);
+        add("envelope", true, [vec![kind], bytes].concat());
+    }
+    add("dcep", true, dcep_messages());
+    // An open without its labels.
+    add("dcep", false, vec![0, 0, 0, 1, 3]);
+    assertions(&mut seeds);
+    seeds
+}
+
+fn assertions(seeds: &mut Vec<Seed>) {
+    let (claims, text) = assertion::real();
+    let idp =
+        format!("{{\"idp\":{{\"domain\":\"a\",\"protocol\":\"b\"}},\"assertion\":\"{text}\"}}");
+    let attribute = data_encoding::BASE64.encode(idp.as_bytes());
+    let contents = contents(&[CERTIFICATE.fingerprint().clone()]);
+    let inputs = [
+        (0, attribute.into_bytes(), true),
+        // The certificate is another one in every run.
+        (1, contents.into_bytes(), true),
+        (2, text.into_bytes(), true),
+        (4, claims, false),
+    ];
+    for (kind, bytes, real) in inputs {
+        let bytes = [vec![kind], bytes].concat();
+        seeds.push(Seed {
+            target: "assertion",
+            bytes,
+            real,
+        });
+    }
+}
+
+fn dcep_messages() -> Vec<u8> {
+    let init = ChannelInit {
+        label: "label".into(),
+        protocol: "p".into(),
+        ..ChannelInit::default()
+    };
+    let open = DcepMessage::Open(Open::from_init(&init)).to_bytes();
+    let parts = Part::cut(&Message::Text("x".repeat(30)), 10);
+    let mut messages = vec![(0, 0, open.clone()), (0, 1, b"text".to_vec())];
+    messages.extend(parts.iter().map(|part| (0, 0, part.to_bytes().to_vec())));
+    messages.extend([
+        (1, 0, DcepMessage::Ack.to_bytes()),
+        (2, 0, open),
+        (0, 3, vec![0]),
+    ]);
+    let mut bytes = Vec::new();
+    for (stream, kind, message) in messages {
+        bytes.extend([stream, kind]);
+        bytes.extend(length(message.len()));
+        bytes.extend(message);
+    }
+    bytes
+}
+
+fn length(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
+}
+
+/// What is sent by two ends.
+type Sent = Vec<(usize, Vec<u8>)>;
+
+fn scripts(seeds: &mut Vec<Seed>) {
+    let mut connect = vec![0];
+    for _ in 0..8 {
+        connect.extend([WAIT, 20, PASS, PASS]);
+    }
+    changes(seeds, "stun", &connect, stun::packets);
+    for restart in [ACT, ACT | TO_SECOND] {
+        let bytes = [&connect[..], &[restart, 2, WAIT, 20, PASS]].concat();
+        seeds.push(Seed {
+            target: "stun",
+            bytes,
+            real: true,
+        });
+    }
+    // Both versions, 1.2 only, 1.3 only; bits for each end.
+    for setup in [0, 5, 10] {
+        let mut script = vec![setup];
+        script.extend([PASS; 8]);
+        script.extend([
+            ACT,
+            30,
+            ACT | TO_SECOND,
+            200,
+            PASS,
+            ACT,
+            3,
+            PASS,
+            WAIT | FLAG,
+            9,
+        ]);
+        changes(seeds, "dtls", &script, dtls::packets);
+    }
+    let mut script = vec![0, PASS, PASS, PASS, PASS];
+    let open = [ACT, 0, ACT | TO_SECOND, 1, PASS, PASS];
+    let talk = [
+        ACT,
+        6,
+        ACT | TO_SECOND,
+        5,
+        PASS,
+        PASS,
+        LOSE,
+        WAIT | FLAG,
+        9,
+        PASS,
+        PASS,
+    ];
+    let close = [ACT, 3, PASS, PASS, PASS];
+    for part in [&open[..], &talk, &close] {
+        script.extend(part);
+    }
+    changes(seeds, "sctp", &script, sctp::packets);
+}
+
+/// A script, and others in which its packets are told by strangers, changed, cut or repeated.
+fn changes(seeds: &mut Vec<Seed>, target: &'static str, script: &[u8], packets: fn(&[u8]) -> Sent) {
+    seeds.push(Seed {
+        target,
+        bytes: script.to_vec(),
+        real: true,
+    });
+    for (index, (to, packet)) in packets(script).into_iter().enumerate().take(CHANGED) {
+        let end = u8::try_from(to).unwrap_or_default() * TO_SECOND;
+        let which = u8::try_from(index).unwrap_or_default();
+        let mut add = |before: &[u8], change: &[u8], rest: &[u8]| {
+            let bytes = [before, change, rest].concat();
+            seeds.push(Seed {
+                target,
+                bytes,
+                real: false,
+            });
+        };
+        let told = [&[INJECT | end | FLAG][..], &length(packet.len()), &packet].concat();
+        add(&script[..1], &told, &[WAIT, 20]);
+        let at = length(packet.len() / 2);
+        let patch = [&[PATCH | FLAG, which][..], &at, &[2, 0xff, 0xff]].concat();
+        add(script, &patch, &[PASS]);
+        let cut = [&[CUT | FLAG, which][..], &at].concat();
+        add(script, &cut, &[PASS]);
+        add(script, &[AGAIN, which], &[PASS, AGAIN | TO_SECOND, which]);
+    }
+}
