@@ -73,7 +73,50 @@ pub enum Cause {
     EndpointGone,
 }
 
+/// What an `RTCError` is about (`RTCErrorDetailType`, W3C webrtc-pc section 11.1); media
+/// has others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorDetail {
+    /// The data channel has failed.
+    DataChannelFailure,
+    /// The DTLS negotiation failed, or the connection was ended by a fatal error.
+    DtlsFailure,
+    /// The peer's certificate has none of the fingerprints of its description.
+    FingerprintFailure,
+    /// The SCTP negotiation failed, or the association was ended by a fatal error.
+    SctpFailure,
+}
+
+impl ErrorDetail {
+    /// The W3C name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorDetail::DataChannelFailure => "data-channel-failure",
+            ErrorDetail::DtlsFailure => "dtls-failure",
+            ErrorDetail::FingerprintFailure => "fingerprint-failure",
+            ErrorDetail::SctpFailure => "sctp-failure",
+        }
+    }
+}
+
 impl Cause {
+    /// `RTCError.errorDetail` of the error events that this causes at channels and transports;
+    /// `None` when somebody closed on purpose, which is no error.
+    pub fn error_detail(&self) -> Option<ErrorDetail> {
+        match self {
+            Cause::ClosedLocally | Cause::ClosedByPeer => None,
+            Cause::Fingerprint => Some(ErrorDetail::FingerprintFailure),
+            Cause::Dtls(_) => Some(ErrorDetail::DtlsFailure),
+            Cause::Sctp(_) => Some(ErrorDetail::SctpFailure),
+            Cause::Ice(_)
+            | Cause::Identity(_)
+            | Cause::NoData
+            | Cause::ActorDied { .. }
+            | Cause::EndpointGone => Some(ErrorDetail::DataChannelFailure),
+        }
+    }
+
     /// A stable, machine-readable code.
     pub fn code(&self) -> &'static str {
         match self {

@@ -117,7 +117,10 @@ impl DtlsTransportActor {
             fingerprints,
             now,
         ) {
-            Ok(transport) => self.transport = Some(transport),
+            Ok(transport) => {
+                self.transport = Some(transport);
+                self.report(DtlsReport::Connecting);
+            }
             Err(error) => self.report(DtlsReport::Failed(error)),
         }
         for batch in self.early.take() {
@@ -161,7 +164,13 @@ impl DtlsTransportActor {
     fn drain_events(&mut self) {
         while let Some(event) = self.transport.as_mut().and_then(Transport::poll_event) {
             match event {
-                Event::Connected { version, .. } => self.report(DtlsReport::Connected { version }),
+                Event::Connected {
+                    version,
+                    peer_certificate: certificate,
+                } => self.report(DtlsReport::Connected {
+                    version,
+                    certificate,
+                }),
                 Event::Data(data) => self.plain.push(data),
                 Event::Closed => {
                     // Behind all that came before it.

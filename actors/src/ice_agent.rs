@@ -195,7 +195,7 @@ impl IceAgentActor {
                     let ufrag = ufrag.unwrap_or_default();
                     self.report(IceReport::Candidate { ufrag, candidate });
                 }
-                Event::RoleChange(role) => tracing::debug!(?role, "ICE role conflict resolved"),
+                Event::RoleChange(role) => self.report(IceReport::Role(role)),
                 Event::PathAnswered { path, round_trip } => {
                     tracing::debug!(%path, ?round_trip, "path answered");
                 }

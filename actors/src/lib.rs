@@ -88,6 +88,7 @@ mod dtls_transport;
 mod endpoint;
 mod error;
 mod ice_agent;
+mod ice_candidate;
 pub mod identity;
 mod keygen;
 mod outlet;
@@ -98,7 +99,7 @@ mod shell;
 mod supervisor;
 mod warden;
 
-pub use cause::{ActorKind, Cause};
+pub use cause::{ActorKind, Cause, ErrorDetail};
 pub use config::{BundlePolicy, Configuration, IceServer, IceTransportPolicy, RtcpMuxPolicy};
 pub use data_channel::{
     DataChannel, DataChannelInit, Event as DataChannelEvent, Message, Priority,
@@ -106,15 +107,20 @@ pub use data_channel::{
 };
 pub use endpoint::{Endpoint, EndpointConfig, EndpointError};
 pub use error::Error;
+pub use ice_candidate::{IceCandidate, IceCandidatePair, IceComponent, IceParameters};
 pub use identity::{
     AssertionRequest, IdentityError, IdentityProvider, ValidatedIdentity, ValidationRequest,
 };
 pub use keygen::{KeygenAlgorithm, NamedCurve};
 pub use peer_connection::{
-    CandidatePairStats, CertificateStats, ConnectionState, DataChannelStats, Event,
-    IceConnectionState, IceGatheringState, PeerConnection, Stats, TransportStats,
+    CandidatePairStats, CertificateStats, ConnectionState, DataChannelStats, DtlsTransport,
+    DtlsTransportEvent, DtlsTransportState, Event, IceConnectionState, IceGatheringState,
+    IceTransport, IceTransportEvent, PeerConnection, SctpTransport, SctpTransportEvent,
+    SctpTransportState, Stats, TransportStats,
 };
+pub use peerloom_transports::proto::candidate::{CandidateKind, Protocol, TcpType};
 pub use peerloom_transports::proto::certificate::{Certificate, Fingerprint, HashFunction};
+pub use peerloom_transports::proto::id::{DtlsRole, IceRole};
 pub use peerloom_transports::proto::jsep::{
     IceCandidateInit, OfferOptions, SdpType, SessionDescription, SignalingState,
 };

@@ -23,6 +23,7 @@ use crate::peer_connection::messages::SctpReport;
 use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
 use channels::Links;
+pub(crate) use channels::max_message_size;
 pub(crate) use messages::{
     ChannelKey, ChannelOutput, ChannelRequest, GetSctpStats, Incoming, OpenChannel, Packets,
     PacketsSent, PeerClosed, SctpCommand, SctpStats,
@@ -61,6 +62,8 @@ pub(crate) struct SctpTransportActor {
     under_way: usize,
     /// The peer has closed DTLS, which the connection is still to be told.
     ended: bool,
+    /// The connection was told that the association is up.
+    told_up: bool,
     dtls: Outlet<Outgoing>,
     connection: Outlet<SctpReport>,
     alarm: Alarm,
@@ -81,6 +84,7 @@ impl SctpTransportActor {
             early: Backlog::new(EARLY_BATCHES, EARLY_BYTES),
             under_way: 0,
             ended: false,
+            told_up: false,
             dtls: Outlet::keeping(dtls),
             connection: Outlet::keeping_up_to(connection, reports),
             alarm: Alarm::default(),
@@ -149,6 +153,11 @@ impl SctpTransportActor {
     fn deliver(&mut self, now: Instant) {
         if let Some(association) = &mut self.association {
             self.links.pump(association, now);
+            if association.is_connected() && !self.told_up {
+                self.told_up = true;
+                let max_channels = association.streams();
+                self.report(SctpReport::Connected { max_channels });
+            }
         }
         while let Some(report) = self.links.poll_report() {
             match report {

@@ -96,15 +96,18 @@ impl Handler<StartConnection> for Warden {
         self.next += 1;
         let snapshot = watch::Sender::new(Snapshot::new(start.0.config.clone()));
         let events = broadcast::Sender::new(crate::peer_connection::EVENT_BACKLOG);
+        let transports = broadcast::Sender::new(crate::peer_connection::TRANSPORT_BACKLOG);
         let ward = Ward {
             snapshot: snapshot.clone(),
             events: events.clone(),
         };
         self.wards.insert(key, ward);
         let parent = ctx.address().recipient();
-        let started = start.0.start(snapshot, events, |context, actor| {
-            self.children.start(key, context, actor, parent)
-        });
+        let started = start
+            .0
+            .start(snapshot, events, transports, |context, actor| {
+                self.children.start(key, context, actor, parent)
+            });
         actix::MessageResult(started)
     }
 }

@@ -10,13 +10,15 @@ use std::sync::{Arc, Weak};
 use actix::fut::{ActorFutureExt as _, wrap_future};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
 use peerloom_transports::proto::certificate::Certificate;
-use peerloom_transports::proto::jsep::{Session, SessionConfig, StartSctp};
-use peerloom_transports::proto::{dtls, ice, id::DtlsRole};
+use peerloom_transports::proto::dtls;
+use peerloom_transports::proto::jsep::{Session, SessionConfig};
 use peerloom_transports::udp;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::channels::Channel;
 use super::events::{ConnectionState, Event, IceConnectionState, Identity, Snapshot};
+use super::progress::Progress;
+use super::transports::{DtlsTransportState, SctpTransportState, TransportEvent, Transports};
 use super::wiring::Wires;
 use super::{Alive, Public};
 use crate::cause::{ActorKind, Cause};
@@ -60,17 +62,6 @@ pub(crate) enum ChildKey {
     Channel(ChannelKey),
 }
 
-/// How far the transports are.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    pub(super) ice: Option<ice::State>,
-    pub(super) dtls: Option<dtls::State>,
-    pub(super) dtls_role: Option<DtlsRole>,
-    /// Negotiated, and given to SCTP once DTLS is up and the identity accepted.
-    pub(super) sctp: Option<StartSctp>,
-    pub(super) sctp_started: bool,
-}
-
 /// Where the connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -91,6 +82,7 @@ pub(crate) struct PeerConnectionActor {
     dropped: Option<oneshot::Receiver<()>>,
     pub(super) snapshot: watch::Sender<Snapshot>,
     pub(super) events: broadcast::Sender<Event>,
+    transport_events: broadcast::Sender<TransportEvent>,
     pub(super) children: Children<ChildKey>,
     pub(super) wires: Option<Wires>,
     pub(super) channels: BTreeMap<ChannelKey, Channel>,
@@ -118,6 +110,7 @@ impl Plan {
         self,
         snapshot: watch::Sender<Snapshot>,
         events: broadcast::Sender<Event>,
+        transport_events: broadcast::Sender<TransportEvent>,
         start: impl FnOnce(
             Context<PeerConnectionActor>,
             PeerConnectionActor,
@@ -126,6 +119,7 @@ impl Plan {
         let public = Public {
             snapshot: snapshot.subscribe(),
             events: events.downgrade(),
+            transport_events: transport_events.downgrade(),
         };
         let session = Session::new(SessionConfig {
             seed: rand::random(),
@@ -143,6 +137,7 @@ impl Plan {
             dropped: Some(self.dropped),
             snapshot,
             events,
+            transport_events,
             children: Children::default(),
             wires: None,
             channels: BTreeMap::new(),
@@ -187,12 +182,24 @@ impl PeerConnectionActor {
         drop(self.events.send(event));
     }
 
+    /// Changes what is published about the transports, and tells what has changed.
+    pub(super) fn update_transports(&self, change: impl FnOnce(&mut Transports)) {
+        let before = self.snapshot.borrow().transports.clone();
+        self.snapshot
+            .send_modify(|snapshot| change(&mut snapshot.transports));
+        for event in before.changes(&self.snapshot.borrow().transports) {
+            // Nobody has to listen.
+            drop(self.transport_events.send(event));
+        }
+    }
+
     /// The connection cannot go on: says why, once, and lets its transports go.
     pub(super) fn fail(&mut self, cause: Cause) {
         if self.life != Life::Running {
             return;
         }
         self.say_goodbye();
+        self.update_transports(|transports| transports.dtls.state = DtlsTransportState::Closed);
         self.give_up(cause);
     }
 
@@ -204,12 +211,21 @@ impl PeerConnectionActor {
             return;
         }
         self.children.remove(&ChildKey::Sctp);
+        self.update_transports(|transports| {
+            transports.dtls.state = DtlsTransportState::Failed;
+            transports.dtls.error = Some(cause.clone());
+        });
         self.give_up(cause);
     }
 
     fn give_up(&mut self, cause: Cause) {
         self.life = Life::Failed;
         tracing::info!(%cause, code = cause.code(), "peer connection failed");
+        self.update_transports(|transports| {
+            if let Some(sctp) = &mut transports.sctp {
+                sctp.state = SctpTransportState::Closed;
+            }
+        });
         self.snapshot.send_modify(|snapshot| {
             snapshot.connection = ConnectionState::Failed;
             snapshot.cause = Some(cause.clone());
@@ -245,6 +261,8 @@ impl PeerConnectionActor {
             snapshot.signaling = self.session.signaling_state();
             snapshot.cause.get_or_insert(Cause::ClosedLocally);
         });
+        self.snapshot
+            .send_modify(|snapshot| snapshot.transports.close());
         self.close_channels(&Cause::ClosedLocally);
         if was_running {
             self.say_goodbye();
@@ -297,6 +315,7 @@ impl PeerConnectionActor {
 
     fn advance_ice(&mut self) {
         let ice = self.progress.ice_connection_state();
+        self.update_transports(|transports| transports.ice.state = ice);
         let changed = self
             .snapshot
             .send_if_modified(|snapshot| std::mem::replace(&mut snapshot.ice, ice) != ice);
@@ -346,42 +365,6 @@ impl PeerConnectionActor {
         };
         self.progress.sctp_started = true;
         self.command_sctp(SctpCommand::Start { start, role });
-    }
-}
-
-impl Progress {
-    fn ice_failure(&self) -> Cause {
-        Cause::Ice(match self.dtls {
-            None => "no pair of addresses worked".into(),
-            Some(_) => "the peer has not answered for too long".into(),
-        })
-    }
-
-    fn ice_connection_state(&self) -> IceConnectionState {
-        match self.ice {
-            None | Some(ice::State::New) => IceConnectionState::New,
-            Some(ice::State::Checking) => IceConnectionState::Checking,
-            Some(ice::State::Connected) => IceConnectionState::Connected,
-            Some(ice::State::Completed) => IceConnectionState::Completed,
-            Some(ice::State::Disconnected) => IceConnectionState::Disconnected,
-            Some(ice::State::Failed) => IceConnectionState::Failed,
-            Some(ice::State::Closed) => IceConnectionState::Closed,
-        }
-    }
-
-    fn connection_state(&self, may_flow: bool) -> ConnectionState {
-        match (self.ice_connection_state(), self.dtls) {
-            (IceConnectionState::Failed, _) | (_, Some(dtls::State::Failed)) => {
-                ConnectionState::Failed
-            }
-            (IceConnectionState::Disconnected, _) => ConnectionState::Disconnected,
-            (IceConnectionState::New, None) => ConnectionState::New,
-            (
-                IceConnectionState::Connected | IceConnectionState::Completed,
-                Some(dtls::State::Connected),
-            ) if may_flow => ConnectionState::Connected,
-            _ => ConnectionState::Connecting,
-        }
     }
 }
 

@@ -158,6 +158,9 @@ impl PeerConnectionActor {
 
     fn sctp_report(&mut self, report: SctpReport, ctx: &mut Context<Self>) {
         match report {
+            SctpReport::Connected { max_channels } => {
+                self.update_transports(|transports| transports.sctp_is_up(max_channels));
+            }
             SctpReport::Lost { by_peer: true, .. } => self.fail(Cause::ClosedByPeer),
             SctpReport::Lost {
                 reason,

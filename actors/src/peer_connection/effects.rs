@@ -4,25 +4,22 @@
 use actix::{Context, Handler};
 use peerloom_transports::proto::dtls;
 use peerloom_transports::proto::jsep::{
-    Effect, IceCandidateInit, RemoteIdentity, SdpType, SessionDescription,
+    Effect, IceCandidateInit, RemoteIdentity, SessionDescription, StartSctp,
 };
 
 use super::actor::PeerConnectionActor;
-use super::events::{Event, IceGatheringState, Identity};
-use super::messages::{
-    AddCandidate, Close, Create, DtlsReport, IceReport, RestartIce, SetLocal, SetRemote,
-    ToValidate, Verdict,
-};
+use super::events::{Event, IceGatheringState};
+use super::messages::{AddCandidate, Close, Create, DtlsReport, IceReport, RestartIce, SetLocal};
+use super::transports::DtlsTransportState;
 use crate::cause::Cause;
 use crate::dtls_transport::DtlsCommand;
 use crate::error::Error;
 use crate::ice_agent::IceCommand;
-use crate::identity::{IdentityError, ValidatedIdentity};
-use crate::sctp_transport::SctpCommand;
+use crate::sctp_transport::{SctpCommand, max_message_size};
 
 impl PeerConnectionActor {
     /// Carries out what the last call asks for, in order; an assertion to check comes back.
-    fn carry_out(&mut self) -> Option<RemoteIdentity> {
+    pub(super) fn carry_out(&mut self) -> Option<RemoteIdentity> {
         let mut identity = None;
         let mut later = Vec::new();
         while let Some(effect) = self.session.poll_effect() {
@@ -51,15 +48,25 @@ impl PeerConnectionActor {
             Effect::NegotiationNeeded => self.emit(Event::NegotiationNeeded),
             Effect::Gather(gather) => {
                 self.set_gathering(IceGatheringState::Gathering);
+                self.update_transports(|transports| transports.gather(&gather));
                 let (credentials, restart) = (gather.credentials, gather.restart);
                 self.command_ice(IceCommand::Gather {
                     credentials,
                     restart,
                 });
             }
-            Effect::StartIce(start) => self.command_ice(IceCommand::Start(start)),
-            Effect::RestartIce(start) => self.command_ice(IceCommand::Restart(start)),
+            Effect::StartIce(start) => {
+                self.update_transports(|transports| transports.ice.start(&start));
+                self.command_ice(IceCommand::Start(start));
+            }
+            Effect::RestartIce(start) => {
+                self.update_transports(|transports| transports.ice.start(&start));
+                self.command_ice(IceCommand::Restart(start));
+            }
             Effect::AddRemoteCandidate { candidate } => {
+                self.update_transports(|transports| {
+                    transports.ice.remote_candidates.push(candidate.clone());
+                });
                 self.command_ice(IceCommand::AddRemote(candidate))
             }
             Effect::RemoteCandidatesComplete => self.command_ice(IceCommand::RemoteComplete),
@@ -68,10 +75,12 @@ impl PeerConnectionActor {
                 self.command_dtls(DtlsCommand::Start(start));
             }
             Effect::StartSctp(start) => {
+                self.negotiate_sctp(&start);
                 self.progress.sctp = Some(start);
                 self.advance();
             }
             Effect::UpdateSctp(start) => {
+                self.negotiate_sctp(&start);
                 self.progress.sctp = Some(start.clone());
                 self.command_sctp(SctpCommand::Update(start));
             }
@@ -94,7 +103,14 @@ impl PeerConnectionActor {
         });
     }
 
+    /// webrtc-pc section 4.4.1.5: an association is to be made, or its limit has changed.
+    fn negotiate_sctp(&self, start: &StartSctp) {
+        let max = max_message_size(&self.config.channels, start);
+        self.update_transports(|transports| transports.negotiate_sctp(max));
+    }
+
     fn set_gathering(&self, state: IceGatheringState) {
+        self.update_transports(|transports| transports.ice.gathering = state);
         let changed = self.snapshot.send_if_modified(|snapshot| {
             std::mem::replace(&mut snapshot.gathering, state) != state
         });
@@ -103,100 +119,22 @@ impl PeerConnectionActor {
         }
     }
 
-    fn set_identity(&self, identity: Identity) {
-        self.snapshot
-            .send_modify(|snapshot| snapshot.identity = identity);
-    }
-
-    fn set_remote(&mut self, description: SessionDescription) -> Result<Option<ToValidate>, Error> {
-        self.check_open()?;
-        let rollback = description.kind == SdpType::Rollback;
-        // The gate closes before any effect opens a transport.
-        let before = self.snapshot.borrow().identity.clone();
-        let bound = self.session.negotiated().is_some();
-        self.set_identity(Identity::Pending);
-        if let Err(error) = self.session.set_remote(description) {
-            self.set_identity(before);
-            self.carry_out();
-            return Err(error.into());
-        }
-        // A verdict on the description before is none on this one.
-        self.identity_round += 1;
-        let identity = self.carry_out();
-        match identity.filter(|_| self.config.identity_provider.is_some()) {
-            Some(identity) => Ok(Some(ToValidate {
-                round: self.identity_round,
-                identity,
-            })),
-            None if rollback => {
-                self.set_identity(before);
-                self.advance();
-                Ok(None)
-            }
-            None => self.accept_without_assertion(before, bound).map(|()| None),
-        }
-    }
-
-    /// `bound` says that DTLS was agreed on before: later descriptions cannot change the
-    /// certificate, so what was proved about it holds on. Before that, a description without
-    /// an assertion may name anybody's.
-    fn accept_without_assertion(&mut self, before: Identity, bound: bool) -> Result<(), Error> {
-        let settled = match before {
-            Identity::Valid(identity) if bound => Identity::Valid(identity),
-            Identity::Unknown
-            | Identity::Pending
-            | Identity::Absent
-            | Identity::Valid(_)
-            | Identity::Refused(_) => {
-                if self.config.needs_identity() {
-                    return self.refuse(IdentityError::Missing);
-                }
-                Identity::Absent
-            }
-        };
-        self.set_identity(settled);
-        self.advance();
-        Ok(())
-    }
-
-    fn verdict(&mut self, outcome: Result<ValidatedIdentity, IdentityError>) -> Result<(), Error> {
-        let identity = match outcome {
-            Ok(identity) => identity,
-            Err(error) => return self.refuse(error),
-        };
-        if let Some(expected) = self
-            .proved
-            .clone()
-            .filter(|known| known.identity != identity.identity)
-        {
-            let found = identity.identity;
-            return self.refuse(IdentityError::OtherIdentity {
-                found,
-                expected: expected.identity,
-            });
-        }
-        self.set_identity(Identity::Valid(identity.clone()));
-        if self.proved.replace(identity.clone()).is_none() {
-            self.emit(Event::PeerIdentity(identity));
-        }
-        self.advance();
-        Ok(())
-    }
-
-    fn refuse(&mut self, error: IdentityError) -> Result<(), Error> {
-        self.set_identity(Identity::Refused(error.clone()));
-        self.fail(Cause::Identity(error.clone()));
-        Err(Error::Identity(error))
-    }
-
     fn ice_report(&mut self, report: IceReport) {
         match report {
             IceReport::State(state) => {
                 self.progress.ice = Some(state);
                 self.advance();
             }
-            IceReport::Selected(path) => tracing::debug!(%path, "path selected"),
+            IceReport::Role(role) => {
+                self.update_transports(|transports| transports.ice.role = Some(role));
+            }
+            IceReport::Selected(path) => {
+                self.update_transports(|transports| transports.ice.path = Some(path));
+            }
             IceReport::Candidate { ufrag, candidate } => {
+                self.update_transports(|transports| {
+                    transports.ice.gathered(&ufrag, &candidate);
+                });
                 let trickled = self.session.add_local_candidate(&ufrag, candidate);
                 self.trickle(trickled);
             }
@@ -232,8 +170,18 @@ impl PeerConnectionActor {
 
     fn dtls_report(&mut self, report: DtlsReport) {
         match report {
-            DtlsReport::Connected { version } => {
+            DtlsReport::Connecting => self.update_transports(|transports| {
+                transports.dtls.state = DtlsTransportState::Connecting;
+            }),
+            DtlsReport::Connected {
+                version,
+                certificate,
+            } => {
                 tracing::debug!(?version, "DTLS connected");
+                self.update_transports(|transports| {
+                    transports.dtls.state = DtlsTransportState::Connected;
+                    transports.dtls.remote_certificates = vec![certificate];
+                });
                 self.progress.dtls = Some(dtls::State::Connected);
                 self.advance();
             }
@@ -280,27 +228,6 @@ impl Handler<SetLocal> for PeerConnectionActor {
         self.local_was_set |= result.is_ok();
         self.carry_out();
         Ok(result?)
-    }
-}
-
-impl Handler<SetRemote> for PeerConnectionActor {
-    type Result = Result<Option<ToValidate>, Error>;
-
-    fn handle(&mut self, set: SetRemote, _: &mut Context<Self>) -> Self::Result {
-        self.set_remote(set.0)
-    }
-}
-
-impl Handler<Verdict> for PeerConnectionActor {
-    type Result = Result<(), Error>;
-
-    fn handle(&mut self, verdict: Verdict, _: &mut Context<Self>) -> Self::Result {
-        self.check_open()?;
-        if verdict.round == self.identity_round {
-            self.verdict(verdict.outcome)
-        } else {
-            Ok(())
-        }
     }
 }
 

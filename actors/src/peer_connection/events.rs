@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use peerloom_transports::proto::jsep::{IceCandidateInit, SessionDescription, SignalingState};
 
+use super::transports::Transports;
 use crate::cause::{ActorKind, Cause};
 use crate::config::Configuration;
 use crate::data_channel::DataChannel;
@@ -63,6 +64,7 @@ pub enum IceGatheringState {
     Complete,
 }
 
+/// Gives the variants of an enumeration their W3C names.
 macro_rules! w3c_names {
     ($state:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
         impl $state {
@@ -79,6 +81,8 @@ macro_rules! w3c_names {
         }
     };
 }
+
+pub(super) use w3c_names;
 
 w3c_names!(ConnectionState {
     New => "new",
@@ -183,6 +187,7 @@ pub(crate) struct Snapshot {
     pub(crate) pending_remote: Option<SessionDescription>,
     pub(crate) can_trickle: Option<bool>,
     pub(crate) identity: Identity,
+    pub(crate) transports: Transports,
     /// Why the connection has failed or closed.
     pub(crate) cause: Option<Cause>,
 }
@@ -202,6 +207,7 @@ impl Snapshot {
             pending_remote: None,
             can_trickle: None,
             identity: Identity::Unknown,
+            transports: Transports::default(),
             cause: None,
         }
     }

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use actix::Message;
-use peerloom_transports::proto::id::Path;
+use bytes::Bytes;
+use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::{
     IceCandidateInit, OfferOptions, RemoteIdentity, SessionDescription,
 };
@@ -107,6 +108,8 @@ pub(crate) struct InjectInto {
 #[rtype(result = "()")]
 pub(crate) enum IceReport {
     State(ice::State),
+    /// A role conflict was resolved against us.
+    Role(IceRole),
     Selected(Path),
     Candidate {
         ufrag: String,
@@ -130,7 +133,12 @@ pub(crate) enum IceReport {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum DtlsReport {
-    Connected { version: dtls::Version },
+    /// The handshake has begun.
+    Connecting,
+    Connected {
+        version: dtls::Version,
+        certificate: Bytes,
+    },
     Failed(dtls::Error),
 }
 
@@ -138,6 +146,8 @@ pub(crate) enum DtlsReport {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum SctpReport {
+    /// The association is up, with so many streams each way.
+    Connected { max_channels: u16 },
     /// The association is over.
     Lost { reason: String, by_peer: bool },
     /// The peer has closed DTLS, and all that came before has reached the channels.

@@ -8,7 +8,10 @@ mod effects;
 mod events;
 mod identity;
 pub(crate) mod messages;
+mod progress;
 mod stats;
+mod transports;
+mod verdict;
 mod wiring;
 
 use std::sync::Arc;
@@ -27,6 +30,11 @@ pub(crate) use actor::{PeerConnectionActor, Plan, Started};
 pub use events::{ConnectionState, Event, IceConnectionState, IceGatheringState};
 pub(crate) use events::{EVENT_BACKLOG, Identity, Snapshot};
 pub use stats::{CandidatePairStats, CertificateStats, DataChannelStats, Stats, TransportStats};
+pub use transports::{
+    DtlsTransport, DtlsTransportEvent, DtlsTransportState, IceTransport, IceTransportEvent,
+    SctpTransport, SctpTransportEvent, SctpTransportState,
+};
+pub(crate) use transports::{TRANSPORT_BACKLOG, TransportEvent};
 
 use crate::cause::Cause;
 use crate::config::Configuration;
@@ -75,6 +83,7 @@ pub(crate) struct Alive {
 pub(crate) struct Public {
     snapshot: watch::Receiver<Snapshot>,
     events: broadcast::WeakSender<Event>,
+    transport_events: broadcast::WeakSender<TransportEvent>,
 }
 
 impl PeerConnection {
@@ -222,18 +231,13 @@ impl PeerConnection {
 
     /// Everything that happens from now on. Ends when the connection is closed.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
-        let live = self
-            .handle
-            .public
-            .events
-            .upgrade()
-            .map(|events| BroadcastStream::new(events.subscribe()));
-        futures::stream::iter(live)
-            .flatten()
-            .map(|event| match event {
-                Ok(event) => event,
-                Err(BroadcastStreamRecvError::Lagged(missed)) => Event::Missed(missed),
-            })
+        stream_of(&self.handle.public.events, Event::Missed, Some)
+    }
+
+    /// `sctp`: the association that carries the channels; `None` before a description has
+    /// negotiated one (webrtc-pc section 6.1).
+    pub fn sctp(&self) -> Option<SctpTransport> {
+        SctpTransport::of(&self.handle.public)
     }
 
     /// Puts a fault into one of the connection's actors; `false` when there is none of
@@ -291,4 +295,26 @@ impl Handle {
             cause: cause.unwrap_or(Cause::EndpointGone),
         }
     }
+}
+
+/// What a sender's events are from now on, as far as `pick` wants them; over at once when the
+/// sender is gone.
+fn stream_of<T, E>(
+    events: &broadcast::WeakSender<T>,
+    missed: fn(u64) -> E,
+    pick: fn(T) -> Option<E>,
+) -> impl Stream<Item = E> + Send + Unpin + use<T, E>
+where
+    T: Clone + Send + 'static,
+    E: Send + 'static,
+{
+    let live = events.upgrade();
+    let live = live.map(|events| BroadcastStream::new(events.subscribe()));
+    let all = futures::stream::iter(live).flatten();
+    all.filter_map(move |event| {
+        std::future::ready(match event {
+            Ok(event) => pick(event),
+            Err(BroadcastStreamRecvError::Lagged(count)) => Some(missed(count)),
+        })
+    })
 }

@@ -78,6 +78,26 @@ impl Link {
     }
 }
 
+fn set_remote(engine: &mut Channels, start: &StartSctp) {
+    let max = start
+        .remote_max_message_size
+        .map(|max| u32::try_from(max).unwrap_or(u32::MAX));
+    let chunks = start
+        .peerloom
+        .as_ref()
+        .is_some_and(|peer| peer.has(Capabilities::CHUNK));
+    engine.set_remote(max, chunks);
+}
+
+/// The longest message that channels with these settings send to such a peer ("update the data
+/// max message size" of webrtc-pc section 6.1.1.2); `None` for any.
+pub(crate) fn max_message_size(config: &ChannelConfig, start: &StartSctp) -> Option<u64> {
+    let mut engine = Channels::new(config.clone());
+    set_remote(&mut engine, start);
+    let max = engine.max_message_size();
+    u64::try_from(max).ok().filter(|_| max != usize::MAX)
+}
+
 impl Links {
     pub(super) fn new(config: ChannelConfig) -> Links {
         Links {
@@ -91,14 +111,7 @@ impl Links {
     }
 
     pub(super) fn set_remote(&mut self, start: &StartSctp) {
-        let max = start
-            .remote_max_message_size
-            .map(|max| u32::try_from(max).unwrap_or(u32::MAX));
-        let chunks = start
-            .peerloom
-            .as_ref()
-            .is_some_and(|peer| peer.has(Capabilities::CHUNK));
-        self.engine.set_remote(max, chunks);
+        set_remote(&mut self.engine, start);
     }
 
     pub(super) fn start(&mut self, role: DtlsRole) {

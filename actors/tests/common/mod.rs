@@ -139,6 +139,28 @@ pub(crate) async fn negotiate_altered(
     Ok(())
 }
 
+/// The rest of a negotiation after `b` has set its answer: all candidates are in the
+/// description or follow it.
+pub(crate) async fn negotiate_through_answer(a: &PeerConnection, b: &PeerConnection) {
+    for pc in [a, b] {
+        while pc.ice_gathering_state() != IceGatheringState::Complete {
+            tokio::task::yield_now().await;
+        }
+    }
+    let answer = b.local_description().expect("just set");
+    a.set_remote_description(answer).await.expect("an answer");
+    let offer = a.local_description().expect("set").sdp;
+    let lines = offer.lines().filter_map(|line| line.strip_prefix("a="));
+    for line in lines.filter(|line| line.starts_with("candidate:")) {
+        let candidate = peerloom_actors::IceCandidateInit {
+            candidate: line.to_owned(),
+            sdp_mline_index: Some(0),
+            ..Default::default()
+        };
+        b.add_ice_candidate(Some(candidate)).await.expect("known");
+    }
+}
+
 /// Offer and answer with all candidates in them, the first peer's at the second of these
 /// addresses and the second's at the first.
 pub(crate) async fn negotiate_through(

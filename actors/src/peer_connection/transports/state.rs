@@ -1,0 +1,194 @@
+//! What a connection knows about its transports, and the events between two such states.
+
+use bytes::Bytes;
+use peerloom_transports::proto::candidate::{Candidate, Credentials};
+use peerloom_transports::proto::id::{IceRole, Path};
+use peerloom_transports::proto::jsep::{GatherIce, IceCandidateInit, StartIce};
+
+use super::super::events::{IceConnectionState, IceGatheringState};
+use super::{
+    DtlsTransportEvent, DtlsTransportState, IceTransportEvent, SctpTransportEvent,
+    SctpTransportState, TransportEvent,
+};
+use crate::cause::Cause;
+use crate::ice_candidate::{IceCandidate, IceCandidatePair};
+
+/// What is known of the SCTP transport.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sctp {
+    pub(crate) state: SctpTransportState,
+    pub(crate) max_channels: Option<u16>,
+    pub(crate) max_message_size: Option<u64>,
+}
+
+/// Of the DTLS transport.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Dtls {
+    pub(crate) state: DtlsTransportState,
+    pub(crate) remote_certificates: Vec<Bytes>,
+    pub(crate) error: Option<Cause>,
+}
+
+/// Of the ICE transport.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ice {
+    pub(crate) state: IceConnectionState,
+    pub(crate) gathering: IceGatheringState,
+    pub(crate) role: Option<IceRole>,
+    pub(crate) local: Option<Credentials>,
+    pub(crate) remote: Option<Credentials>,
+    pub(crate) local_candidates: Vec<Candidate>,
+    pub(crate) remote_candidates: Vec<Candidate>,
+    pub(crate) path: Option<Path>,
+}
+
+/// Of all three.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Transports {
+    pub(crate) mid: Option<String>,
+    pub(crate) mline_index: u16,
+    pub(crate) sctp: Option<Sctp>,
+    pub(crate) dtls: Dtls,
+    pub(crate) ice: Ice,
+}
+
+impl Default for Transports {
+    fn default() -> Self {
+        Transports {
+            mid: None,
+            mline_index: 0,
+            sctp: None,
+            dtls: Dtls::default(),
+            ice: Ice {
+                state: IceConnectionState::New,
+                gathering: IceGatheringState::New,
+                role: None,
+                local: None,
+                remote: None,
+                local_candidates: Vec::new(),
+                remote_candidates: Vec::new(),
+                path: None,
+            },
+        }
+    }
+}
+
+impl Ice {
+    pub(crate) fn start(&mut self, start: &StartIce) {
+        self.role = Some(start.role);
+        self.remote = Some(start.remote.clone());
+        self.remote_candidates.clear();
+    }
+
+    /// Candidates of an older generation are not told any more.
+    pub(crate) fn gathered(&mut self, ufrag: &str, candidate: &Candidate) {
+        let current = self.local.as_ref().is_some_and(|it| it.ufrag == ufrag);
+        if current && !self.local_candidates.contains(candidate) {
+            self.local_candidates.push(candidate.clone());
+        }
+    }
+}
+
+impl Transports {
+    /// Everything ends (webrtc-pc section 4.4.2, `close`).
+    pub(crate) fn close(&mut self) {
+        if let Some(sctp) = &mut self.sctp {
+            sctp.state = SctpTransportState::Closed;
+        }
+        self.dtls.state = DtlsTransportState::Closed;
+        self.ice.state = IceConnectionState::Closed;
+    }
+
+    /// Candidates of another generation are gathered.
+    pub(crate) fn gather(&mut self, gather: &GatherIce) {
+        self.mid = gather.mid.clone();
+        self.mline_index = gather.mline_index;
+        self.ice.local = Some(gather.credentials.clone());
+        self.ice.local_candidates.clear();
+    }
+
+    pub(crate) fn negotiate_sctp(&mut self, max_message_size: Option<u64>) {
+        let sctp = self.sctp.get_or_insert(Sctp {
+            state: SctpTransportState::Connecting,
+            max_channels: None,
+            max_message_size: None,
+        });
+        sctp.max_message_size = max_message_size;
+    }
+
+    pub(crate) fn sctp_is_up(&mut self, max_channels: u16) {
+        if let Some(sctp) = &mut self.sctp {
+            sctp.state = SctpTransportState::Connected;
+            sctp.max_channels = Some(max_channels);
+        }
+    }
+
+    /// The events that lie between two states, in the order of webrtc-pc section 4.4.1.3: what
+    /// is below comes first.
+    pub(crate) fn changes(&self, after: &Transports) -> Vec<TransportEvent> {
+        let mut events = Vec::new();
+        if self.ice.gathering != after.ice.gathering {
+            let changed = IceTransportEvent::GatheringStateChange(after.ice.gathering);
+            events.push(TransportEvent::Ice(changed));
+        }
+        if self.ice.path != after.ice.path && after.ice.path.is_some() {
+            let changed = IceTransportEvent::SelectedCandidatePairChange;
+            events.push(TransportEvent::Ice(changed));
+        }
+        if self.ice.state != after.ice.state {
+            let changed = IceTransportEvent::StateChange(after.ice.state);
+            events.push(TransportEvent::Ice(changed));
+        }
+        if let Some(cause) = after
+            .dtls
+            .error
+            .as_ref()
+            .filter(|_| self.dtls.error.is_none())
+        {
+            events.push(TransportEvent::Dtls(DtlsTransportEvent::Error(
+                cause.clone(),
+            )));
+        }
+        if self.dtls.state != after.dtls.state {
+            let changed = DtlsTransportEvent::StateChange(after.dtls.state);
+            events.push(TransportEvent::Dtls(changed));
+        }
+        let sctp = |transports: &Transports| transports.sctp.as_ref().map(|sctp| sctp.state);
+        if let (Some(before), Some(state)) = (sctp(self), sctp(after))
+            && before != state
+        {
+            events.push(TransportEvent::Sctp(SctpTransportEvent::StateChange(state)));
+        }
+        events
+    }
+
+    pub(super) fn candidate(
+        &self,
+        candidate: &Candidate,
+        credentials: Option<&Credentials>,
+    ) -> IceCandidate {
+        IceCandidate::read(IceCandidateInit {
+            candidate: candidate.to_string(),
+            sdp_mid: self.mid.clone(),
+            sdp_mline_index: Some(self.mline_index),
+            username_fragment: credentials.map(|credentials| credentials.ufrag.clone()),
+        })
+    }
+
+    pub(super) fn selected(&self) -> Option<IceCandidatePair> {
+        let path = self.ice.path?;
+        let find = |among: &[Candidate], addr| {
+            let known = among.iter().find(|it| it.socket_addr() == Some(addr));
+            // Its priority is what the check said, which is not told here.
+            known
+                .cloned()
+                .unwrap_or_else(|| Candidate::peer_reflexive(addr, 0))
+        };
+        let local = find(&self.ice.local_candidates, path.local);
+        let remote = find(&self.ice.remote_candidates, path.remote);
+        Some(IceCandidatePair {
+            local: self.candidate(&local, self.ice.local.as_ref()),
+            remote: self.candidate(&remote, self.ice.remote.as_ref()),
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! `RTCSctpTransport`: when it is there, its limits, its states.
+
+mod common;
+
+use common::{Pair, channel, endpoint, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{
+    Configuration, DtlsTransportState, PeerConnection, SctpTransportEvent, SctpTransportState,
+};
+
+async fn unconnected(runtime: &peerloom_actors::Runtime) -> (PeerConnection, PeerConnection) {
+    let endpoint = endpoint(runtime).await;
+    let new = || PeerConnection::new(&endpoint, Configuration::default());
+    let (a, b) = (new().await, new().await);
+    (a.expect("a connection"), b.expect("a connection"))
+}
+
+/// Offer and answer without candidates: nothing connects.
+async fn agree(a: &PeerConnection, b: &PeerConnection, limit: Option<&str>) {
+    channel(a, "x").await;
+    let offer = a.create_offer(Default::default()).await.expect("an offer");
+    a.set_local_description(Some(offer.clone()))
+        .await
+        .expect("ours");
+    b.set_remote_description(offer).await.expect("an offer");
+    assert!(b.sctp().is_none(), "an offer alone makes no association");
+    let mut answer = b.create_answer().await.expect("an answer");
+    b.set_local_description(Some(answer.clone()))
+        .await
+        .expect("ours");
+    let kept = |line: &&str| {
+        let other = line.starts_with("a=max-message-size") || line.starts_with("a=x-peerloom");
+        limit.is_none() || !other
+    };
+    let lines: Vec<&str> = answer.sdp.split_terminator("\r\n").filter(kept).collect();
+    let line = limit.map(|limit| format!("a=max-message-size:{limit}"));
+    let lines = lines.into_iter().chain(line.as_deref());
+    answer.sdp = lines.map(|line| format!("{line}\r\n")).collect();
+    a.set_remote_description(answer).await.expect("an answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_there_from_the_answer_on() {
+    let runtime = runtime(1);
+    let (a, b) = unconnected(&runtime).await;
+    assert!(a.sctp().is_none());
+    agree(&a, &b, None).await;
+    for pc in [&a, &b] {
+        let sctp = pc.sctp().expect("negotiated");
+        assert_eq!(sctp.state(), SctpTransportState::Connecting);
+        assert_eq!(sctp.max_channels(), None, "not before it is connected");
+        assert_ne!(sctp.transport().state(), DtlsTransportState::Connected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_message_is_what_the_peer_says() {
+    let runtime = runtime(1);
+    for (limit, expected) in [("5000", Some(5000)), ("262144", Some(262_144))] {
+        let (a, b) = unconnected(&runtime).await;
+        agree(&a, &b, Some(limit)).await;
+        let max = a.sctp().expect("negotiated").max_message_size();
+        assert_eq!(max, expected, "{limit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connected_and_closed_with_events() {
+    let runtime = runtime(2);
+    let (a, b) = unconnected(&runtime).await;
+    let ours = channel(&a, "x").await;
+    common::negotiate(&a, &b).await.expect("a negotiation");
+    let sctp = a.sctp().expect("negotiated");
+    let mut events = sctp.events();
+    soon("the channel to open", ours.opened())
+        .await
+        .expect("open");
+    assert_eq!(sctp.state(), SctpTransportState::Connected);
+    assert_eq!(sctp.max_channels(), Some(1024));
+    let connected = SctpTransportEvent::StateChange(SctpTransportState::Connected);
+    assert_eq!(soon("an event", events.next()).await, Some(connected));
+    b.close().await;
+    let closed = SctpTransportEvent::StateChange(SctpTransportState::Closed);
+    assert_eq!(soon("an event", events.next()).await, Some(closed));
+    assert_eq!(sctp.state(), SctpTransportState::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_ends_it_without_events() {
+    let pair = Pair::new(&runtime(2)).await;
+    let sctp = pair.a.sctp().expect("connected");
+    let mut events = sctp.events();
+    pair.a.close().await;
+    assert_eq!(sctp.state(), SctpTransportState::Closed);
+    assert_eq!(soon("the end of the events", events.next()).await, None);
+    assert!(pair.a.sctp().is_some(), "it can still be read");
+}
