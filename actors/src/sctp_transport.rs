@@ -149,15 +149,21 @@ impl SctpTransportActor {
         }
     }
 
+    /// Told before the channels are told that they are open (webrtc-pc section 6.1.1.3).
+    fn tell_up(&mut self) {
+        let up = self.association.as_ref().filter(|it| it.is_connected());
+        if let Some(association) = up.filter(|_| !self.told_up) {
+            self.told_up = true;
+            let max_channels = association.streams();
+            self.report(SctpReport::Connected { max_channels });
+        }
+    }
+
     /// Moves the engines on and tells channels and connection what has happened.
     fn deliver(&mut self, now: Instant) {
+        self.tell_up();
         if let Some(association) = &mut self.association {
             self.links.pump(association, now);
-            if association.is_connected() && !self.told_up {
-                self.told_up = true;
-                let max_channels = association.streams();
-                self.report(SctpReport::Connected { max_channels });
-            }
         }
         while let Some(report) = self.links.poll_report() {
             match report {

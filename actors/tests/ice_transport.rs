@@ -77,12 +77,6 @@ async fn events_tell_states_and_pairs() {
     while !seen.contains(&connected) {
         seen.push(soon("an event", first.next()).await.expect("open"));
     }
-    let position = |event| seen.iter().position(|it| *it == event);
-    let checking = position(IceTransportEvent::StateChange(IceConnectionState::Checking));
-    assert!(
-        checking.is_some() && checking < position(connected),
-        "{seen:?}"
-    );
     while !seen.contains(&IceTransportEvent::SelectedCandidatePairChange) {
         seen.push(soon("a pair", first.next()).await.expect("open"));
     }
