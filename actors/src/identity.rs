@@ -87,6 +87,13 @@ pub enum IdentityError {
     /// The provider could not make an assertion.
     #[error("the identity provider made no assertion: {0}")]
     NotMade(String),
+    /// The user has to log in at the provider first, then ask again (W3C webrtc-identity
+    /// section 6.4: `idp-need-login`, whose address becomes `idpLoginUrl`).
+    #[error("the identity provider asks for a login at {url}")]
+    LoginRequired {
+        /// Where to log in, with a browser.
+        url: String,
+    },
     /// The peer sent none, but one is required.
     #[error("the peer sent no identity assertion")]
     Missing,
