@@ -86,8 +86,17 @@ impl PeerConnectionActor {
             }
             Effect::StopData(_) => self.fail(Cause::NoData),
             // Candidates of a generation that is gone are refused by the state machine;
-            // assertions are taken out above.
-            Effect::DiscardGeneration { .. } | Effect::RemoteIdentity(_) => {}
+            // assertions are taken out above; what is left without data has failed already.
+            Effect::DiscardGeneration { .. }
+            | Effect::RemoteIdentity(_)
+            | Effect::StopTransport => {}
+            // Connections are made without media capabilities: media sections are refused.
+            Effect::TransceiverAdded { .. }
+            | Effect::TransceiverRemoved { .. }
+            | Effect::TransceiverStopped { .. }
+            | Effect::RemoteTrack { .. }
+            | Effect::RemoteTrackEnded { .. }
+            | Effect::MediaNegotiated(_) => {}
         }
     }
 

@@ -6,9 +6,9 @@ use crate::sdp::{Attribute, DATA_CHANNEL_FORMAT, Direction, Line, Media, Origin,
 use super::SessionConfig;
 
 /// The address of a section without candidates (RFC 9429 5.2.1).
-const NO_ADDRESS: &str = "IN IP4 0.0.0.0";
+pub(super) const NO_ADDRESS: &str = "IN IP4 0.0.0.0";
 /// The port of a section without candidates: "discard" (RFC 9429 5.2.1).
-const NO_PORT: u16 = 9;
+pub(super) const NO_PORT: u16 = 9;
 /// The SCTP port of both ends, as everybody has it: the engine knows no other.
 pub(crate) const SCTP_PORT: u16 = 5000;
 /// Streams that the old `sctpmap` announces; nobody reads it.
@@ -24,13 +24,20 @@ pub(crate) struct Common<'a> {
 
 impl Common<'_> {
     /// A description with these sections, of which those named live on one transport.
-    pub(crate) fn description(&self, media: Vec<Media>, bundled: Option<String>) -> Sdp {
+    pub(crate) fn description(&self, media: Vec<Media>, bundled: Vec<String>) -> Sdp {
         let mut attributes = Vec::new();
-        if let Some(mid) = bundled {
+        if !bundled.is_empty() {
             attributes.push(Attribute::Group {
                 semantics: "BUNDLE".to_owned(),
-                mids: vec![mid],
+                mids: bundled,
             });
+        }
+        if media
+            .iter()
+            .any(|m| m.port != 0 && m.media_kind().is_some())
+        {
+            // RFC 8285 6: extensions in the form of two bytes may be mixed in.
+            attributes.push(Attribute::flag("extmap-allow-mixed"));
         }
         attributes.push(Attribute::IceOptions(vec![
             "trickle".to_owned(),
@@ -56,15 +63,20 @@ impl Common<'_> {
         }
     }
 
-    /// The data section of an offer.
-    pub(crate) fn offered_data(&self, mid: &str, credentials: &Credentials) -> Media {
+    /// The data section of an offer; without a transport it lives on another one's.
+    pub(crate) fn offered_data(&self, mid: &str, credentials: Option<&Credentials>) -> Media {
         let mut attributes = vec![Attribute::Mid(mid.to_owned())];
-        self.push_transport(&mut attributes, credentials, Setup::ActPass);
+        match credentials {
+            Some(credentials) => {
+                self.push_transport(&mut attributes, credentials, Setup::ActPass);
+            }
+            None => attributes.push(Attribute::BundleOnly),
+        }
         attributes.push(Attribute::SctpPort(SCTP_PORT));
         attributes.push(Attribute::MaxMessageSize(self.config.max_message_size));
         Media {
             kind: "application".to_owned(),
-            port: NO_PORT,
+            port: if credentials.is_some() { NO_PORT } else { 0 },
             port_count: None,
             protocol: "UDP/DTLS/SCTP".to_owned(),
             formats: vec![DATA_CHANNEL_FORMAT.to_owned()],
@@ -107,7 +119,12 @@ impl Common<'_> {
         }
     }
 
-    fn push_transport(&self, to: &mut Vec<Attribute>, credentials: &Credentials, setup: Setup) {
+    pub(super) fn push_transport(
+        &self,
+        to: &mut Vec<Attribute>,
+        credentials: &Credentials,
+        setup: Setup,
+    ) {
         to.push(Attribute::IceUfrag(credentials.ufrag.clone()));
         to.push(Attribute::IcePwd(credentials.pwd.clone()));
         to.extend(
@@ -142,19 +159,6 @@ fn mid_of(section: &Media) -> Vec<Attribute> {
         .map(|mid| Attribute::Mid(mid.to_owned()))
         .into_iter()
         .collect()
-}
-
-/// A mid that no section uses.
-pub(crate) fn unused_mid(sdps: &[&Sdp]) -> String {
-    let used = |mid: &str| {
-        sdps.iter()
-            .any(|sdp| sdp.media.iter().any(|m| m.mid() == Some(mid)))
-    };
-    let mut number = 0_u32;
-    while used(&number.to_string()) {
-        number += 1;
-    }
-    number.to_string()
 }
 
 /// Puts what was gathered into a section: candidates, their end, and the default address

@@ -3,9 +3,9 @@
 use crate::candidate::{Candidate, Credentials};
 use crate::certificate::Fingerprint;
 use crate::id::{DtlsRole, IceRole};
-use crate::sdp::Capabilities;
+use crate::sdp::{Capabilities, Codec, Direction, ExtMap, MediaKind, Msid};
 
-use super::SignalingState;
+use super::{SignalingState, TransceiverId};
 
 /// One thing for the shell to do. Drain [`Session::poll_effect`](super::Session::poll_effect)
 /// after every successful call and carry the effects out in order.
@@ -46,8 +46,41 @@ pub enum Effect {
     StartSctp(StartSctp),
     /// The peer's limits changed in a later negotiation.
     UpdateSctp(StartSctp),
-    /// No data section is left: close the channels and the transport (RFC 8841 11, port 0).
+    /// No data section is left: close the channels (RFC 8841 11, port 0).
     StopData(DataStop),
+    /// No section at all is left: the transport is over. A later negotiation starts another.
+    StopTransport,
+    /// A remote offer asked for a transceiver that nobody here had made.
+    TransceiverAdded {
+        /// Its name.
+        transceiver: TransceiverId,
+        /// Audio or video.
+        kind: MediaKind,
+    },
+    /// The offer that had asked for it was rolled back: as if it had never been.
+    TransceiverRemoved {
+        /// Its name.
+        transceiver: TransceiverId,
+    },
+    /// It has ended: stop its sender and receiver (webrtc-pc 5.4).
+    TransceiverStopped {
+        /// Its name.
+        transceiver: TransceiverId,
+    },
+    /// The peer sends, or sends in other streams: fire `track` (webrtc-pc 5.7) when it did not.
+    RemoteTrack {
+        /// Where it is received.
+        transceiver: TransceiverId,
+        /// The streams it is in.
+        streams: Vec<Msid>,
+    },
+    /// The peer sends no longer: mute the track and take it out of its streams.
+    RemoteTrackEnded {
+        /// Where it was received.
+        transceiver: TransceiverId,
+    },
+    /// An answer settled what is sent and received, or changed it.
+    MediaNegotiated(Box<NegotiatedMedia>),
 }
 
 /// An identity assertion and what it has to vouch for.
@@ -118,6 +151,31 @@ pub enum DataStop {
     Ended,
 }
 
+/// What both ends agreed on for one audio or video section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegotiatedMedia {
+    /// Whose section it is.
+    pub transceiver: TransceiverId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Its `a=mid`, carried in RTP where both know the extension.
+    pub mid: Option<String>,
+    /// The index of the section.
+    pub mline_index: u16,
+    /// W3C `currentDirection`.
+    pub direction: Direction,
+    /// What may be sent, in the peer's order, under its numbers.
+    pub send: Vec<Codec>,
+    /// What may arrive, in our order, under our numbers.
+    pub receive: Vec<Codec>,
+    /// Header extensions both know.
+    pub extensions: Vec<ExtMap>,
+    /// The encodings to send; empty when there is one without a name.
+    pub send_rids: Vec<String>,
+    /// The encodings that arrive; empty when there is one without a name.
+    pub receive_rids: Vec<String>,
+}
+
 /// What both ends have agreed on so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negotiated {
@@ -125,11 +183,12 @@ pub struct Negotiated {
     pub ice: StartIce,
     /// DTLS role and fingerprints.
     pub dtls: StartDtls,
-    /// SCTP ports and limits.
-    pub sctp: StartSctp,
-    /// The `a=mid` of the data section.
+    /// SCTP limits, when there is a data section.
+    pub sctp: Option<StartSctp>,
+    /// The `a=mid` of the section whose transport it is: of the data section, where there is no
+    /// other.
     pub mid: Option<String>,
-    /// The index of the data section.
+    /// The index of that section.
     pub mline_index: u16,
     /// The peer said that it has no more candidates.
     pub remote_candidates_complete: bool,

@@ -1,5 +1,7 @@
 //! Setting descriptions, rolling back, and what follows for the transports.
 
+use std::collections::BTreeSet;
+
 use crate::id::{DtlsRole, IceRole};
 use crate::sdp::{Media, Sdp, Setup};
 
@@ -96,6 +98,7 @@ impl Session {
         self.last_answer = None;
         self.mark_stale();
         self.change_state(SignalingState::Stable);
+        self.roll_transceivers_back();
     }
 
     fn discard_generation(&mut self) {
@@ -153,14 +156,21 @@ impl Session {
 
     fn apply_local(&mut self, kind: SdpType, prepared: Prepared) {
         let Prepared {
-            sdp, credentials, ..
+            sdp,
+            slots,
+            credentials,
+            ..
         } = prepared;
         self.adopt_generation(&sdp, credentials);
         self.pending_local = Some(Description { kind, sdp });
         match kind {
-            SdpType::Offer => self.change_state(SignalingState::HaveLocalOffer),
+            SdpType::Offer => {
+                self.occupy(&slots);
+                self.change_state(SignalingState::HaveLocalOffer);
+            }
             SdpType::PrAnswer => {
                 self.change_state(SignalingState::HaveLocalPranswer);
+                self.apply_answer(kind);
                 self.start_transports(kind, false);
             }
             SdpType::Answer | SdpType::Rollback => self.conclude(kind, false),
@@ -179,7 +189,7 @@ impl Session {
         let Some(credentials) = credentials.filter(|_| !current) else {
             return;
         };
-        let index = transport::active_data(sdp).unwrap_or_default();
+        let index = transport::carrier(sdp, &transport::active(sdp)).unwrap_or_default();
         self.emit(Effect::Gather(GatherIce {
             mid: sdp
                 .media
@@ -205,12 +215,9 @@ impl Session {
             .as_ref()
             .zip(self.current_remote.as_ref());
         let before = before.map(|(local, remote)| (&local.sdp, &remote.sdp));
-        // Once it has ended, a new data section is refused, whatever it says.
-        let running = self
-            .running
-            .as_ref()
-            .filter(|_| self.data != DataState::Ended);
-        validate::check_offer(&sdp, before, running)?;
+        validate::check_offer(&sdp, before)?;
+        let acceptable = self.acceptable(&sdp);
+        validate::check_transport(&sdp, &acceptable, self.running.as_ref())?;
         self.last_answer = None;
         self.report_identity(&sdp);
         self.pending_remote = Some(Description {
@@ -218,6 +225,7 @@ impl Session {
             sdp,
         });
         self.change_state(SignalingState::HaveRemoteOffer);
+        self.associate_remote_offer();
         Ok(())
     }
 
@@ -233,6 +241,7 @@ impl Session {
             self.conclude(kind, true);
         } else {
             self.change_state(SignalingState::HaveRemotePranswer);
+            self.apply_answer(kind);
             self.start_transports(kind, true);
         }
         Ok(())
@@ -276,21 +285,29 @@ impl Session {
             self.replace.clear();
         }
         self.change_state(SignalingState::Stable);
+        self.apply_answer(kind);
         self.start_transports(kind, offered_here);
         self.settle();
     }
 
     /// Both sides have spoken: start what is agreed, or restart what changed.
     fn start_transports(&mut self, kind: SdpType, offered_here: bool) {
-        let Some(agreed) = self.agreed(offered_here) else {
-            if kind == SdpType::Answer {
-                self.stop_data(offered_here);
-            }
-            return;
-        };
-        if self.data == DataState::Refused {
+        let agreed = self.agreed(offered_here);
+        let has_data = agreed.as_ref().is_some_and(|agreed| agreed.sctp.is_some());
+        if has_data && self.data == DataState::Refused {
             self.data = DataState::Wanted;
         }
+        if !has_data && kind == SdpType::Answer {
+            self.stop_data(offered_here);
+        }
+        match agreed {
+            Some(agreed) => self.start_agreed(agreed),
+            None if kind == SdpType::Answer => self.stop_transport(),
+            None => {}
+        }
+    }
+
+    fn start_agreed(&mut self, agreed: Negotiated) {
         let before = self.running.replace(agreed.clone());
         let ice_changed = before.as_ref().map(|b| (&b.ice.local, &b.ice.remote))
             != Some((&agreed.ice.local, &agreed.ice.remote));
@@ -302,34 +319,33 @@ impl Session {
             });
         }
         let mline = agreed.mline_index;
-        tracing::debug!(mline, again = before.is_some(), "data section agreed");
+        tracing::debug!(mline, again = before.is_some(), "transport agreed");
         self.pass_on_candidates();
-        match before {
-            None => {
-                self.emit(Effect::StartDtls(agreed.dtls));
-                self.emit(Effect::StartSctp(agreed.sctp));
-            }
-            Some(before) if before.sctp != agreed.sctp => {
-                self.emit(Effect::UpdateSctp(agreed.sctp));
-            }
-            Some(_) => {}
+        if before.is_none() {
+            self.emit(Effect::StartDtls(agreed.dtls));
+        }
+        let sctp_before = before.and_then(|before| before.sctp);
+        match (sctp_before, agreed.sctp) {
+            (None, Some(sctp)) => self.emit(Effect::StartSctp(sctp)),
+            (Some(before), Some(sctp)) if before != sctp => self.emit(Effect::UpdateSctp(sctp)),
+            (_, _) => {}
         }
     }
 
-    /// What both descriptions say about the data section that they share.
+    /// What both descriptions say about the transport that their sections share.
     fn agreed(&self, offered_here: bool) -> Option<Negotiated> {
         let (local, remote) = (self.local_sdp()?, self.remote_sdp()?);
-        let index = transport::active_data(local)?;
-        let (ours, theirs) = (local.media.get(index)?, remote.media.get(index)?);
-        if !theirs.is_data() || !remote.is_active(theirs) {
-            return None;
-        }
+        let theirs = transport::active(remote);
+        let mut shared = transport::active(local);
+        shared.retain(|index| theirs.contains(index));
+        let index = transport::carrier(remote, &shared)?;
         // Checked when the description was set.
         let params = transport::params(remote, index).ok()?;
         let (pending, current) = (&self.pending_generation, &self.current_generation);
         let generation = pending.as_ref().or(current.as_ref())?;
         let before = self.running.as_ref();
         let unchanged = before.filter(|before| before.ice.remote == params.credentials);
+        let ours = local.media.get(index)?;
         Some(Negotiated {
             ice: StartIce {
                 role: before.map_or_else(|| ice_role(offered_here, &params), |b| b.ice.role),
@@ -342,10 +358,7 @@ impl Session {
                 role: dtls_role(offered_here, ours, params.setup),
                 fingerprints: params.fingerprints,
             },
-            sctp: StartSctp {
-                remote_max_message_size: params.max_message_size,
-                peerloom: remote.peerloom().cloned(),
-            },
+            sctp: agreed_sctp(remote, &shared),
             mid: ours.mid().map(str::to_owned),
             mline_index: u16::try_from(index).unwrap_or(u16::MAX),
             remote_candidates_complete: unchanged.is_some_and(|b| b.remote_candidates_complete),
@@ -355,25 +368,41 @@ impl Session {
 
     /// A final answer without a data section.
     fn stop_data(&mut self, offered_here: bool) {
-        if self.running.is_some() {
-            if self.data != DataState::Ended {
-                self.data = DataState::Ended;
-                self.emit(Effect::StopData(DataStop::Ended));
-            }
+        if self.running.as_ref().is_some_and(|r| r.sctp.is_some()) {
+            self.data = DataState::Ended;
+            self.emit(Effect::StopData(DataStop::Ended));
             return;
         }
         let local = self.current_local.as_ref();
         let offered = local.is_some_and(|d| transport::active_data(&d.sdp).is_some());
-        if offered_here && offered {
+        if offered_here && offered && self.data != DataState::Ended {
             self.data = DataState::Refused;
-            if let Some(generation) = self.current_generation.take() {
-                self.emit(Effect::DiscardGeneration {
-                    ufrag: generation.credentials.ufrag,
-                });
-            }
             self.emit(Effect::StopData(DataStop::Refused));
         }
     }
+
+    /// A final answer that leaves no section.
+    fn stop_transport(&mut self) {
+        if self.running.take().is_some() {
+            self.delivered.clear();
+            self.emit(Effect::StopTransport);
+        }
+        if let Some(generation) = self.current_generation.take() {
+            self.emit(Effect::DiscardGeneration {
+                ufrag: generation.credentials.ufrag,
+            });
+        }
+    }
+}
+
+/// The data section among those that both ends take.
+fn agreed_sctp(remote: &Sdp, shared: &BTreeSet<usize>) -> Option<StartSctp> {
+    let data = transport::active_data(remote).filter(|index| shared.contains(index))?;
+    Some(StartSctp {
+        // Checked when the description was set.
+        remote_max_message_size: transport::max_message_size(remote, data).ok()?,
+        peerloom: remote.peerloom().cloned(),
+    })
 }
 
 /// The first offerer controls, and anybody controls a lite peer (RFC 8445 6.1.1).

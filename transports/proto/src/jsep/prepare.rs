@@ -4,10 +4,13 @@ use crate::candidate::Credentials;
 use crate::id::DtlsRole;
 use crate::sdp::{Attribute, Media, Sdp, Setup};
 
+use super::codecs::{self, Formats, Numbers};
 use super::create::{self, Common};
 use super::error::{invalid_state, operation};
-use super::session::{DataState, Description, Prepared, Session, SignalingState};
-use super::{Error, OfferOptions, SessionDescription, transport};
+use super::media_section::{self, Content};
+use super::session::{Description, Prepared, Session, SignalingState};
+use super::slots::Slot;
+use super::{Encoding, Error, OfferOptions, SessionDescription, TransceiverId, transport};
 
 impl Session {
     /// W3C `createOffer` (RFC 9429 5.2).
@@ -79,56 +82,124 @@ impl Session {
 
     fn build_offer(&mut self, credentials: &Credentials) -> Prepared {
         let version = self.next_version();
-        let before = self.current_local.as_ref().map(|d| &d.sdp);
+        let layout = self.layout();
         let common = self.common(version);
-        let (mut media, mut data_mid) = (Vec::new(), None);
-        let data = self.current_data();
-        for (index, section) in before.iter().flat_map(|sdp| &sdp.media).enumerate() {
-            let goes_on = data == Some(index);
-            let mid = section.mid().map(str::to_owned);
-            if goes_on {
-                media.push(common.offered_data(mid.as_deref().unwrap_or_default(), credentials));
-                data_mid = Some(mid);
-            } else {
-                media.push(create::refused(section));
+        let current = [&self.current_local, &self.current_remote];
+        let numbers = Numbers::of(current.into_iter().flatten().map(|d| &d.sdp));
+        let formats = codecs::offered(&self.config.media, numbers);
+        let sections = layout.slots.iter().enumerate().map(|(index, slot)| {
+            let own = (!layout.bundle_only.contains(&index)).then_some(credentials);
+            match slot {
+                Slot::Data(mid) => common.offered_data(mid, own),
+                Slot::Media(id, kind, mid) => {
+                    let formats = formats.get(kind);
+                    self.offered_media(&common, *id, mid, formats, own)
+                }
+                Slot::Refused(index) => self.refused_again(*index),
             }
-        }
-        if data_mid.is_none() && self.data == DataState::Wanted {
-            let remote = self.current_remote.as_ref().map(|d| &d.sdp);
-            let known: Vec<&Sdp> = before.into_iter().chain(remote).collect();
-            let mid = create::unused_mid(&known);
-            let section = common.offered_data(&mid, credentials);
-            match media.iter_mut().find(|media| media.port == 0) {
-                Some(free) => *free = section, // RFC 9429 5.2.2: recycle first
-                None => media.push(section),
-            }
-            data_mid = Some(Some(mid));
-        }
-        let credentials = data_mid.is_some().then(|| credentials.clone());
-        let sdp = common.description(media, data_mid.flatten());
-        self.prepare(sdp, credentials)
+        });
+        let media = sections.collect();
+        let credentials = (!layout.bundle.is_empty()).then(|| credentials.clone());
+        let sdp = common.description(media, layout.bundle);
+        self.prepare(sdp, credentials, layout.slots)
+    }
+
+    fn offered_media(
+        &self,
+        common: &Common<'_>,
+        id: TransceiverId,
+        mid: &str,
+        formats: Option<&Formats>,
+        credentials: Option<&Credentials>,
+    ) -> Media {
+        let found = self.transceivers.iter().find(|t| t.id == id);
+        let (transceiver, formats) = found
+            .zip(formats)
+            .expect("slots name transceivers that exist, of kinds that are enabled");
+        let direction = transceiver.direction;
+        let encodings = transceiver.now.encodings.iter();
+        // What arrives goes on arriving (RFC 8853 5.3.4), or the peer would end its simulcast.
+        let negotiated = transceiver.negotiated.iter();
+        let received = negotiated
+            .flat_map(|n| &n.receive_rids)
+            .filter(|_| direction.receives());
+        let content = Content {
+            mid: Some(mid),
+            protocol: media_section::PROTOCOL,
+            direction,
+            transceiver,
+            formats,
+            send: encodings.filter(|_| direction.sends()).cloned().collect(),
+            receive: received.cloned().map(Encoding::named).collect(),
+        };
+        common.media_section(&content, credentials.map(|c| (c, Setup::ActPass)))
+    }
+
+    fn refused_again(&self, index: usize) -> Media {
+        let section = self.offer_base().and_then(|sdp| sdp.media.get(index));
+        create::refused(section.expect("a slot is refused where a section was before"))
     }
 
     fn build_answer(&mut self, offer: &Sdp) -> Result<Prepared, Error> {
-        let index = transport::active_data(offer).filter(|_| self.data != DataState::Ended);
-        let chosen = match index {
-            Some(index) => Some((index, self.answer_transport(offer, index)?)),
+        let accepted = self.acceptable(offer);
+        let chosen = match transport::carrier(offer, &accepted) {
+            Some(carrier) => Some(self.answer_transport(offer, carrier)?),
             None => None,
         };
         let version = self.next_version();
         let common = self.common(version);
-        let answer = |(at, section): (usize, &Media)| match &chosen {
-            Some((index, (credentials, setup))) if at == *index => {
-                common.answered_data(section, credentials, *setup)
+        let answer = |(index, section): (usize, &Media)| {
+            let transport = chosen.as_ref().filter(|_| accepted.contains(&index));
+            match (transport, section.media_kind()) {
+                (Some((credentials, setup)), None) => {
+                    common.answered_data(section, credentials, *setup)
+                }
+                (Some((credentials, setup)), Some(_)) => {
+                    let written = self.answered_media(&common, offer, index, (credentials, *setup));
+                    written.unwrap_or_else(|| create::refused(section))
+                }
+                (None, _) => create::refused(section),
             }
-            _ => create::refused(section),
         };
-        let media = offer.media.iter().enumerate().map(answer).collect();
-        let mid = index.and_then(|index| offer.media[index].mid());
-        let bundled = mid.filter(|mid| offer.bundles().any(|b| b.iter().any(|m| m == mid)));
-        let sdp = common.description(media, bundled.map(str::to_owned));
-        let credentials = chosen.map(|(_, (credentials, _))| credentials);
-        Ok(self.prepare(sdp, credentials))
+        let media: Vec<Media> = offer.media.iter().enumerate().map(answer).collect();
+        let is_answered = |mid: &&String| {
+            let mut answered = media.iter().filter(|m| m.port != 0);
+            answered.any(|m| m.mid() == Some(mid.as_str()))
+        };
+        let bundled = offer.bundles().flatten().filter(is_answered).cloned();
+        let sdp = common.description(media.clone(), bundled.collect());
+        let credentials = chosen.map(|(credentials, _)| credentials);
+        Ok(self.prepare(sdp, credentials, Vec::new()))
+    }
+
+    /// The answer to the offered section of a transceiver.
+    fn answered_media(
+        &self,
+        common: &Common<'_>,
+        offer: &Sdp,
+        index: usize,
+        (credentials, setup): (&Credentials, Setup),
+    ) -> Option<Media> {
+        let section = &offer.media[index];
+        let transceiver = self.transceivers.iter().find(|t| t.is_at(index))?;
+        let formats = codecs::answered(self.config.media.of(transceiver.kind), section)?;
+        let direction = offer
+            .direction(section)
+            .reversed()
+            .and(transceiver.direction);
+        let receive_simulcast = self.config.media.receive_simulcast;
+        let (send, receive) =
+            media_section::answered_simulcast(section, transceiver, direction, receive_simulcast);
+        let content = Content {
+            mid: section.mid(),
+            protocol: &section.protocol,
+            direction,
+            transceiver,
+            formats: &formats,
+            send,
+            receive,
+        };
+        Some(common.media_section(&content, Some((credentials, setup))))
     }
 
     /// Credentials and DTLS role for an answer.
@@ -168,11 +239,12 @@ impl Session {
     }
 
     /// What was built, as text: with the candidates its generation has already.
-    fn prepare(&self, sdp: Sdp, credentials: Option<Credentials>) -> Prepared {
+    fn prepare(&self, sdp: Sdp, credentials: Option<Credentials>, slots: Vec<Slot>) -> Prepared {
         let text = self.with_candidates(&sdp).to_string();
         Prepared {
             text,
             sdp,
+            slots,
             credentials,
             stale: false,
         }
@@ -190,11 +262,11 @@ impl Session {
         let generations = [&self.pending_generation, &self.current_generation];
         for generation in generations.into_iter().flatten() {
             let ours = Attribute::IceUfrag(generation.credentials.ufrag.clone());
-            let section = sdp
-                .media
-                .iter_mut()
-                .find(|media| media.attributes.contains(&ours));
-            if let Some(section) = section {
+            let sections = sdp.media.iter().enumerate();
+            let of_generation = sections.filter(|(_, media)| media.attributes.contains(&ours));
+            let all = of_generation.map(|(index, _)| index).collect();
+            if let Some(index) = transport::carrier(&sdp, &all) {
+                let section = &mut sdp.media[index];
                 create::add_candidates(section, &generation.candidates, generation.complete);
                 break;
             }

@@ -8,11 +8,13 @@ use rand_chacha::ChaCha20Rng;
 
 use crate::candidate::{Candidate, Credentials};
 use crate::certificate::Fingerprint;
-use crate::sdp::{Capabilities, Sdp};
+use crate::sdp::{Capabilities, Media, Sdp};
 
 use super::effect::{Effect, Negotiated};
 use super::error::invalid_state;
-use super::{Error, SdpType, SessionDescription, transport};
+use super::slots::Slot;
+use super::transceiver::Transceiver;
+use super::{BundlePolicy, Error, MediaCapabilities, SdpType, SessionDescription, transport};
 
 /// Longest identity assertion taken: what fits a line of SDP.
 const MAX_IDENTITY_LEN: usize = 12 * 1024;
@@ -29,6 +31,10 @@ pub struct SessionConfig {
     pub max_message_size: u64,
     /// What to announce to other Peerloom peers; `None` keeps silent about it.
     pub peerloom: Option<Capabilities>,
+    /// What audio and video can be negotiated; none by default.
+    pub media: MediaCapabilities,
+    /// Which sections of our offers insist on being bundled.
+    pub bundle_policy: BundlePolicy,
 }
 
 impl fmt::Debug for SessionConfig {
@@ -38,6 +44,8 @@ impl fmt::Debug for SessionConfig {
             .field("fingerprints", &self.fingerprints)
             .field("max_message_size", &self.max_message_size)
             .field("peerloom", &self.peerloom)
+            .field("media", &self.media)
+            .field("bundle_policy", &self.bundle_policy)
             .finish_non_exhaustive()
     }
 }
@@ -49,6 +57,8 @@ impl Default for SessionConfig {
             fingerprints: Vec::new(),
             max_message_size: 256 * 1024,
             peerloom: Some(Capabilities::default()),
+            media: MediaCapabilities::none(),
+            bundle_policy: BundlePolicy::default(),
         }
     }
 }
@@ -108,10 +118,14 @@ pub struct Session {
     pub(super) version: u64,
     pub(super) state: SignalingState,
     /// Filled by each call, drained by the shell after it. A call adds at most one entry per
-    /// candidate it carries and ten more.
+    /// candidate it carries, five per transceiver, and ten more.
     pub(super) effects: VecDeque<Effect>,
     pub(super) identity: Option<String>,
     pub(super) data: DataState,
+    /// In the order of making. Filled by the application, up to `MAX_TRANSCEIVERS`, and by remote
+    /// offers, one per section; emptied of those that both ends know to be over.
+    pub(super) transceivers: Vec<Transceiver>,
+    pub(super) next_transceiver: u64,
     pub(super) negotiation_needed: bool,
     /// `[[LocalIceCredentialsToReplace]]` of webrtc-pc 4.4.1.
     pub(super) replace: BTreeSet<String>,
@@ -154,7 +168,9 @@ pub(super) struct Description {
 pub(super) struct Prepared {
     pub(super) text: String,
     pub(super) sdp: Sdp,
-    /// The credentials in its data section, if it has one.
+    /// What each section of an offer is for; empty for an answer.
+    pub(super) slots: Vec<Slot>,
+    /// The credentials of its transport, if it has one.
     pub(super) credentials: Option<Credentials>,
     /// Something changed since: the implicit form makes a new one.
     pub(super) stale: bool,
@@ -194,6 +210,8 @@ impl Session {
             effects: VecDeque::new(),
             identity: None,
             data: DataState::Unwanted,
+            transceivers: Vec::new(),
+            next_transceiver: 0,
             negotiation_needed: false,
             replace: BTreeSet::new(),
             last_offer: None,
@@ -268,13 +286,12 @@ impl Session {
     /// W3C `canTrickleIceCandidates`: unknown before there is a remote description.
     pub fn can_trickle(&self) -> Option<bool> {
         let sdp = self.remote_sdp()?;
-        let section = transport::active_data(sdp).and_then(|index| sdp.media.get(index));
-        let none = || {
-            sdp.media
-                .first()
-                .is_some_and(|media| sdp.has_ice_option("trickle", media))
-        };
-        Some(section.map_or_else(none, |section| sdp.has_ice_option("trickle", section)))
+        let trickles = |media: &Media| sdp.has_ice_option("trickle", media);
+        let mut active = sdp.media.iter().filter(|m| sdp.is_active(m)).peekable();
+        Some(match active.peek() {
+            Some(_) => active.any(trickles),
+            None => sdp.media.first().is_some_and(trickles),
+        })
     }
 
     /// What both ends agreed on last, once transports were started.
@@ -384,23 +401,6 @@ impl Session {
         {
             prepared.stale = true;
         }
-    }
-
-    /// webrtc-pc 4.7.3, "update the negotiation-needed flag".
-    pub(super) fn update_negotiation_needed(&mut self) {
-        if self.state != SignalingState::Stable {
-            return;
-        }
-        let needed = self.is_negotiation_needed();
-        if needed && !self.negotiation_needed {
-            self.emit(Effect::NegotiationNeeded);
-        }
-        self.negotiation_needed = needed;
-    }
-
-    fn is_negotiation_needed(&self) -> bool {
-        let wants_data = self.data == DataState::Wanted && self.current_data().is_none();
-        !self.replace.is_empty() || wants_data
     }
 
     /// The data section that both current descriptions have.

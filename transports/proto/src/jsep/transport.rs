@@ -1,4 +1,6 @@
-//! What the data section of a description says about its transport.
+//! What a description says about its transport, and which sections share one.
+
+use std::collections::BTreeSet;
 
 use crate::candidate::{Candidate, Credentials};
 use crate::certificate::Fingerprint;
@@ -15,7 +17,7 @@ const DEFAULT_MAX_MESSAGE_SIZE: u64 = 64 * 1024;
 /// of no use.
 const MAX_CANDIDATE_LINES: usize = 4 * MAX_REMOTE_CANDIDATES;
 
-/// The transport of a data section.
+/// The transport of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Params {
     pub(super) credentials: Credentials,
@@ -23,7 +25,6 @@ pub(super) struct Params {
     pub(super) setup: Option<Setup>,
     pub(super) lite: bool,
     pub(super) trickle: bool,
-    pub(super) max_message_size: Option<u64>,
 }
 
 /// The first data section that is part of the session.
@@ -37,11 +38,12 @@ pub(super) fn active_data(sdp: &Sdp) -> Option<usize> {
 /// the session level (RFC 8866 5.13) or from the section that is tagged for its bundle
 /// (RFC 9143 7.1.3).
 pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
-    const HINT: &str = "the peer's description has to carry it for its data section";
+    const HINT: &str = "the peer's description has to carry it for this section or its bundle";
     let section = &sdp.media[index];
     let missing = |what: &str| {
+        let kind = &section.kind;
         invalid_access(
-            format!("the data section (m-line {index}) has no {what}"),
+            format!("the {kind} section (m-line {index}) has no {what}"),
             HINT,
         )
     };
@@ -52,17 +54,6 @@ pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
     let fingerprints = lookup(sdp, section, |attributes| {
         Some(sdp::fingerprints(attributes)).filter(|found| !found.is_empty())
     });
-    let max_message_size = section
-        .max_message_size()
-        .unwrap_or(DEFAULT_MAX_MESSAGE_SIZE);
-    let port = section
-        .sctp_port()
-        .or_else(|| section.legacy_port())
-        .unwrap_or(SCTP_PORT);
-    if port != SCTP_PORT {
-        let cause = format!("a=sctp-port is {port}");
-        return Err(invalid_access(cause, "the SCTP port has to be 5000"));
-    }
     Ok(Params {
         credentials,
         fingerprints: fingerprints
@@ -70,8 +61,56 @@ pub(super) fn params(sdp: &Sdp, index: usize) -> Result<Params, Error> {
         setup: lookup(sdp, section, sdp::setup),
         lite: sdp.ice_lite(),
         trickle: sdp.has_ice_option("trickle", section),
-        max_message_size: (max_message_size != 0).then_some(max_message_size),
     })
+}
+
+/// The longest message that the peer takes in the data section at `index`; `None` for any.
+pub(super) fn max_message_size(sdp: &Sdp, index: usize) -> Result<Option<u64>, Error> {
+    let section = &sdp.media[index];
+    let port = section.sctp_port().or_else(|| section.legacy_port());
+    if let Some(port) = port.filter(|port| *port != SCTP_PORT) {
+        let cause = format!("a=sctp-port is {port}");
+        return Err(invalid_access(cause, "the SCTP port has to be 5000"));
+    }
+    let size = section.max_message_size();
+    let size = size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE);
+    Ok((size != 0).then_some(size))
+}
+
+/// Of the sections in `among`, the one whose transport attributes count for all: the first in the
+/// order of the bundle (RFC 9143 7.1.3), else the first.
+pub(super) fn carrier(sdp: &Sdp, among: &BTreeSet<usize>) -> Option<usize> {
+    let index_of = |mid: &String| sdp.media.iter().position(|m| m.mid() == Some(mid.as_str()));
+    let mut bundled = sdp.bundles().flatten().filter_map(index_of);
+    let first = bundled.find(|index| among.contains(index));
+    first.or_else(|| among.first().copied())
+}
+
+/// The sections that are part of the session.
+pub(super) fn active(sdp: &Sdp) -> BTreeSet<usize> {
+    let sections = sdp.media.iter().enumerate();
+    let active = sections.filter(|(_, section)| sdp.is_active(section));
+    active.map(|(index, _)| index).collect()
+}
+
+/// Of the sections in `fitting`, those that share a transport: with the section `anchor` when it
+/// is one of them, else with the first.
+pub(super) fn on_one_transport(
+    sdp: &Sdp,
+    fitting: BTreeSet<usize>,
+    anchor: Option<usize>,
+) -> BTreeSet<usize> {
+    let anchor = anchor.filter(|index| fitting.contains(index));
+    let Some(anchor) = anchor.or_else(|| fitting.first().copied()) else {
+        return fitting;
+    };
+    let bundle = |index: usize| {
+        let mid = sdp.media[index].mid()?;
+        sdp.bundles().position(|mids| mids.iter().any(|m| m == mid))
+    };
+    let shared = bundle(anchor);
+    let together = |index: &usize| *index == anchor || shared.is_some() && bundle(*index) == shared;
+    fitting.into_iter().filter(together).collect()
 }
 
 /// The value that holds for the section: its own, the session's, the bundle's.

@@ -55,7 +55,7 @@ impl Session {
 
     fn trickled(&self, ufrag: &str, candidate: String) -> IceCandidateInit {
         let section = self.local_sdp().and_then(|sdp| {
-            let index = transport::active_data(sdp)?;
+            let index = transport::carrier(sdp, &transport::active(sdp))?;
             Some((index, sdp.media.get(index)?.mid().map(str::to_owned)))
         });
         let (index, mid) = section.map_or((None, None), |(index, mid)| (Some(index), mid));
@@ -167,8 +167,8 @@ impl Session {
             .into_iter()
             .flatten();
         let holding = holders.map(|d| &d.sdp).filter(|sdp| {
-            let section = transport::active_data(sdp).and_then(|index| sdp.media.get(index));
-            section.and_then(|section| transport::ufrag(sdp, section)) == Some(ufrag.as_str())
+            let mut sections = sdp.media.iter().filter(|media| sdp.is_active(media));
+            sections.any(|section| transport::ufrag(sdp, section) == Some(ufrag.as_str()))
         });
         let (mut candidates, mut complete) = (Vec::new(), false);
         for sdp in holding {

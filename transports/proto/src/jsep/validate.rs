@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::sdp::{Sdp, Setup};
 
-use super::Error;
 use super::effect::Negotiated;
 use super::error::invalid_access;
 use super::transport::{self, Params};
+use super::{Error, codecs};
 
 const NEW_CONNECTION: &str = "close this peer connection and make a new one";
 const MALFORMED: &str = "the peer made a description that no browser would take";
@@ -41,18 +41,24 @@ fn check_any(sdp: &Sdp) -> Result<(), Error> {
 }
 
 /// A remote offer, after the local and remote description agreed on last (RFC 9429 5.8, 5.10).
-pub(super) fn check_offer(
+pub(super) fn check_offer(offer: &Sdp, before: Option<(&Sdp, &Sdp)>) -> Result<(), Error> {
+    check_any(offer)?;
+    match before {
+        Some((local, remote)) => check_order(offer, local, remote),
+        None => Ok(()),
+    }
+}
+
+/// The transport of those sections of a remote offer that can be accepted.
+pub(super) fn check_transport(
     offer: &Sdp,
-    before: Option<(&Sdp, &Sdp)>,
+    acceptable: &BTreeSet<usize>,
     running: Option<&Negotiated>,
 ) -> Result<(), Error> {
-    check_any(offer)?;
-    if let Some((local, remote)) = before {
-        check_order(offer, local, remote)?;
-    }
-    let Some(index) = transport::active_data(offer) else {
+    let Some(index) = transport::carrier(offer, acceptable) else {
         return Ok(());
     };
+    check_data(offer, acceptable)?;
     let params = transport::params(offer, index)?;
     if params.setup == Some(Setup::HoldConn) {
         let cause = "a=setup:holdconn has no meaning in WebRTC";
@@ -60,6 +66,13 @@ pub(super) fn check_offer(
     }
     match running {
         Some(running) => check_same_association(&params, running),
+        None => Ok(()),
+    }
+}
+
+fn check_data(sdp: &Sdp, among: &BTreeSet<usize>) -> Result<(), Error> {
+    match transport::active_data(sdp).filter(|index| among.contains(index)) {
+        Some(index) => transport::max_message_size(sdp, index).map(|_| ()),
         None => Ok(()),
     }
 }
@@ -120,9 +133,12 @@ pub(super) fn check_answer(
 ) -> Result<(), Error> {
     check_any(answer)?;
     check_mirrors(answer, offer)?;
-    let Some(index) = transport::active_data(answer) else {
+    let accepted = transport::active(answer);
+    let Some(index) = transport::carrier(answer, &accepted) else {
         return Ok(());
     };
+    check_data(answer, &accepted)?;
+    check_media(answer, offer, &accepted, index)?;
     let params = transport::params(answer, index)?;
     if !matches!(params.setup, Some(Setup::Active | Setup::Passive) | None) {
         let cause = "the answer has to choose a=setup:active or passive";
@@ -144,6 +160,36 @@ pub(super) fn check_answer(
             "restart ICE with an offer",
         )),
     }
+}
+
+/// Audio and video in an answer: with something in common, and on the one transport.
+fn check_media(
+    answer: &Sdp,
+    offer: &Sdp,
+    accepted: &BTreeSet<usize>,
+    carrier: usize,
+) -> Result<(), Error> {
+    let together = transport::on_one_transport(answer, accepted.clone(), Some(carrier));
+    if together != *accepted {
+        let cause = "the answer does not bundle what it accepts";
+        return Err(invalid_access(cause, "the peer has to support BUNDLE"));
+    }
+    for index in accepted {
+        let (theirs, ours) = (&answer.media[*index], &offer.media[*index]);
+        if theirs.media_kind().is_none() {
+            continue;
+        }
+        if !theirs.rtcp_mux() {
+            let cause = format!("m-line {index} of the answer has no a=rtcp-mux");
+            return Err(invalid_access(cause, "the peer has to support it"));
+        }
+        let (send, _, _) = codecs::agreed(ours, theirs);
+        if !send.iter().any(codecs::carries_media) {
+            let cause = format!("m-line {index} of the answer has no codec that was offered");
+            return Err(invalid_access(cause, MALFORMED));
+        }
+    }
+    Ok(())
 }
 
 /// Section by section what was offered, and nothing that was not.

@@ -119,6 +119,14 @@ impl Setup {
 }
 
 impl Attribute {
+    /// An attribute that is not interpreted, without a value.
+    pub(crate) fn flag(name: &str) -> Self {
+        Self::Other {
+            name: name.to_owned(),
+            value: None,
+        }
+    }
+
     /// Reads what follows `a=`. The error names the attribute that is malformed.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (name, value) = match text.split_once(':') {

@@ -159,6 +159,7 @@ impl Compact {
             fingerprints: vec![self.fingerprint()],
             max_message_size: self.max_message_size,
             peerloom: self.capabilities(),
+            ..SessionConfig::default()
         };
         let common = Common {
             config: &config,
@@ -167,10 +168,11 @@ impl Compact {
             identity: identity.as_deref(),
         };
         let mut section =
-            common.offered_data(self.mid.as_deref().unwrap_or_default(), &credentials);
+            common.offered_data(self.mid.as_deref().unwrap_or_default(), Some(&credentials));
         self.fit(&mut section);
         create::add_candidates(&mut section, &candidates?, self.complete);
-        Ok(common.description(vec![section], self.mid.clone().filter(|_| self.bundled)))
+        let bundled = self.mid.iter().filter(|_| self.bundled).cloned().collect();
+        Ok(common.description(vec![section], bundled))
     }
 
     /// The template is an offer's: an answer chooses its role and may lack a mid.

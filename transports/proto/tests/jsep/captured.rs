@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use peerloom_transports_proto::jsep::{SdpType, SessionDescription, SignalingState};
-use peerloom_transports_proto::sdp::{Direction, MediaKind, RidDirection, Sdp};
+use peerloom_transports_proto::jsep::{BundlePolicy, SdpType, SessionDescription, SignalingState};
+use peerloom_transports_proto::sdp::{Codec, Direction, MediaKind, RidDirection, Sdp};
 
-use crate::util::session;
+use crate::util::{local_sdp, session, with_media};
 
 /// A file of `tests/fixtures/sdp`.
 pub(crate) struct Fixture {
@@ -130,5 +130,35 @@ fn simulcast_names_three_encodings() {
         let simulcast = video.simulcast().unwrap();
         assert_eq!(simulcast.list(RidDirection::Send).unwrap().len(), 3);
         assert_eq!(simulcast.list(RidDirection::Recv), None, "{browser}");
+    }
+}
+
+#[test]
+fn with_media_each_offer_is_answered_in_full() {
+    for fixture in all().iter().filter(|f| f.kind == SdpType::Offer) {
+        let name = &fixture.name;
+        let mut bob = with_media(2, BundlePolicy::Balanced);
+        bob.set_remote(SessionDescription::offer(fixture.text.clone()))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        bob.set_local(None).unwrap();
+        assert_eq!(bob.signaling_state(), SignalingState::Stable);
+        let (answer, offer) = (local_sdp(&bob), fixture.sdp());
+        let bundled: Vec<_> = offer.bundles().flatten().collect();
+        for (ours, theirs) in answer.media.iter().zip(&offer.media) {
+            let together = offer.media.len() == 1
+                || theirs
+                    .mid()
+                    .is_some_and(|mid| bundled.iter().any(|m| *m == mid));
+            let wanted = offer.is_active(theirs) && (together || theirs.is_data());
+            assert_eq!(ours.port != 0, wanted, "{name}: {:?}", theirs.mid());
+            let offered = theirs.codecs();
+            for codec in ours.codecs().iter().filter(|_| wanted) {
+                let same = |c: &Codec| c.payload_type == codec.payload_type && c.is(&codec.name);
+                assert!(offered.iter().any(same), "{name}: {codec:?}");
+            }
+        }
+        let accepted = answer.media.iter().filter(|m| m.port != 0);
+        let media = accepted.filter(|m| m.media_kind().is_some()).count();
+        assert_eq!(bob.transceivers().count(), media, "{name}");
     }
 }

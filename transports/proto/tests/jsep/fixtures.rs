@@ -150,9 +150,15 @@ fn chromium_offer_is_answered() {
     assert_eq!(negotiated.ice.remote.ufrag, "Hx4Q");
     assert!(negotiated.ice.remote_trickle && !negotiated.ice.remote_lite);
     assert_eq!(negotiated.dtls.role, DtlsRole::Client);
-    assert_eq!(negotiated.sctp.remote_max_message_size, Some(262_144));
     assert_eq!(
-        (negotiated.mline_index, negotiated.sctp.peerloom),
+        negotiated.sctp.as_ref().unwrap().remote_max_message_size,
+        Some(262_144)
+    );
+    assert_eq!(
+        (
+            negotiated.mline_index,
+            negotiated.sctp.as_ref().unwrap().peerloom.clone()
+        ),
         (0, None)
     );
     let [name, udp, tcp] = candidates(&effects).try_into().unwrap();
@@ -181,7 +187,7 @@ fn chromium_and_firefox_answers_make_us_the_dtls_server() {
         assert_eq!(negotiated.dtls.role, DtlsRole::Server, "{name}");
         assert_eq!(negotiated.ice.role, IceRole::Controlling, "{name}");
         assert_eq!(
-            negotiated.sctp.remote_max_message_size,
+            negotiated.sctp.as_ref().unwrap().remote_max_message_size,
             Some(size),
             "{name}"
         );
@@ -263,7 +269,10 @@ fn firefox_offer_is_answered() {
         "from the session level"
     );
     assert!(negotiated.ice.remote_trickle, "from the session level");
-    assert_eq!(negotiated.sctp.remote_max_message_size, Some(1_073_741_823));
+    assert_eq!(
+        negotiated.sctp.as_ref().unwrap().remote_max_message_size,
+        Some(1_073_741_823)
+    );
     assert_eq!(candidates(&effects).len(), 2);
     assert!(effects.contains(&Effect::RemoteCandidatesComplete));
 }
@@ -275,7 +284,10 @@ fn the_old_form_is_answered_in_the_old_form() {
         negotiated,
         effects,
     } = answer("old-aiortc-data-offer");
-    assert_eq!(negotiated.sctp.remote_max_message_size, Some(65_536));
+    assert_eq!(
+        negotiated.sctp.as_ref().unwrap().remote_max_message_size,
+        Some(65_536)
+    );
     assert!(!negotiated.ice.remote_trickle);
     assert_eq!(candidates(&effects).len(), 2);
     let section = &answer.media[0];
@@ -312,7 +324,7 @@ fn webrtc_rs_and_str0m_offers_are_answered() {
         "the RTCP component has no use"
     );
     assert_eq!(
-        negotiated.sctp.remote_max_message_size,
+        negotiated.sctp.as_ref().unwrap().remote_max_message_size,
         Some(65_536),
         "when nothing is said"
     );

@@ -115,7 +115,15 @@ impl Transports {
                 assert!(self.dtls.is_some() && !self.sctp);
                 self.sctp = true;
             }
-            Effect::UpdateSctp(_) | Effect::StopData(_) => panic!("nobody asked for {effect:?}"),
+            Effect::UpdateSctp(_)
+            | Effect::StopData(_)
+            | Effect::StopTransport
+            | Effect::TransceiverAdded { .. }
+            | Effect::TransceiverRemoved { .. }
+            | Effect::TransceiverStopped { .. }
+            | Effect::RemoteTrack { .. }
+            | Effect::RemoteTrackEnded { .. }
+            | Effect::MediaNegotiated(_) => panic!("nobody asked for {effect:?}"),
             Effect::SignalingStateChange(_)
             | Effect::NegotiationNeeded
             | Effect::RemoteIdentity(_) => {}

@@ -2,7 +2,10 @@
 
 use peerloom_transports_proto::candidate::Candidate;
 use peerloom_transports_proto::certificate::{Fingerprint, HashFunction};
-use peerloom_transports_proto::jsep::{Effect, Error, OfferOptions, Session, SessionConfig};
+use peerloom_transports_proto::jsep::{
+    BundlePolicy, Effect, Error, MediaCapabilities, OfferOptions, Session, SessionConfig,
+};
+use peerloom_transports_proto::sdp::Sdp;
 
 pub(crate) fn config(seed: u8) -> SessionConfig {
     SessionConfig {
@@ -51,4 +54,23 @@ pub(crate) fn connected() -> (Session, Session) {
     effects(&mut alice);
     effects(&mut bob);
     (alice, bob)
+}
+
+/// A session that can do the usual media.
+pub(crate) fn with_media(seed: u8, policy: BundlePolicy) -> Session {
+    Session::new(SessionConfig {
+        media: MediaCapabilities::standard(),
+        bundle_policy: policy,
+        ..config(seed)
+    })
+}
+
+/// Two of them.
+pub(crate) fn media_pair() -> (Session, Session) {
+    let one = |seed| with_media(seed, BundlePolicy::Balanced);
+    (one(1), one(2))
+}
+
+pub(crate) fn local_sdp(session: &Session) -> Sdp {
+    Sdp::parse(&session.local_description().unwrap().sdp).unwrap()
 }
