@@ -50,7 +50,7 @@
 //!
 //! # Deliberately absent
 //!
-//! TURN, ICE-TCP and ICE-lite; resolving of names; media; SCTP multihoming, zero
+//! TURN, ICE-TCP and ICE-lite; resolving of names; media beyond its negotiation; SCTP multihoming, zero
 //! checksum and message interleaving; DTLS resumption, which WebRTC does not use.
 
 pub mod candidate;

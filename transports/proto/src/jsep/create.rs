@@ -63,20 +63,15 @@ impl Common<'_> {
         }
     }
 
-    /// The data section of an offer; without a transport it lives on another one's.
-    pub(crate) fn offered_data(&self, mid: &str, credentials: Option<&Credentials>) -> Media {
+    /// The data section of an offer.
+    pub(crate) fn offered_data(&self, mid: &str, credentials: &Credentials) -> Media {
         let mut attributes = vec![Attribute::Mid(mid.to_owned())];
-        match credentials {
-            Some(credentials) => {
-                self.push_transport(&mut attributes, credentials, Setup::ActPass);
-            }
-            None => attributes.push(Attribute::BundleOnly),
-        }
+        self.push_transport(&mut attributes, credentials, Setup::ActPass);
         attributes.push(Attribute::SctpPort(SCTP_PORT));
         attributes.push(Attribute::MaxMessageSize(self.config.max_message_size));
         Media {
             kind: "application".to_owned(),
-            port: if credentials.is_some() { NO_PORT } else { 0 },
+            port: NO_PORT,
             port_count: None,
             protocol: "UDP/DTLS/SCTP".to_owned(),
             formats: vec![DATA_CHANNEL_FORMAT.to_owned()],
@@ -136,6 +131,15 @@ impl Common<'_> {
         );
         to.push(Attribute::Setup(setup));
     }
+}
+
+/// Makes the section live on another one's transport or not at all (RFC 9143 6). Transport
+/// attributes stay, although RFC 9143 7.2.1 would have them left out: without them Chromium 156
+/// refuses the sections that follow and aiortc 1.16 the description. Firefox writes them too.
+pub(super) fn only_bundled(mut section: Media) -> Media {
+    section.port = 0;
+    section.attributes.push(Attribute::BundleOnly);
+    section
 }
 
 /// A section that is refused, or has ended (RFC 9429 5.3.1): its place stays taken.

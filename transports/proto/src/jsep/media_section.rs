@@ -26,21 +26,16 @@ pub(super) struct Content<'a> {
 pub(super) const PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
 
 impl Common<'_> {
-    /// The section; without a transport it lives on another one's (`a=bundle-only`).
+    /// The section.
     pub(super) fn media_section(
         &self,
         content: &Content<'_>,
-        transport: Option<(&Credentials, Setup)>,
+        (credentials, setup): (&Credentials, Setup),
     ) -> Media {
         let Content { formats, .. } = content;
         let mut attributes = Vec::new();
         attributes.extend(content.mid.map(|mid| Attribute::Mid(mid.to_owned())));
-        match transport {
-            Some((credentials, setup)) => {
-                self.push_transport(&mut attributes, credentials, setup);
-            }
-            None => attributes.push(Attribute::BundleOnly),
-        }
+        self.push_transport(&mut attributes, credentials, setup);
         attributes.push(Attribute::Direction(content.direction));
         attributes.extend(msids(content.transceiver).map(Attribute::Msid));
         let rtcp = ["rtcp-mux-only", "rtcp-rsize"].map(Attribute::flag);
@@ -55,7 +50,7 @@ impl Common<'_> {
         let numbers = formats.codecs.iter().map(|c| c.payload_type.to_string());
         Media {
             kind: content.transceiver.kind.name().to_owned(),
-            port: if transport.is_some() { NO_PORT } else { 0 },
+            port: NO_PORT,
             port_count: None,
             protocol: content.protocol.to_owned(),
             formats: numbers.collect(),

@@ -88,14 +88,18 @@ impl Session {
         let numbers = Numbers::of(current.into_iter().flatten().map(|d| &d.sdp));
         let formats = codecs::offered(&self.config.media, numbers);
         let sections = layout.slots.iter().enumerate().map(|(index, slot)| {
-            let own = (!layout.bundle_only.contains(&index)).then_some(credentials);
-            match slot {
-                Slot::Data(mid) => common.offered_data(mid, own),
+            let section = match slot {
+                Slot::Data(mid) => common.offered_data(mid, credentials),
                 Slot::Media(id, kind, mid) => {
                     let formats = formats.get(kind);
-                    self.offered_media(&common, *id, mid, formats, own)
+                    self.offered_media(&common, *id, mid, formats, credentials)
                 }
                 Slot::Refused(index) => self.refused_again(*index),
+            };
+            if layout.bundle_only.contains(&index) {
+                create::only_bundled(section)
+            } else {
+                section
             }
         });
         let media = sections.collect();
@@ -110,7 +114,7 @@ impl Session {
         id: TransceiverId,
         mid: &str,
         formats: Option<&Formats>,
-        credentials: Option<&Credentials>,
+        credentials: &Credentials,
     ) -> Media {
         let found = self.transceivers.iter().find(|t| t.id == id);
         let (transceiver, formats) = found
@@ -132,7 +136,7 @@ impl Session {
             send: encodings.filter(|_| direction.sends()).cloned().collect(),
             receive: received.cloned().map(Encoding::named).collect(),
         };
-        common.media_section(&content, credentials.map(|c| (c, Setup::ActPass)))
+        common.media_section(&content, (credentials, Setup::ActPass))
     }
 
     fn refused_again(&self, index: usize) -> Media {
@@ -199,7 +203,7 @@ impl Session {
             send,
             receive,
         };
-        Some(common.media_section(&content, Some((credentials, setup))))
+        Some(common.media_section(&content, (credentials, setup)))
     }
 
     /// Credentials and DTLS role for an answer.

@@ -1,5 +1,7 @@
 //! Transceivers (W3C webrtc-pc 5.4, RFC 9429 3.4.1): what an audio or video section is for.
 
+use rand::Rng as _;
+
 use crate::sdp::{Direction, MediaKind, Msid};
 
 use super::effect::{Effect, NegotiatedMedia};
@@ -351,7 +353,7 @@ impl Session {
     pub(super) fn make(&mut self, kind: MediaKind, direction: Direction) -> TransceiverId {
         let id = TransceiverId(self.next_transceiver);
         self.next_transceiver += 1;
-        let track = crate::candidate::Credentials::generate(&mut self.rng).pwd;
+        let track = format!("{:016x}{:016x}", self.rng.next_u64(), self.rng.next_u64());
         let fresh = Negotiable {
             encodings: vec![Encoding::only()],
             ..Negotiable::default()
@@ -415,13 +417,16 @@ fn distinct(streams: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// The characters of RFC 8830 2 (`token`), and not the word for "no stream".
+/// RFC 8866 9, `token-char`.
+fn is_token_char(b: u8) -> bool {
+    b.is_ascii_graphic() && !br#""(),/:;<=>?@[\]"#.contains(&b)
+}
+
+/// The characters of RFC 8830 2, and not the word for "no stream".
 fn check_streams(streams: &[String]) -> Result<(), Error> {
     const HINT: &str = "use short ids of letters, digits and dashes, as browsers do";
     let fits = |id: &String| {
-        (1..=64).contains(&id.len())
-            && *id != Msid::NO_STREAM
-            && id.bytes().all(|b| b.is_ascii_graphic())
+        (1..=64).contains(&id.len()) && *id != Msid::NO_STREAM && id.bytes().all(is_token_char)
     };
     if streams.len() > MAX_STREAMS || !streams.iter().all(fits) {
         return Err(type_error("the ids of streams do not fit SDP", HINT));

@@ -168,7 +168,7 @@ impl Compact {
             identity: identity.as_deref(),
         };
         let mut section =
-            common.offered_data(self.mid.as_deref().unwrap_or_default(), Some(&credentials));
+            common.offered_data(self.mid.as_deref().unwrap_or_default(), &credentials);
         self.fit(&mut section);
         create::add_candidates(&mut section, &candidates?, self.complete);
         let bundled = self.mid.iter().filter(|_| self.bundled).cloned().collect();

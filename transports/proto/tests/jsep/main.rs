@@ -8,6 +8,7 @@ mod fixtures;
 mod flow;
 mod media;
 mod negotiation;
+mod ours;
 mod parser;
 mod sections;
 mod simulcast;
