@@ -55,9 +55,10 @@ pub enum RtcpMuxPolicy {
 /// Settings of a [`PeerConnection`](crate::PeerConnection).
 #[derive(Clone, Default)]
 pub struct Configuration {
-    /// STUN and TURN servers. Checked, but not used yet: host and peer-reflexive
-    /// candidates only.
+    /// STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
+    /// Certificates (DER) that `turns:` servers may be signed by, besides the platform's.
+    pub ice_tls_roots: Vec<bytes::Bytes>,
     /// Which candidates may be used, from the next gathering on.
     pub ice_transport_policy: IceTransportPolicy,
     /// How media share transports. Fixed for the life of the connection.
@@ -153,6 +154,7 @@ impl Configuration {
         asked.check_servers()?;
         Ok(Configuration {
             ice_servers: asked.ice_servers,
+            ice_tls_roots: asked.ice_tls_roots,
             ice_transport_policy: asked.ice_transport_policy,
             ice_candidate_pool_size: asked.ice_candidate_pool_size,
             ..self.clone()

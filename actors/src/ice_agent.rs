@@ -4,12 +4,13 @@
 //! port is taken towards a peer by another connection of this endpoint, the agent
 //! binds one ephemeral socket beside it and offers that as a further candidate.
 
+mod gathering;
 mod messages;
 mod sockets;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix::{Actor, Context, Handler, Recipient};
+use actix::{Actor, AsyncContext as _, Context, Handler, Recipient, StreamHandler};
 use peerloom_transports::proto::candidate::{Candidate, CandidateKind, Credentials};
 use peerloom_transports::proto::config::IceConfig;
 use peerloom_transports::proto::ice::{self, Agent, Event, State};
@@ -17,12 +18,13 @@ use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::StartIce;
 use peerloom_transports::udp::{self, Claim, Registration};
 
-use crate::config::IceTransportPolicy;
 use crate::dtls_transport::PathSelected;
 use crate::outlet::Outlet;
 use crate::peer_connection::messages::IceReport;
 use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
+pub(crate) use gathering::Sources;
+use gathering::{Gathering, Notice};
 pub(crate) use messages::{Checks, GetIceStats, IceCommand, IceStats};
 use sockets::{Sockets, add_hosts, log_refusal};
 
@@ -36,7 +38,7 @@ const PACKETS_PER_TURN: usize = 64;
 /// The shell around an ICE engine.
 pub(crate) struct IceAgentActor {
     config: IceConfig,
-    gather_hosts: bool,
+    gathering: Gathering,
     agent: Option<Agent>,
     sockets: Sockets,
     selected: Option<Path>,
@@ -49,16 +51,19 @@ impl IceAgentActor {
     pub(crate) fn new(
         config: IceConfig,
         udp: udp::Endpoint,
-        gather_hosts: bool,
+        sources: Sources,
         registration: Registration,
         connection: Recipient<IceReport>,
         dtls: Recipient<PathSelected>,
     ) -> Self {
+        let gathering = Gathering::new(sources);
+        let mut sockets = Sockets::new(udp, registration);
+        sockets.set_token(gathering.token());
         IceAgentActor {
             config,
-            gather_hosts,
+            gathering,
             agent: None,
-            sockets: Sockets::new(udp, registration),
+            sockets,
             selected: None,
             connection: Outlet::keeping(connection),
             dtls: Outlet::keeping(dtls),
@@ -72,9 +77,7 @@ impl IceAgentActor {
                 credentials,
                 restart,
             } => self.gather(credentials, restart, now),
-            IceCommand::Configure { policy } => {
-                self.gather_hosts = policy == IceTransportPolicy::All;
-            }
+            IceCommand::Configure(sources) => self.gathering.reconfigure(sources),
             IceCommand::Start(start) => self.start(start, now),
             IceCommand::Restart(start) => {
                 let restarted = self
@@ -82,9 +85,6 @@ impl IceAgentActor {
                     .as_mut()
                     .map(|agent| agent.restart(start.local.clone(), now));
                 log_refusal("restart", restarted);
-                if let Some(agent) = &mut self.agent {
-                    agent.end_of_local_candidates();
-                }
                 self.start(start, now);
             }
             IceCommand::AddRemote(candidate) => {
@@ -109,8 +109,8 @@ impl IceAgentActor {
         let ufrag = credentials.ufrag.clone();
         if let Some(agent) = self.agent.as_ref().filter(|_| restart) {
             // The running generation goes on until `Restart`; the sockets are the same.
-            let again: Vec<_> = agent.local_candidates().to_vec();
-            let all = self.gather_hosts;
+            let again: Vec<_> = agent.local_candidates().cloned().collect();
+            let all = self.gathering.hosts();
             let may_be_told =
                 |candidate: &Candidate| all || candidate.kind == CandidateKind::Relayed;
             for candidate in again.into_iter().filter(may_be_told) {
@@ -124,18 +124,21 @@ impl IceAgentActor {
             self.report(IceReport::State(State::Failed));
         }
         self.drain_events();
-        self.report(IceReport::GatheringComplete { ufrag });
+        self.ask_servers(ufrag, now);
     }
 
     fn open_agent(&mut self, credentials: Credentials, now: Instant) -> Result<(), ice::Error> {
+        let mut config = self.config.clone();
+        if !self.gathering.hosts() {
+            config.relay_patience = Duration::ZERO; // there is nothing better to wait for
+        }
         // The role is settled by `Start`.
-        let mut agent = Agent::new(self.config.clone(), credentials, IceRole::Controlling, now)?;
-        if self.gather_hosts {
+        let mut agent = Agent::new(config, credentials, IceRole::Controlling, now)?;
+        if self.gathering.hosts() {
             for socket in self.sockets.shared() {
                 add_hosts(&mut agent, socket, now);
             }
         }
-        agent.end_of_local_candidates();
         self.agent = Some(agent);
         Ok(())
     }
@@ -150,6 +153,9 @@ impl IceAgentActor {
 
     fn take_checks(&mut self, checks: Checks, now: Instant) {
         for run in checks.0.runs() {
+            if self.take_answers(&run, now) {
+                continue;
+            }
             // A username fragment is no secret: strangers must not take 5-tuples with it.
             let agent = self.agent.as_ref();
             let authentic =
@@ -193,7 +199,7 @@ impl IceAgentActor {
                         .as_ref()
                         .map(|a| a.local_credentials().ufrag.clone());
                     let ufrag = ufrag.unwrap_or_default();
-                    self.report(IceReport::Candidate { ufrag, candidate });
+                    self.announce(ufrag, candidate);
                 }
                 Event::RoleChange(role) => self.report(IceReport::Role(role)),
                 Event::PathAnswered { path, round_trip } => {
@@ -205,8 +211,8 @@ impl IceAgentActor {
 
     fn select(&mut self, path: Path) {
         self.selected = Some(path);
-        if let Some(socket) = self.sockets.settle_on(path) {
-            self.dtls.post(PathSelected { path, socket });
+        if let Some(carrier) = self.sockets.settle_on(path) {
+            self.dtls.post(PathSelected { path, carrier });
         }
         self.report(IceReport::Selected(path));
     }
@@ -219,21 +225,22 @@ impl IceAgentActor {
 
 impl Shell for IceAgentActor {
     fn deadline(&mut self) -> Option<Instant> {
-        self.agent
-            .as_ref()
-            .and_then(Agent::poll_timeout)
-            .map(|deadline| deadline.at)
+        let agent = self.agent.as_ref().and_then(Agent::poll_timeout);
+        let agent = agent.map(|deadline| deadline.at);
+        agent.into_iter().chain(self.gathering.deadline()).min()
     }
 
     fn expire(&mut self, now: Instant) {
         if let Some(agent) = &mut self.agent {
             agent.handle_timeout(now);
         }
+        self.expire_gathering(now);
     }
 
     fn drain(&mut self, _: &mut Context<Self>, now: Instant) -> Drained {
         // STUN is sent again by its own timers: what the socket kept goes first.
         self.sockets.flush();
+        self.drain_gathering(now);
         self.drain_events();
         for _ in 0..PACKETS_PER_TURN {
             let Some(transmit) = self.agent.as_mut().and_then(Agent::poll_transmit) else {
@@ -256,7 +263,16 @@ impl Actor for IceAgentActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(notices) = self.gathering.notices() {
+            ctx.add_stream(notices);
+        }
         shell::start(self, ctx);
+    }
+}
+
+impl StreamHandler<Notice> for IceAgentActor {
+    fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
+        shell::turn(self, ctx, |actor, now| actor.notice(notice, now));
     }
 }
 
@@ -268,6 +284,19 @@ impl Handler<GetIceStats> for IceAgentActor {
             path: self.selected,
             role: self.agent.as_ref().map(Agent::role),
             engine: self.agent.as_ref().map(Agent::stats).unwrap_or_default(),
+            pairs: self.agent.as_ref().map(Agent::pairs).unwrap_or_default(),
+            local: self
+                .agent
+                .iter()
+                .flat_map(Agent::local_candidates)
+                .cloned()
+                .collect(),
+            remote: self
+                .agent
+                .iter()
+                .flat_map(Agent::remote_candidates)
+                .cloned()
+                .collect(),
             inlet_overflow: self.sockets.overflowed(),
         }
     }

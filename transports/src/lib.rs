@@ -1,6 +1,6 @@
 //! Peerloom's sockets, and nothing but sockets: one shared UDP port per address
-//! family with GSO and GRO batches ([`udp`]), and the one place where time is
-//! read ([`clock`]).
+//! family with GSO and GRO batches ([`udp`]), relays ([`turn`]), names ([`dns`]), and the
+//! one place where time is read ([`clock`]).
 //!
 //! Protocol decisions live in `peerloom-transports-proto`; this crate moves
 //! bytes. It knows no actors: whoever owns a connection registers an
@@ -13,7 +13,10 @@
 //!    └───────sendmsg + GSO──── Sender, straight from the connection's thread
 //! ```
 
+pub mod carrier;
 pub mod clock;
+pub mod dns;
+pub mod turn;
 pub mod udp;
 
 pub use peerloom_transports_proto as proto;

@@ -82,10 +82,7 @@ async fn a_wildcard_socket_reports_and_keeps_the_local_address() {
     let wildcard: SocketAddr = "0.0.0.0:0".parse().expect("an address");
     let (a, b) = (Node::bind(&LOOPBACK), Node::bind(&[wildcard]));
     let local: SocketAddr = ([127, 0, 0, 5], b.addr().port()).into();
-    let path = Path {
-        local,
-        remote: a.addr(),
-    };
+    let path = Path::new(local, a.addr());
     let mut there = b.connection();
     assert_eq!(there.registration.claim(path), Claim::Granted);
     let mut back = a.connection();
@@ -167,10 +164,7 @@ impl Node {
     }
 
     fn path_to(&self, other: &Node) -> Path {
-        Path {
-            local: self.addr(),
-            remote: other.addr(),
-        }
+        Path::new(self.addr(), other.addr())
     }
 
     fn path_from(&self, other: &Node) -> Path {

@@ -2,10 +2,11 @@
 
 use actix::Message;
 use bytes::Bytes;
+use peerloom_transports::carrier::Carrier;
 use peerloom_transports::proto::dtls;
 use peerloom_transports::proto::id::{DtlsRole, Path};
 use peerloom_transports::proto::jsep::StartDtls;
-use peerloom_transports::udp::{Datagrams, Socket};
+use peerloom_transports::udp::Datagrams;
 
 /// From the connection to its DTLS transport.
 #[derive(Debug, Message)]
@@ -22,7 +23,7 @@ pub(crate) enum DtlsCommand {
 #[rtype(result = "()")]
 pub(crate) struct PathSelected {
     pub(crate) path: Path,
-    pub(crate) socket: Socket,
+    pub(crate) carrier: Carrier,
 }
 
 /// DTLS records for this connection.

@@ -23,9 +23,9 @@ impl WayOut {
     /// Data goes this way from now on.
     pub(super) fn select(&mut self, selected: PathSelected) {
         self.path = Some(selected.path);
-        if self.sender.socket_for(selected.path.local).is_none() {
-            self.sender.add_socket(selected.socket);
-        }
+        // A tunnel may have been built anew for the same path.
+        self.sender.remove(selected.path);
+        self.sender.add(selected.carrier);
     }
 
     /// The selected path.
@@ -59,11 +59,11 @@ impl WayOut {
         if self.waiting {
             return None;
         }
-        let socket = self.sender.blocked_on()?;
+        let carrier = self.sender.blocked_on()?;
         self.waiting = true;
         Some(async move {
-            if let Err(error) = socket.writable().await {
-                tracing::error!(%error, "a socket is gone");
+            if let Err(error) = carrier.writable().await {
+                tracing::debug!(%error, "a socket or tunnel is gone");
             }
         })
     }

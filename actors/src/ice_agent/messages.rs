@@ -2,12 +2,12 @@
 
 use actix::Message;
 use peerloom_transports::proto::candidate::{Candidate, Credentials};
-use peerloom_transports::proto::ice::Stats;
+use peerloom_transports::proto::ice::{Pair, Stats};
 use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::StartIce;
 use peerloom_transports::udp::Datagrams;
 
-use crate::config::IceTransportPolicy;
+use super::Sources;
 
 /// From the connection to its ICE agent.
 #[derive(Debug, Message)]
@@ -19,7 +19,7 @@ pub(crate) enum IceCommand {
         restart: bool,
     },
     /// From the next gathering on.
-    Configure { policy: IceTransportPolicy },
+    Configure(Sources),
     /// Both ends' credentials are known.
     Start(StartIce),
     /// The same for a further generation.
@@ -46,5 +46,14 @@ pub(crate) struct IceStats {
     pub(crate) path: Option<Path>,
     pub(crate) role: Option<IceRole>,
     pub(crate) engine: Stats,
+    /// Every pair of this generation with its timeline, the best first.
+    #[allow(dead_code, reason = "for the statistics")]
+    pub(crate) pairs: Vec<Pair>,
+    /// Our candidates, of all kinds.
+    #[allow(dead_code, reason = "for the statistics")]
+    pub(crate) local: Vec<Candidate>,
+    /// Those the peer told.
+    #[allow(dead_code, reason = "for the statistics")]
+    pub(crate) remote: Vec<Candidate>,
     pub(crate) inlet_overflow: u64,
 }

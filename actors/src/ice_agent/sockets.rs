@@ -1,12 +1,14 @@
 //! The sockets a connection may use, and the 5-tuples it owns on them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use peerloom_transports::carrier::{Carrier, Tunnel};
 use peerloom_transports::proto::engine::Transmit;
 use peerloom_transports::proto::ice::{self, Agent};
 use peerloom_transports::proto::id::Path;
-use peerloom_transports::udp::{self, Claim, Registration, Sender, Sent, Socket};
+use peerloom_transports::udp::{self, Claim, Ingress, Registration, Sender, Sent, Socket};
 use tokio::task::JoinSet;
 
 use crate::endpoint::receive_always;
@@ -20,6 +22,8 @@ pub(super) struct Sockets {
     registration: Registration,
     sender: Sender,
     extra: Vec<Socket>,
+    /// Addresses at which servers relay for us.
+    relayed: BTreeSet<SocketAddr>,
     /// Of the extra sockets; aborted when dropped.
     receive_loops: JoinSet<()>,
 }
@@ -31,6 +35,7 @@ impl Sockets {
             udp,
             registration,
             extra: Vec::new(),
+            relayed: BTreeSet::new(),
             receive_loops: JoinSet::new(),
         }
     }
@@ -45,9 +50,40 @@ impl Sockets {
         self.registration.add_ufrag(ufrag)
     }
 
-    /// Takes a 5-tuple for this connection, if no other has it.
+    /// Takes a 5-tuple for this connection, if no other has it. What a tunnel of this connection
+    /// carries is its own anyway.
     pub(super) fn claim(&mut self, path: Path) -> Claim {
+        if self.relayed.contains(&path.local) {
+            return Claim::Granted;
+        }
         self.registration.claim(path)
+    }
+
+    /// Takes the answers to questions whose transaction ids begin with this.
+    pub(super) fn set_token(&mut self, token: [u8; 8]) {
+        self.registration.set_token(token);
+    }
+
+    /// Where a tunnel's datagrams go.
+    pub(super) fn ingress(&self) -> Ingress {
+        self.registration.ingress()
+    }
+
+    /// The endpoint.
+    pub(super) fn endpoint(&self) -> udp::Endpoint {
+        self.udp.clone()
+    }
+
+    /// A server relays for us at this address.
+    pub(super) fn add_relayed(&mut self, relayed: SocketAddr, tunnel: Tunnel) {
+        self.relayed.insert(relayed);
+        self.sender.add(Carrier::Tunnel(tunnel));
+    }
+
+    /// It does not any more.
+    pub(super) fn remove_relayed(&mut self, relayed: SocketAddr) {
+        self.relayed.remove(&relayed);
+        self.sender.remove(Path::new(relayed, relayed));
     }
 
     /// Whether this connection has taken the 5-tuple.
@@ -55,10 +91,10 @@ impl Sockets {
         self.registration.owns(path)
     }
 
-    /// Gives up all 5-tuples but this one, and says through which socket it goes.
-    pub(super) fn settle_on(&mut self, path: Path) -> Option<Socket> {
+    /// Gives up all 5-tuples but this one, and says what carries it.
+    pub(super) fn settle_on(&mut self, path: Path) -> Option<Carrier> {
         self.registration.release_all_but(path);
-        self.sender.socket_for(path.local).cloned()
+        self.sender.carrier_for(path).cloned()
     }
 
     /// Binds an ephemeral socket beside the shared one that another connection uses; `None`
@@ -83,7 +119,7 @@ impl Sockets {
         };
         self.receive_loops
             .spawn_local(receive_always(socket.clone(), self.udp.clone()));
-        self.sender.add_socket(socket.clone());
+        self.sender.add(Carrier::Udp(socket.clone()));
         self.extra.push(socket.clone());
         Some(socket)
     }

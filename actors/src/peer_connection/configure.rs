@@ -12,7 +12,7 @@ use super::messages::SetConfiguration;
 use crate::config::{Configuration, IceServer};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::ice_agent::IceCommand;
+use crate::ice_agent::{IceCommand, Sources};
 use crate::keygen::{self, KeygenAlgorithm};
 
 impl PeerConnection {
@@ -67,9 +67,7 @@ impl Handler<SetConfiguration> for PeerConnectionActor {
         let config = self.config.clone();
         self.snapshot
             .send_modify(|snapshot| snapshot.config = config);
-        self.command_ice(IceCommand::Configure {
-            policy: self.config.ice_transport_policy,
-        });
+        self.command_ice(IceCommand::Configure(Sources::of(&self.config)));
         Ok(())
     }
 }

@@ -116,7 +116,6 @@ pub(crate) enum IceReport {
         candidate: peerloom_transports::proto::candidate::Candidate,
     },
     /// A server gave no candidate; the fields are those of `Event::IceCandidateError`.
-    #[allow(dead_code, reason = "the agent asks no servers yet")]
     CandidateError {
         address: Option<IpAddr>,
         port: Option<u16>,

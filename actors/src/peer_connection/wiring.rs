@@ -16,9 +16,8 @@ use peerloom_transports::udp::{Datagrams, Inlet};
 
 use super::actor::{ChildKey, PeerConnectionActor};
 use crate::cause::{ActorKind, Cause};
-use crate::config::IceTransportPolicy;
 use crate::dtls_transport::{self, DtlsCommand, DtlsTransportActor, Records};
-use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand};
+use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand, Sources};
 use crate::outlet::{KEPT_MESSAGES, Outlet, Refused};
 use crate::sctp_transport::{self, ChannelRequest, SctpCommand, SctpTransportActor};
 use crate::supervisor::Death;
@@ -58,7 +57,7 @@ impl PeerConnectionActor {
         let ice_actor = IceAgentActor::new(
             self.config.ice.clone(),
             self.udp.clone(),
-            self.config.ice_transport_policy == IceTransportPolicy::All,
+            Sources::of(&self.config),
             registration,
             me.clone().recipient(),
             dtls_addr.clone().recipient(),

@@ -196,6 +196,42 @@ impl Candidate {
         }
     }
 
+    /// A UDP candidate at `mapped`, which a STUN server told us about our own address `base`
+    /// (RFC 8445 §5.1.1.2). `local_preference` is the base's; `server` tells servers apart.
+    pub fn server_reflexive(
+        mapped: SocketAddr,
+        base: SocketAddr,
+        local_preference: u16,
+        server: &str,
+    ) -> Self {
+        let kind = CandidateKind::ServerReflexive;
+        Self {
+            foundation: foundation_of(kind, Protocol::Udp, base.ip(), server),
+            kind,
+            priority: priority(kind, local_preference, 1),
+            related: Some((Address::Ip(base.ip()), base.port())),
+            ..Self::host(mapped, local_preference)
+        }
+    }
+
+    /// A UDP candidate at `relayed`, where a TURN server receives for us (RFC 8445 §5.1.1.2).
+    /// `mapped` is what our own address looks like to that server.
+    pub fn relayed(
+        relayed: SocketAddr,
+        mapped: SocketAddr,
+        local_preference: u16,
+        server: &str,
+    ) -> Self {
+        let kind = CandidateKind::Relayed;
+        Self {
+            foundation: foundation_of(kind, Protocol::Udp, relayed.ip(), server),
+            kind,
+            priority: priority(kind, local_preference, 1),
+            related: Some((Address::Ip(mapped.ip()), mapped.port())),
+            ..Self::host(relayed, local_preference)
+        }
+    }
+
     /// The address to send to, when it is known and not a name.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.address {
@@ -226,10 +262,14 @@ pub fn priority(kind: CandidateKind, local_preference: u16, component: u16) -> u
     (kind.preference() << 24) | (u32::from(local_preference) << 8) | (256 - component).min(255)
 }
 
-/// Same kind, protocol and base address: same foundation (RFC 8445 §5.1.1.3). FNV-1a keeps it
+/// Same kind, protocol, base address and server: same foundation (RFC 8445 §5.1.1.3). FNV-1a keeps it
 /// short and the same in every process.
 fn foundation(kind: CandidateKind, protocol: Protocol, base: IpAddr) -> String {
-    let text = format!("{}/{protocol:?}/{base}", kind.name());
+    foundation_of(kind, protocol, base, "")
+}
+
+fn foundation_of(kind: CandidateKind, protocol: Protocol, base: IpAddr, server: &str) -> String {
+    let text = format!("{}/{protocol:?}/{base}/{server}", kind.name());
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });

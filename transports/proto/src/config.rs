@@ -24,8 +24,12 @@ pub struct IceConfig {
     /// How long a server- or peer-reflexive pair waits for a better one before it is nominated. Guess:
     /// one round trip on a continent; the engine's 500–1000 ms make every such setup that slow.
     pub reflexive_patience: Duration,
-    /// How long a relayed pair waits for a better one. Guess: two round trips.
+    /// How long a relayed pair waits for a better one. 500 ms: long enough for two peers behind
+    /// address translators to learn each other's candidates and to open the way, short enough that
+    /// a connection that needs the relay does not seem slow. There is no renomination.
     pub relay_patience: Duration,
+    /// How long servers may take to give us candidates. 10 s: as browsers.
+    pub gather_patience: Duration,
 }
 
 impl Default for IceConfig {
@@ -37,7 +41,8 @@ impl Default for IceConfig {
             disconnected_after: Duration::from_secs(5),
             failed_after: Duration::from_secs(30),
             reflexive_patience: Duration::from_millis(50),
-            relay_patience: Duration::from_millis(100),
+            relay_patience: Duration::from_millis(500),
+            gather_patience: Duration::from_secs(10),
         }
     }
 }

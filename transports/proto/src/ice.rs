@@ -12,15 +12,18 @@
 //! * checks that arrive before the remote description are kept, within a bound, and answered
 //!   when it is known;
 //! * an old path stays usable during a restart, until a new one is selected (RFC 8445 §9);
-//! * bounds on candidates and queues.
+//! * bounds on candidates, pairs and queues;
+//! * a timeline of every pair, with the cause of its failure ([`Agent::pairs`]).
 //!
-//! Order of calls: [`Agent::new`], [`Agent::add_host`] for each local address, [`Agent::start`] when
+//! Order of calls: [`Agent::new`], [`Agent::add_host`] for each local address (and
+//! [`Agent::add_reflexive`], [`Agent::add_relayed`] when servers have answered), [`Agent::start`] when
 //! both descriptions are known; remote candidates at any time. After each input drain
 //! [`Agent::poll_event`], then [`Agent::poll_transmit`], then arm [`Agent::poll_timeout`].
 
 mod agent;
 mod checks;
 mod engine;
+mod pairs;
 mod stun;
 #[cfg(test)]
 mod tests;
@@ -28,8 +31,10 @@ mod tests;
 use std::time::Duration;
 
 pub use agent::{
-    Agent, MAX_EARLY_CHECKS, MAX_LOCAL_CANDIDATES, MAX_QUEUED_PACKETS, MAX_REMOTE_CANDIDATES,
+    Agent, MAX_EARLY_CHECKS, MAX_HOSTS_PER_FAMILY, MAX_LOCAL_CANDIDATES, MAX_PAIRS,
+    MAX_QUEUED_PACKETS, MAX_REMOTE_CANDIDATES,
 };
+pub use pairs::{Cause, MAX_MARKS, Mark, Pair, PairState};
 pub use stun::{is_stun, username};
 
 use crate::candidate::Candidate;

@@ -3,19 +3,35 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A UDP 4-tuple as seen from here.
+use crate::candidate::Protocol;
+
+/// A 5-tuple as seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path {
     /// The address of our socket on which packets of this path leave and arrive.
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
+    /// UDP, or TCP with the framing of RFC 4571.
+    pub protocol: Protocol,
 }
 
 impl Path {
-    /// The path between `local` and `remote`.
+    /// The UDP path between `local` and `remote`.
     pub fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        Self { local, remote }
+        Self {
+            local,
+            remote,
+            protocol: Protocol::Udp,
+        }
+    }
+
+    /// The TCP path between `local` and `remote`.
+    pub fn tcp(local: SocketAddr, remote: SocketAddr) -> Self {
+        Self {
+            protocol: Protocol::Tcp,
+            ..Self::new(local, remote)
+        }
     }
 
     /// The same path seen from the other end, when no address translation lies between.
@@ -23,13 +39,18 @@ impl Path {
         Self {
             local: self.remote,
             remote: self.local,
+            protocol: self.protocol,
         }
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {}", self.local, self.remote)
+        let protocol = match self.protocol {
+            Protocol::Udp => "",
+            Protocol::Tcp => " (TCP)",
+        };
+        write!(f, "{} -> {}{protocol}", self.local, self.remote)
     }
 }
 

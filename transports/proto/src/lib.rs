@@ -14,6 +14,7 @@
 //! | [`sdp`] | session descriptions as text |
 //! | [`ice_server`] | STUN and TURN servers as URLs |
 //! | [`stun`] | messages to STUN servers, retransmission, reflexive addresses |
+//! | [`turn`] | a TURN client: allocation, permissions, channels |
 //! | [`ice`] | connectivity checks, nomination, consent, restart |
 //! | [`dtls`] | handshake, fingerprint check, records in batches |
 //! | [`sctp`] | streams, retransmission, windows, resets |
@@ -50,7 +51,7 @@
 //!
 //! # Deliberately absent
 //!
-//! TURN, ICE-TCP and ICE-lite; resolving of names; media beyond its negotiation; SCTP multihoming, zero
+//! ICE-TCP and ICE-lite; resolving of names; media beyond its negotiation; SCTP multihoming, zero
 //! checksum and message interleaving; DTLS resumption, which WebRTC does not use.
 
 pub mod candidate;
@@ -68,3 +69,4 @@ pub mod sctp;
 pub mod sdp;
 pub mod stack;
 pub mod stun;
+pub mod turn;

@@ -56,6 +56,27 @@ impl Datagrams {
         });
     }
 
+    /// Adds a copy of one datagram; equal ones in a row become one run.
+    pub(crate) fn push_copy(&mut self, path: Path, datagram: &[u8]) {
+        let start = self.copied.len();
+        self.copied.extend_from_slice(datagram);
+        let end = self.copied.len();
+        if let Some(last) = self.cuts.last_mut() {
+            let joins = last.buffer.is_none() && last.path == path && last.range.end == start;
+            let whole = last.range.len() % last.stride == 0;
+            if joins && whole && datagram.len() <= last.stride && !datagram.is_empty() {
+                last.range.end = end;
+                return;
+            }
+        }
+        self.cuts.push(Cut {
+            path,
+            buffer: None,
+            range: start..end,
+            stride: datagram.len().max(1),
+        });
+    }
+
     /// The runs, each from one 5-tuple, in order of arrival.
     pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         self.cuts.iter().map(|cut| Run {
@@ -213,9 +234,6 @@ mod tests {
 
     fn path() -> Path {
         let addr = "127.0.0.1:1".parse().expect("an address");
-        Path {
-            local: addr,
-            remote: addr,
-        }
+        Path::new(addr, addr)
     }
 }

@@ -65,6 +65,16 @@ pub fn stun_local_ufrag(datagram: &[u8]) -> Option<&str> {
     }
 }
 
+/// What the transaction id of a STUN answer begins with: tells which of several users of
+/// one socket has asked. `None` for requests and indications.
+pub(crate) fn stun_answer_token(datagram: &[u8]) -> Option<[u8; 8]> {
+    let answer = datagram.first()? & 1 == 1; // class bit C1 (RFC 8489 section 5)
+    if !answer || datagram.get(4..8)? != STUN_MAGIC {
+        return None;
+    }
+    datagram.get(8..16)?.try_into().ok()
+}
+
 fn local_part(username: &[u8]) -> Option<&str> {
     if username.len() > MAX_USERNAME {
         return None;

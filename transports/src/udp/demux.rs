@@ -7,11 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use peerloom_transports_proto::id::Path;
 
-use super::buffer::Datagrams;
+use peerloom_transports_proto::stun::transaction::Token;
 
-/// 5-tuples one connection may own at a time: 8 local times 8 remote addresses.
-/// Filled by its connectivity checks; further claims are refused.
-pub const MAX_PATHS_PER_ROUTE: usize = 64;
+use super::buffer::Datagrams;
+use super::ingress::Ingress;
+
+/// 5-tuples one connection may own at a time: as many as an ICE agent has pairs
+/// (`ice::MAX_PAIRS`, and half as many again). Filled by its connectivity checks; further
+/// claims are refused.
+pub const MAX_PATHS_PER_ROUTE: usize = 150;
 
 /// Connections one endpoint carries. Filled by [`Routes::register`]; further
 /// registrations are refused.
@@ -64,9 +68,14 @@ impl Route {
 pub(crate) struct Table {
     ufrags: HashMap<Arc<str>, Arc<Route>>,
     paths: HashMap<Path, Arc<Route>>,
+    tokens: HashMap<Token, Arc<Route>>,
 }
 
 impl Table {
+    pub(crate) fn by_token(&self, token: &Token) -> Option<&Arc<Route>> {
+        self.tokens.get(token)
+    }
+
     pub(crate) fn by_ufrag(&self, ufrag: &str) -> Option<&Arc<Route>> {
         self.ufrags.get(ufrag)
     }
@@ -131,6 +140,7 @@ impl Routes {
             route: Arc::new(route),
             ufrags: Vec::new(),
             paths: BTreeMap::new(),
+            token: None,
         })
     }
 
@@ -167,6 +177,7 @@ pub struct Registration {
     route: Arc<Route>,
     ufrags: Vec<Arc<str>>,
     paths: BTreeMap<Path, ()>,
+    token: Option<Token>,
 }
 
 impl fmt::Debug for Registration {
@@ -202,6 +213,26 @@ impl Registration {
             self.ufrags.push(ufrag);
         }
         added
+    }
+
+    /// Takes the answers to STUN requests whose transaction ids begin with `token`, which
+    /// has to be random. One token for each connection: a second one replaces it.
+    pub fn set_token(&mut self, token: Token) {
+        let (old, route) = (self.token.replace(token), self.route.clone());
+        self.routes.change(|table| {
+            if let Some(old) = old {
+                table.tokens.remove(&old);
+            }
+            table.tokens.insert(token, route);
+        });
+    }
+
+    /// The connection's entry for what arrives by other ways than the sockets.
+    pub fn ingress(&self) -> Ingress {
+        Ingress {
+            stun: self.route.stun.clone(),
+            records: self.route.records.clone(),
+        }
     }
 
     /// Takes a 5-tuple, if no other live connection owns it. Cheap when it is owned
@@ -269,6 +300,9 @@ impl Drop for Registration {
             for ufrag in &self.ufrags {
                 table.ufrags.remove(ufrag);
             }
+            if let Some(token) = &self.token {
+                table.tokens.remove(token);
+            }
             for path in self.paths.keys() {
                 table.paths.remove(path);
             }
@@ -329,9 +363,9 @@ mod tests {
     }
 
     fn path(port: u16) -> Path {
-        Path {
-            local: "127.0.0.1:1".parse().expect("an address"),
-            remote: ([127, 0, 0, 1], port).into(),
-        }
+        Path::new(
+            "127.0.0.1:1".parse().expect("an address"),
+            ([127, 0, 0, 1], port).into(),
+        )
     }
 }

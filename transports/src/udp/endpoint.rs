@@ -53,6 +53,19 @@ impl Endpoint {
         Socket::bind(addr, self.faults.clone()).map_err(|source| BindError { addr, source })
     }
 
+    /// The shared socket's address that is of the family of `remote`, or its wildcard: what a port
+    /// for talking to `remote` is bound beside.
+    pub fn beside(&self, remote: SocketAddr) -> SocketAddr {
+        let of_family = |addr: &SocketAddr| addr.is_ipv4() == remote.is_ipv4();
+        let any = if remote.is_ipv4() {
+            SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0))
+        } else {
+            SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0))
+        };
+        let sockets = self.sockets.iter().map(Socket::local_addr);
+        sockets.into_iter().find(of_family).unwrap_or(any)
+    }
+
     /// The shared sockets.
     pub fn sockets(&self) -> &[Socket] {
         &self.sockets

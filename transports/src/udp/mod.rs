@@ -20,6 +20,7 @@ mod demux;
 mod endpoint;
 mod faults;
 mod host;
+mod ingress;
 mod receive;
 mod sender;
 mod socket;
@@ -31,6 +32,8 @@ pub use endpoint::{BindError, Endpoint};
 #[cfg(feature = "chaos")]
 pub use faults::Impairment;
 pub use host::{MAX_HOST_ADDRESSES, host_addresses};
+pub use ingress::{Delivery, Ingress};
 pub use receive::receive;
 pub use sender::{MAX_BACKLOG_BYTES, Sender, Sent};
+pub(crate) use socket::Blocked;
 pub use socket::{BufferSizes, SOCKET_BUFFER_BYTES, Socket};

@@ -9,7 +9,7 @@ use peerloom_transports_proto::id::Path;
 use quinn_udp::RecvMeta;
 
 use super::buffer::{BUFFER_BYTES, Buffer, Datagrams, Pool};
-use super::classify::{PacketClass, stun_local_ufrag};
+use super::classify::{PacketClass, stun_answer_token, stun_local_ufrag};
 use super::demux::{Route, Routes, Table};
 use super::socket::Socket;
 
@@ -137,10 +137,7 @@ impl Turn {
             Some(ip) if bound.ip().is_unspecified() => ip,
             _ => bound.ip(),
         };
-        Path {
-            local: SocketAddr::new(ip, bound.port()),
-            remote: meta.addr,
-        }
+        Path::new(SocketAddr::new(ip, bound.port()), meta.addr)
     }
 
     fn route(&self, class: PacketClass, first: &[u8], path: &Path) -> Option<(Arc<Route>, Lane)> {
@@ -148,7 +145,10 @@ impl Turn {
         match class {
             PacketClass::Stun => {
                 let by_ufrag = stun_local_ufrag(first).and_then(|ufrag| self.table.by_ufrag(ufrag));
+                let by_token =
+                    || stun_answer_token(first).and_then(|token| self.table.by_token(&token));
                 by_ufrag
+                    .or_else(by_token)
                     .or_else(by_path)
                     .map(|route| (route.clone(), Lane::Stun))
             }

@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 
 use peerloom_transports_proto::engine::Transmit;
+use peerloom_transports_proto::id::Path;
 
 use super::socket::{Blocked, Socket};
+use crate::carrier::Carrier;
 
 /// Bytes a connection keeps while its socket would block. Filled by the
 /// connection's own engine; beyond it datagrams are lost, as they would be on the
@@ -25,10 +27,10 @@ pub enum Sent {
     Lost,
 }
 
-/// Sends one connection's datagrams through the sockets it may use.
+/// Sends one connection's datagrams through the sockets and tunnels it may use.
 #[derive(Debug, Default)]
 pub struct Sender {
-    sockets: Vec<Socket>,
+    carriers: Vec<Carrier>,
     backlog: VecDeque<Transmit>,
     backlog_bytes: usize,
     lost: u64,
@@ -38,19 +40,24 @@ impl Sender {
     /// A sender over these sockets.
     pub fn new(sockets: Vec<Socket>) -> Sender {
         Sender {
-            sockets,
+            carriers: sockets.into_iter().map(Carrier::Udp).collect(),
             ..Sender::default()
         }
     }
 
-    /// Allows one more socket.
-    pub fn add_socket(&mut self, socket: Socket) {
-        self.sockets.push(socket);
+    /// Allows one more socket or tunnel.
+    pub fn add(&mut self, carrier: Carrier) {
+        self.carriers.push(carrier);
     }
 
-    /// The socket that serves this local address.
-    pub fn socket_for(&self, local: std::net::SocketAddr) -> Option<&Socket> {
-        self.sockets.iter().find(|socket| socket.serves(local))
+    /// Forgets the tunnels that serve this path: they are gone.
+    pub fn remove(&mut self, path: Path) {
+        self.carriers.retain(|carrier| !carrier.serves(path));
+    }
+
+    /// What serves this path.
+    pub fn carrier_for(&self, path: Path) -> Option<&Carrier> {
+        self.carriers.iter().find(|carrier| carrier.serves(path))
     }
 
     /// Sends a batch, or keeps it when the socket would block.
@@ -77,10 +84,10 @@ impl Sender {
         true
     }
 
-    /// The socket to wait for, when something is kept.
-    pub fn blocked_on(&self) -> Option<Socket> {
+    /// What to wait for, when something is kept.
+    pub fn blocked_on(&self) -> Option<Carrier> {
         let first = self.backlog.front()?;
-        self.socket_for(first.path.local).cloned()
+        self.carrier_for(first.path).cloned()
     }
 
     /// Whether something is kept.
@@ -94,10 +101,10 @@ impl Sender {
     }
 
     fn try_send(&self, transmit: &Transmit) -> Attempt {
-        let Some(socket) = self.socket_for(transmit.path.local) else {
+        let Some(carrier) = self.carrier_for(transmit.path) else {
             return Attempt::NoSocket;
         };
-        match socket.try_send(transmit) {
+        match carrier.try_send(transmit) {
             Ok(()) => Attempt::Done,
             Err(Blocked) => Attempt::Blocked,
         }

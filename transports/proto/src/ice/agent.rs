@@ -1,5 +1,6 @@
 //! The agent: pace, authentication, consent and bounds around the packaged engine.
 
+mod candidates;
 mod pace;
 mod packets;
 
@@ -9,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use candidates::Local;
+
 use super::checks::Checks;
 use super::engine::{Engine, Output};
+use super::pairs::{Pair, Pairs};
 use super::stun::{Binding, Class};
 use super::{Error, Event, State, Stats, Timer};
 use crate::candidate::{Candidate, Credentials, Protocol};
@@ -21,8 +25,18 @@ use crate::id::{IceRole, Path};
 /// Remote candidates of one generation, told or learnt from checks. More are refused.
 pub const MAX_REMOTE_CANDIDATES: usize = 64;
 
-/// Local addresses of one agent. More are refused.
+/// Local candidates of one agent, of all kinds. More are refused.
 pub const MAX_LOCAL_CANDIDATES: usize = 32;
+
+/// Own addresses of one family and transport that take part in checks, the best ones; more are
+/// refused. So two hosts with dozens of addresses each form no more than [`MAX_PAIRS`] pairs, and
+/// the same ones at both ends.
+pub const MAX_HOSTS_PER_FAMILY: usize = 10;
+
+/// Pairs that are checked (RFC 8445 §6.1.2.5). Filled by candidates, the best remote ones first;
+/// those that would make more are not paired. A peer that checks us from elsewhere may make
+/// half as many again.
+pub const MAX_PAIRS: usize = 100;
 
 /// Packets the agent wants to send. Filled by rounds of checks; the oldest is dropped when full,
 /// as the network might do: checks are repeated.
@@ -43,9 +57,11 @@ pub struct Agent {
     role: IceRole,
     local: Credentials,
     remote: Option<Credentials>,
-    hosts: Vec<Candidate>,
+    locals: Vec<Local>,
     remotes: Vec<Candidate>,
-    known_remotes: Vec<SocketAddr>,
+    /// Addresses told, or learnt from checks.
+    known_remotes: Vec<(Protocol, SocketAddr)>,
+    pairs: Pairs,
     local_done: bool,
     remote_done: bool,
     selected: Option<Path>,
@@ -83,9 +99,10 @@ impl Agent {
             role,
             local,
             remote: None,
-            hosts: Vec::new(),
+            locals: Vec::new(),
             remotes: Vec::new(),
             known_remotes: Vec::new(),
+            pairs: Pairs::default(),
             local_done: false,
             remote_done: false,
             selected: None,
@@ -105,30 +122,6 @@ impl Agent {
         })
     }
 
-    /// Adds a socket of ours. Addresses added first are preferred (RFC 8445 §5.1.2.1).
-    pub fn add_host(&mut self, addr: SocketAddr, now: Instant) -> Result<(), Error> {
-        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
-        if self
-            .hosts
-            .iter()
-            .any(|host| host.socket_addr() == Some(addr))
-        {
-            return Ok(());
-        }
-        if self.hosts.len() >= MAX_LOCAL_CANDIDATES {
-            return Err(Error::TooMany("local candidates"));
-        }
-        let rank = u16::try_from(self.hosts.len()).unwrap_or(u16::MAX);
-        let candidate = Candidate::host(addr, u16::MAX - rank);
-        engine.add_local(&candidate)?;
-        self.hosts.push(candidate.clone());
-        self.events.push_back(Event::LocalCandidate(
-            candidate.with_ufrag(&self.local.ufrag),
-        ));
-        self.hasten(now);
-        Ok(())
-    }
-
     /// There will be no more local candidates in this generation.
     pub fn end_of_local_candidates(&mut self) {
         self.local_done = true;
@@ -146,48 +139,15 @@ impl Agent {
         if !self.early.is_empty() {
             self.early_due = Some(now + EARLY_CHECK_WAIT);
         }
-        for candidate in std::mem::take(&mut self.remotes) {
-            self.add_to_engine(&candidate)?;
+        self.pairs.set_role(role);
+        let mut told = self.remotes.clone();
+        told.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
+        for candidate in &told {
+            self.pair_remote(candidate)?;
         }
         self.next_round = Some(now);
         self.collect(now);
         Ok(())
-    }
-
-    /// Adds a candidate the peer told us about, before or after [`Agent::start`]. TCP candidates
-    /// are passed over in silence, as RFC 8445 §5.3 asks for what an agent does not support.
-    pub fn add_remote_candidate(
-        &mut self,
-        candidate: &Candidate,
-        now: Instant,
-    ) -> Result<(), Error> {
-        if self.engine.is_none() {
-            return Err(Error::Closed);
-        }
-        let addr = candidate.socket_addr().ok_or(Error::Unresolved)?;
-        if candidate.protocol == Protocol::Tcp || addr.port() == 0 || addr.ip().is_unspecified() {
-            return Ok(());
-        }
-        if self.known_remotes.contains(&addr) {
-            return Ok(()); // told twice, or learnt from a check before
-        }
-        if self.known_remotes.len() >= MAX_REMOTE_CANDIDATES {
-            return Err(Error::TooMany("remote candidates"));
-        }
-        self.known_remotes.push(addr);
-        if self.remote.is_none() {
-            self.remotes.push(candidate.clone());
-            return Ok(());
-        }
-        self.add_to_engine(candidate)?;
-        self.early_due = self.early_due.map(|due| due.min(now));
-        self.hasten(now);
-        Ok(())
-    }
-
-    fn add_to_engine(&mut self, candidate: &Candidate) -> Result<(), Error> {
-        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
-        engine.add_remote(candidate)
     }
 
     /// The peer has no more candidates in this generation (RFC 8838 §14).
@@ -203,10 +163,11 @@ impl Agent {
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
         engine.restart(&local, engine_now)?;
         if engine.local_count() == 0 {
-            for host in &self.hosts {
-                engine.add_local(host)?;
+            for local in self.locals.iter().filter(|local| local.checked) {
+                engine.add_local(&local.candidate)?;
             }
         }
+        self.pairs.clear();
         self.local = local;
         self.remote = None;
         self.remotes.clear();
@@ -219,8 +180,8 @@ impl Agent {
         self.next_round = None;
         self.remote_done = false;
         self.pause = self.config.check_interval_min;
-        for host in &self.hosts {
-            let candidate = host.clone().with_ufrag(&self.local.ufrag);
+        for local in &self.locals {
+            let candidate = local.candidate.clone().with_ufrag(&self.local.ufrag);
             self.events.push_back(Event::LocalCandidate(candidate));
         }
         self.collect(now);
@@ -238,6 +199,7 @@ impl Agent {
             {
                 self.stats.requests_sent += 1;
                 self.checks.sent(binding.transaction, path, now);
+                self.pairs.sent(path, now);
             }
             if self.packets.len() >= MAX_QUEUED_PACKETS {
                 self.packets.pop_front();
@@ -253,6 +215,7 @@ impl Agent {
                 Output::Selected(path) => self.select(path, now),
                 Output::Role(role) => {
                     self.role = role;
+                    self.pairs.set_role(role);
                     self.events.push_back(Event::RoleChange(role));
                 }
             }
@@ -265,6 +228,7 @@ impl Agent {
         }
         self.selected = Some(path);
         self.previous = None;
+        self.pairs.selected(path, now);
         self.consent_at = Some(now);
         self.next_round = Some(now + self.config.consent_interval.min(Duration::from_secs(1)));
         self.events.push_back(Event::SelectedPath(path));
@@ -282,6 +246,7 @@ impl Agent {
         if self.state == state || self.state == State::Closed || settled {
             return;
         }
+        self.note_state(state);
         self.state = state;
         self.events.push_back(Event::StateChange(state));
         if state == State::Failed {
@@ -335,11 +300,7 @@ impl Agent {
     pub fn accepts(&self, path: Path) -> bool {
         self.selected == Some(path)
             || self.previous == Some(path)
-            || self.known_remotes.contains(&path.remote)
-                && self
-                    .hosts
-                    .iter()
-                    .any(|host| host.socket_addr() == Some(path.local))
+            || self.known_remotes.contains(&(path.protocol, path.remote)) && self.is_local(path)
     }
 
     /// Where to send data: the selected path, or during a restart the one before.
@@ -367,9 +328,9 @@ impl Agent {
         self.remote.as_ref()
     }
 
-    /// Our own candidates.
-    pub fn local_candidates(&self) -> &[Candidate] {
-        &self.hosts
+    /// Every pair of this generation with its timeline, the best first (RFC 8445 §6.1.2.3).
+    pub fn pairs(&self) -> Vec<Pair> {
+        self.pairs.report()
     }
 
     /// Counters.

@@ -14,10 +14,11 @@ use webrtc_ice::candidate::candidate_server_reflexive::CandidateServerReflexiveC
 use webrtc_ice::candidate::{Candidate as EngineCandidate, CandidateConfig};
 use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::state::ConnectionState;
+use webrtc_ice::tcp_type::TcpType as EngineTcpType;
 use webrtc_ice::{AgentConfig, Event as EngineEvent};
 
 use super::{Error, State};
-use crate::candidate::{Candidate, CandidateKind, Credentials};
+use crate::candidate::{Candidate, CandidateKind, Credentials, Protocol, TcpType};
 use crate::config::IceConfig;
 use crate::error::{Layer, guard};
 use crate::id::{IceRole, Path};
@@ -124,7 +125,10 @@ impl Engine {
             transport: TransportContext {
                 local_addr: path.local,
                 peer_addr: path.remote,
-                transport_protocol: TransportProtocol::UDP,
+                transport_protocol: match path.protocol {
+                    Protocol::Udp => TransportProtocol::UDP,
+                    Protocol::Tcp => TransportProtocol::TCP,
+                },
                 ecn: None,
             },
             message: BytesMut::from(packet),
@@ -138,7 +142,13 @@ impl Engine {
 
     pub(super) fn poll_packet(&mut self) -> Option<(Path, Bytes)> {
         let message = self.agent.poll_write()?;
-        let path = Path::new(message.transport.local_addr, message.transport.peer_addr);
+        let (local, remote) = (message.transport.local_addr, message.transport.peer_addr);
+        let tcp = message.transport.transport_protocol == TransportProtocol::TCP;
+        let path = if tcp {
+            Path::tcp(local, remote)
+        } else {
+            Path::new(local, remote)
+        };
         Some((path, message.message.freeze()))
     }
 
@@ -151,10 +161,12 @@ impl Engine {
                     }
                 }
                 EngineEvent::SelectedCandidatePairChange(local, remote) => {
-                    return Some(Output::Selected(Path::new(
-                        local.base_addr(),
-                        remote.addr(),
-                    )));
+                    let (base, remote) = (local.base_addr(), remote.addr());
+                    return Some(Output::Selected(if local.network_type().is_tcp() {
+                        Path::tcp(base, remote)
+                    } else {
+                        Path::new(base, remote)
+                    }));
                 }
                 EngineEvent::RoleChange(controlling) => {
                     let role = if controlling {
@@ -173,7 +185,10 @@ impl Engine {
 fn translate(candidate: &Candidate) -> Result<EngineCandidate, Error> {
     let addr: SocketAddr = candidate.socket_addr().ok_or(Error::Unresolved)?;
     let base_config = CandidateConfig {
-        network: "udp".to_owned(),
+        network: match candidate.protocol {
+            Protocol::Udp => "udp".to_owned(),
+            Protocol::Tcp => "tcp".to_owned(),
+        },
         address: addr.ip().to_string(),
         port: addr.port(),
         component: candidate.component,
@@ -184,7 +199,12 @@ fn translate(candidate: &Candidate) -> Result<EngineCandidate, Error> {
     let made = match candidate.kind {
         CandidateKind::Host => CandidateHostConfig {
             base_config,
-            ..CandidateHostConfig::default()
+            tcp_type: match candidate.tcp_type {
+                None => EngineTcpType::Unspecified,
+                Some(TcpType::Active) => EngineTcpType::Active,
+                Some(TcpType::Passive) => EngineTcpType::Passive,
+                Some(TcpType::SimultaneousOpen) => EngineTcpType::SimultaneousOpen,
+            },
         }
         .new_candidate_host(),
         CandidateKind::ServerReflexive | CandidateKind::PeerReflexive => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 
 use super::*;
-use crate::candidate::Credentials;
+use crate::candidate::{Candidate, Credentials};
 use crate::config::IceConfig;
 use crate::engine::Transmit;
 use crate::id::{IceRole, Path};
@@ -370,4 +370,125 @@ fn names_have_to_be_resolved_first() {
         pair.a.add_remote_candidate(&mdns, pair.now),
         Err(Error::Unresolved)
     );
+}
+
+#[test]
+fn dozens_of_addresses_at_both_ends_still_connect() {
+    let now = Instant::now();
+    let mut pair = Pair::new(Controlling, Controlled);
+    for (agent, net) in [(&mut pair.a, 1), (&mut pair.b, 2)] {
+        let mut refused = 0;
+        for host in 10..40 {
+            let addr = SocketAddr::from(([10, net, 0, host], 1000));
+            refused += usize::from(agent.add_host(addr, now).is_err());
+        }
+        assert_eq!(refused, 30 + 1 - MAX_HOSTS_PER_FAMILY);
+    }
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(2), Pair::connected));
+    assert!(pair.a.pairs().len() <= MAX_PAIRS);
+}
+
+#[test]
+fn a_reflexive_candidate_is_told_and_checked_from_its_base_only() {
+    let now = Instant::now();
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.drain();
+    pair.take_events();
+    let (base, mapped) = (addr("10.0.0.1:1000"), addr("203.0.113.1:6000"));
+    let add = |pair: &mut Pair, mapped, base| pair.a.add_reflexive(mapped, base, "stun:x", now);
+    add(&mut pair, mapped, base).expect("our base");
+    add(&mut pair, mapped, base).expect("a repetition is no error");
+    add(&mut pair, base, base).expect("no translation on the way");
+    let elsewhere = addr("10.9.9.9:1");
+    assert_eq!(add(&mut pair, mapped, elsewhere), Err(Error::UnknownLocal));
+    pair.drain();
+    let told: Vec<String> = pair
+        .take_events()
+        .into_iter()
+        .filter_map(|(_, event)| {
+            let Event::LocalCandidate(candidate) = event else {
+                return None;
+            };
+            Some(candidate.to_string())
+        })
+        .collect();
+    let [told] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert!(
+        told.contains("203.0.113.1 6000 typ srflx raddr 10.0.0.1 rport 1000"),
+        "{told}"
+    );
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    pair.a.handle_timeout(pair.now);
+    pair.drain();
+    assert!(
+        pair.wire
+            .iter()
+            .all(|(_, _, check)| check.path.local != mapped)
+    );
+}
+
+#[test]
+fn a_relayed_candidate_is_checked_and_comes_last() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    let relayed = addr("198.51.100.7:50000");
+    let mapped = addr("203.0.113.1:6000");
+    pair.a
+        .add_relayed(relayed, mapped, "turn:x", pair.now)
+        .expect("relayed");
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    let pairs = pair.a.pairs();
+    let last = pairs
+        .iter()
+        .rfind(|pair| pair.path.local.is_ipv4())
+        .expect("pairs");
+    assert_eq!(last.path.local, relayed);
+    assert!(last.requests_sent > 0);
+    assert_ne!(pair.a.selected_path().expect("selected").local, relayed);
+}
+
+#[test]
+fn a_pair_tells_what_became_of_it() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    let nobody = Candidate::host(addr("10.0.0.77:7"), 1);
+    pair.a
+        .add_remote_candidate(&nobody, pair.now)
+        .expect("a candidate");
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    let path = pair.a.selected_path().expect("selected");
+    let find = |agent: &Agent, path| {
+        let found = agent.pairs().into_iter().find(|pair| pair.path == path);
+        found.expect("a pair")
+    };
+    let marks = |pair: &super::Pair| {
+        pair.timeline
+            .iter()
+            .map(|(_, mark)| *mark)
+            .collect::<Vec<_>>()
+    };
+    let selected = find(&pair.a, path);
+    assert!(selected.nominated && selected.round_trip.is_some());
+    assert_eq!(marks(&selected)[..2], [Mark::Created, Mark::FirstCheck]);
+    assert!(
+        marks(&selected).ends_with(&[Mark::Selected]),
+        "{selected:?}"
+    );
+    assert_eq!(find(&pair.b, path.reversed()).state, PairState::Succeeded);
+    pair.cut = true;
+    let failed = |pair: &Pair| pair.a.state() == State::Failed;
+    assert!(pair.run(Duration::from_secs(60), failed));
+    let lost = find(&pair.a, path);
+    assert_eq!(lost.cause, Some(Cause::ConsentExpired));
+    assert!(marks(&lost).contains(&Mark::Silent), "{lost:?}");
+    let silent = find(&pair.a, Path::new(path.local, addr("10.0.0.77:7")));
+    assert_eq!(silent.cause, Some(Cause::NoAnswer));
+    assert_eq!(silent.state, PairState::Failed);
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::stun::{Binding, Class};
 use super::super::{Error, Event};
-use super::{Agent, MAX_EARLY_CHECKS, MAX_REMOTE_CANDIDATES};
+use super::{Agent, MAX_EARLY_CHECKS};
 use crate::id::{IceRole, Path};
 
 impl Agent {
@@ -51,11 +51,7 @@ impl Agent {
         if self.engine.is_none() {
             return Err(Error::Closed);
         }
-        if !self
-            .hosts
-            .iter()
-            .any(|host| host.socket_addr() == Some(path.local))
-        {
+        if !self.is_local(path) {
             return Err(Error::UnknownLocal);
         }
         match binding.class {
@@ -90,6 +86,8 @@ impl Agent {
             return Err(Error::Unauthenticated);
         }
         self.stats.requests_received += 1;
+        self.learn_remote(path)?;
+        self.pair_checked_by_peer(path, now);
         self.give_to_engine(path, packet, now)?;
         if self.role == IceRole::Controlling && self.selected.is_none() {
             self.hasten(now);
@@ -116,6 +114,7 @@ impl Agent {
             .answered(binding.transaction, path, now)
             .ok_or(Error::Unauthenticated)?;
         self.stats.responses_received += 1;
+        self.pairs.answered(path, answer.round_trip, now);
         if answer.first {
             let round_trip = answer.round_trip;
             self.events
@@ -142,12 +141,7 @@ impl Agent {
         packet: &[u8],
         now: Instant,
     ) -> Result<(), Error> {
-        if !self.known_remotes.contains(&path.remote) {
-            if self.known_remotes.len() >= MAX_REMOTE_CANDIDATES {
-                return Err(Error::TooMany("remote candidates"));
-            }
-            self.known_remotes.push(path.remote);
-        }
+        self.learn_remote(path)?;
         let engine_now = self.engine_time(now);
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
         let result = engine.handle_packet(path, packet, engine_now);

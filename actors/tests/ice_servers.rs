@@ -1,0 +1,115 @@
+//! STUN servers: what they say becomes candidates, and what they do not say is told.
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::{channel, endpoint, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{Configuration, Event, IceServer, PeerConnection};
+use peerloom_transports::proto::stun::message::{attribute, method};
+use peerloom_transports::proto::stun::{Builder, Class, Message};
+use tokio::net::UdpSocket;
+
+fn config(url: String) -> Configuration {
+    Configuration {
+        ice_servers: vec![IceServer {
+            urls: vec![url],
+            ..IceServer::default()
+        }],
+        ..Configuration::default()
+    }
+}
+
+/// Answers like a server on the other side of an address translator.
+async fn answer_as(socket: UdpSocket, mapped: SocketAddr) {
+    let mut buffer = [0; 1500];
+    loop {
+        let (len, from) = socket.recv_from(&mut buffer).await.expect("a request");
+        let request = Message::parse(&buffer[..len]).expect("STUN");
+        let answer = Builder::new(Class::Success, method::BINDING, request.transaction)
+            .xor_address(attribute::XOR_MAPPED_ADDRESS, mapped)
+            .finish();
+        socket.send_to(&answer, from).await.expect("an answer");
+    }
+}
+
+/// The candidates and errors until gathering is over.
+async fn gather(peer: &PeerConnection) -> (Vec<String>, Vec<(u16, String)>) {
+    let mut events = peer.events();
+    let _channel = channel(peer, "first").await;
+    peer.set_local_description(None).await.expect("an offer");
+    let (mut candidates, mut errors) = (Vec::new(), Vec::new());
+    loop {
+        let event = soon("an event", events.next()).await.expect("alive");
+        if let Event::IceCandidateError {
+            error_code, url, ..
+        } = event
+        {
+            errors.push((error_code, url));
+        } else if let Event::IceCandidate(candidate) = event {
+            let Some(candidate) = candidate else {
+                return (candidates, errors);
+            };
+            candidates.push(candidate.candidate);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stun_server_sees_becomes_a_candidate_of_each_connection() {
+    let runtime = runtime(2);
+    let endpoint = endpoint(&runtime).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let port = socket.local_addr().expect("an address").port();
+    let mapped: SocketAddr = "203.0.113.5:40000".parse().expect("an address");
+    let server = tokio::spawn(answer_as(socket, mapped));
+    let base = endpoint.local_addrs()[0].port();
+    // Both ask from the same port: each gets its own answer.
+    for _ in 0..2 {
+        let url = format!("stun:localhost:{port}");
+        let peer = PeerConnection::new(&endpoint, config(url))
+            .await
+            .expect("a connection");
+        let (candidates, errors) = gather(&peer).await;
+        let expected = format!("203.0.113.5 40000 typ srflx raddr 127.0.0.1 rport {base}");
+        assert!(
+            candidates.iter().any(|c| c.contains(&expected)),
+            "{candidates:?}"
+        );
+        assert_eq!((candidates.len(), errors), (2, vec![]));
+        drop(peer);
+    }
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_cannot_be_had_is_told_and_does_not_hold_up_gathering() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let silent = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let port = silent.local_addr().expect("an address").port();
+    let mut config = config(format!("stun:127.0.0.1:{port}"));
+    config.ice_servers[0]
+        .urls
+        .push("stun:does-not-exist.invalid".into());
+    config.ice_servers[0].urls.push("stun:192.0.2.1".into());
+    config.ice.gather_patience = std::time::Duration::from_millis(700);
+    let peer = PeerConnection::new(&endpoint, config)
+        .await
+        .expect("a connection");
+    let (candidates, mut errors) = gather(&peer).await;
+    assert_eq!(candidates.len(), 1, "{candidates:?}");
+    errors.sort();
+    let urls: Vec<&str> = errors.iter().map(|(_, url)| url.as_str()).collect();
+    let silent = format!("stun:127.0.0.1:{port}");
+    assert_eq!(
+        urls,
+        [
+            silent.as_str(),
+            "stun:192.0.2.1",
+            "stun:does-not-exist.invalid"
+        ]
+    );
+    assert!(errors.iter().all(|(code, _)| *code == 701), "{errors:?}");
+}

@@ -1,0 +1,228 @@
+//! Relayed paths through a real TURN server: coturn on loopback. Skipped where it is not
+//! installed, and a failure in CI.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod server;
+
+use common::{channel, endpoint, incoming, negotiate, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{
+    Configuration, DataChannel, Endpoint, Event, IceServer, IceTransportPolicy, Message,
+    PeerConnection,
+};
+use server::Coturn;
+
+fn relay_only(server: &Coturn, url: String) -> Configuration {
+    Configuration {
+        ice_servers: vec![IceServer {
+            urls: vec![url],
+            username: Some("ada".into()),
+            credential: Some("secret".into()),
+        }],
+        ice_transport_policy: IceTransportPolicy::Relay,
+        ice_tls_roots: vec![server.certificate.clone()],
+        ..Configuration::default()
+    }
+}
+
+/// Two peers that know nothing but their relays, and a channel between them.
+struct Relayed {
+    a: PeerConnection,
+    b: PeerConnection,
+    from_a: DataChannel,
+    to_b: DataChannel,
+}
+
+impl Relayed {
+    async fn new(endpoints: [&Endpoint; 2], config: &Configuration) -> Relayed {
+        let new = |endpoint| PeerConnection::new(endpoint, config.clone());
+        let a = new(endpoints[0]).await.expect("a connection");
+        let b = new(endpoints[1]).await.expect("a connection");
+        let mut events = b.events();
+        let from_a = channel(&a, "relayed").await;
+        negotiate(&a, &b).await.expect("a negotiation");
+        let to_b = soon("the channel at the other end", incoming(&mut events)).await;
+        Relayed { a, b, from_a, to_b }
+    }
+
+    /// Many messages arrive in order, and only relays were named.
+    async fn carries(&self) {
+        const MESSAGES: usize = 2_000;
+        let sending = async {
+            for number in 0..MESSAGES {
+                let text = format!("{number}:{}", "x".repeat(1_000));
+                self.from_a.send(text).await.expect("open");
+            }
+        };
+        let receiving = async {
+            for number in 0..MESSAGES {
+                let Some(Message::Text(text)) = self.to_b.recv().await else {
+                    panic!("the channel closed");
+                };
+                assert!(text.starts_with(&format!("{number}:")), "{number}");
+            }
+        };
+        soon("all messages", async { tokio::join!(sending, receiving) }).await;
+        for peer in [&self.a, &self.b] {
+            let sdp = peer.local_description().expect("negotiated").sdp;
+            let lines: Vec<&str> = sdp
+                .lines()
+                .filter(|l| l.starts_with("a=candidate"))
+                .collect();
+            assert!(!lines.is_empty(), "{sdp}");
+            assert!(
+                lines.iter().all(|line| line.contains(" typ relay ")),
+                "{lines:?}"
+            );
+        }
+    }
+}
+
+async fn relays_over(url: impl Fn(&Coturn) -> String) {
+    let Some(server) = Coturn::start(&[]).await else {
+        return;
+    };
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let config = relay_only(&server, url(&server));
+    let relayed = Relayed::new([&ea, &eb], &config).await;
+    relayed.carries().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_works_through_turn_over_udp() {
+    relays_over(|server| format!("turn:127.0.0.1:{}", server.port)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_works_through_turn_over_tcp() {
+    relays_over(|server| format!("turn:127.0.0.1:{}?transport=tcp", server.port)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_works_through_turn_over_tls() {
+    relays_over(|server| format!("turns:localhost:{}", server.tls_port)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_one_endpoint_have_a_relay_each() {
+    let Some(server) = Coturn::start(&[]).await else {
+        return;
+    };
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let config = relay_only(&server, format!("turn:127.0.0.1:{}", server.port));
+    let first = Relayed::new([&ea, &eb], &config).await;
+    let second = Relayed::new([&ea, &eb], &config).await;
+    tokio::join!(first.carries(), second.carries());
+}
+
+/// The code and the URL of the first `icecandidateerror`.
+async fn error_of(config: Configuration) -> (u16, String) {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let peer = PeerConnection::new(&endpoint, config)
+        .await
+        .expect("a connection");
+    let mut events = peer.events();
+    let _channel = channel(&peer, "first").await;
+    peer.set_local_description(None).await.expect("an offer");
+    let error = async {
+        while let Some(event) = events.next().await {
+            if let Event::IceCandidateError {
+                error_code, url, ..
+            } = event
+            {
+                return (error_code, url);
+            }
+        }
+        panic!("no error was told");
+    };
+    soon("an error", error).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_are_an_icecandidateerror_401() {
+    let Some(server) = Coturn::start(&[]).await else {
+        return;
+    };
+    for transport in ["udp", "tcp"] {
+        let url = format!("turn:127.0.0.1:{}?transport={transport}", server.port);
+        let mut config = relay_only(&server, url.clone());
+        config.ice_servers[0].credential = Some("guess".into());
+        assert_eq!(error_of(config).await, (401, url));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_nobody_vouches_for_is_an_icecandidateerror_701() {
+    let Some(server) = Coturn::start(&[]).await else {
+        return;
+    };
+    let url = format!("turns:localhost:{}", server.tls_port);
+    let mut config = relay_only(&server, url.clone());
+    config.ice_tls_roots.clear();
+    assert_eq!(error_of(config).await, (701, url));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_connection_gives_its_relay_back() {
+    let Some(server) = Coturn::start(&["--user-quota=1"]).await else {
+        return;
+    };
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let config = relay_only(&server, format!("turn:127.0.0.1:{}", server.port));
+    let first = PeerConnection::new(&endpoint, config.clone())
+        .await
+        .expect("a connection");
+    let mut events = first.events();
+    let _channel = channel(&first, "first").await;
+    first.set_local_description(None).await.expect("an offer");
+    let relayed = async {
+        while let Some(event) = events.next().await {
+            if let Event::IceCandidate(Some(_)) = event {
+                return;
+            }
+        }
+    };
+    soon("a relay", relayed).await;
+    assert_eq!(error_of(config.clone()).await.0, 486, "one is all there is");
+    first.close().await;
+    // How soon the server takes it back is its own affair.
+    let again = async {
+        loop {
+            let peer = PeerConnection::new(&endpoint, config.clone())
+                .await
+                .expect("a connection");
+            let mut events = peer.events();
+            let _channel = channel(&peer, "again").await;
+            peer.set_local_description(None).await.expect("an offer");
+            while let Some(event) = events.next().await {
+                if matches!(event, Event::IceCandidate(Some(_))) {
+                    return;
+                }
+                if matches!(event, Event::IceCandidateError { .. }) {
+                    break;
+                }
+            }
+        }
+    };
+    soon("the relay that was given back", again).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_direct_path_is_preferred_to_a_relay() {
+    let Some(server) = Coturn::start(&[]).await else {
+        return;
+    };
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let mut config = relay_only(&server, format!("turn:127.0.0.1:{}", server.port));
+    config.ice_transport_policy = IceTransportPolicy::All;
+    let pair = common::Pair::with(&ea, &eb, config.clone(), config).await;
+    pair.channel_a.send("direct").await.expect("open");
+    let message = soon("a message", pair.channel_b.recv()).await;
+    assert_eq!(message, Some("direct".into()));
+}

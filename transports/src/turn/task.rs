@@ -1,0 +1,288 @@
+//! The task of a relay: connects, feeds the client, carries batches.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use peerloom_transports_proto::engine::Transmit;
+use peerloom_transports_proto::ice_server::ServerTransport;
+use peerloom_transports_proto::id::Path;
+use peerloom_transports_proto::stun::UNREACHABLE;
+use peerloom_transports_proto::turn::{Client, Config, Event, Failure, Received};
+use tokio::net::TcpSocket;
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+
+use super::datagrams::DatagramLine;
+use super::line::Line;
+use super::stream::StreamLine;
+use super::{RelayConfig, RelayEvent, tls};
+use crate::carrier::Tunnel;
+use crate::udp::Delivery;
+use crate::{clock, dns};
+
+/// How long a TCP and TLS connection may take to come up. Guess: as long as browsers gather.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Servers that one server may send us on to (RFC 8489 §10 asks to prevent loops).
+const MAX_REDIRECTIONS: u32 = 2;
+
+/// How long the server may take to agree that the allocation is given back.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Batches sent in one turn, then others may run.
+const BATCHES_PER_TURN: usize = 8;
+
+/// Relays until it fails or nobody wants it any more. Tells `events` what happens: at most one
+/// [`RelayEvent::Allocated`], and at most one [`RelayEvent::Failed`] at the end.
+pub async fn relay(config: RelayConfig, events: mpsc::Sender<RelayEvent>) {
+    if let Err(failed) = attempts(&config, &events).await {
+        // Nobody has to listen any more.
+        drop(events.send(failed).await);
+    }
+}
+
+async fn attempts(
+    config: &RelayConfig,
+    events: &mpsc::Sender<RelayEvent>,
+) -> Result<(), RelayEvent> {
+    let url = &config.server.url;
+    let found = dns::resolve(&url.host, url.port).await;
+    let mut servers = found.map_err(|error| failed(&format!("{}: {error}", url.host), None))?;
+    let mut redirections = 0;
+    let mut last = None;
+    while !servers.is_empty() {
+        let server = servers.remove(0);
+        let mut session = match connect(config, server).await {
+            Ok(session) => session,
+            Err(error) => {
+                last = Some(failed(&format!("{server}: {error}"), None));
+                continue;
+            }
+        };
+        match session.run(events).await {
+            End::Closed => return Ok(()),
+            End::Redirected(other) if redirections < MAX_REDIRECTIONS => {
+                redirections += 1;
+                servers.insert(0, other);
+            }
+            End::Redirected(_) => last = Some(failed("redirected too often", None)),
+            End::Failed(failure) => {
+                let local = Some(session.line.local());
+                let (code, reason) = (failure.code, failure.reason);
+                last = Some(RelayEvent::Failed {
+                    code,
+                    reason,
+                    local,
+                });
+                if code != UNREACHABLE || session.allocated {
+                    break;
+                }
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| failed("the server has no address", None)))
+}
+
+fn failed(reason: &str, local: Option<SocketAddr>) -> RelayEvent {
+    RelayEvent::Failed {
+        code: UNREACHABLE,
+        reason: reason.to_owned(),
+        local,
+    }
+}
+
+async fn connect(config: &RelayConfig, server: SocketAddr) -> io::Result<Session> {
+    let url = &config.server.url;
+    let beside = config.udp.beside(server);
+    let line = match url.transport {
+        ServerTransport::Udp => {
+            let socket = config.udp.bind_extra(beside).map_err(io::Error::other)?;
+            Line::Datagrams(Box::new(DatagramLine::new(socket, server)))
+        }
+        ServerTransport::Tcp | ServerTransport::Tls => {
+            let connecting = connect_stream(config, server, beside);
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "the connection takes too long");
+            let connected = timeout(CONNECT_PATIENCE, connecting).await;
+            Line::Stream(connected.map_err(|_| late())??)
+        }
+        ServerTransport::Dtls => {
+            let reason = "TURN over DTLS is not supported: use turns: with transport=tcp";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
+    };
+    let client = Config {
+        username: config.server.username.clone(),
+        password: config.server.password.clone(),
+        reliable: matches!(line, Line::Stream(_)),
+        seed: rand::random(),
+    };
+    Ok(Session {
+        client: Client::new(client, clock::now()),
+        line,
+        delivery: config.ingress.delivery(),
+        relayed: None,
+        batches: None,
+        allocated: false,
+        leave_at: None,
+    })
+}
+
+async fn connect_stream(
+    config: &RelayConfig,
+    server: SocketAddr,
+    beside: SocketAddr,
+) -> io::Result<StreamLine> {
+    let socket = match server {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(SocketAddr::new(beside.ip(), 0))?;
+    let stream = socket.connect(server).await?;
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    if config.server.url.transport != ServerTransport::Tls {
+        return Ok(StreamLine::new(stream, local));
+    }
+    let roots = config.tls_roots.clone();
+    let stream = tls::connect(stream, &config.server.url.host, roots).await?;
+    Ok(StreamLine::new(stream, local))
+}
+
+/// How a session ended.
+enum End {
+    /// We wanted it to.
+    Closed,
+    Redirected(SocketAddr),
+    Failed(Failure),
+}
+
+/// One connection to one server.
+struct Session {
+    client: Client,
+    line: Line,
+    delivery: Delivery,
+    relayed: Option<SocketAddr>,
+    /// From the tunnels, while there are any.
+    batches: Option<mpsc::Receiver<Transmit>>,
+    allocated: bool,
+    /// Gone by then, whether or not the server agrees.
+    leave_at: Option<Instant>,
+}
+
+impl Session {
+    async fn run(&mut self, events: &mpsc::Sender<RelayEvent>) -> End {
+        loop {
+            if let Some(end) = self.drain(events).await {
+                return end;
+            }
+            let now = clock::now();
+            if self.leave_at.is_some_and(|at| at <= now) {
+                return End::Closed;
+            }
+            let wakes = [self.client.poll_timeout(), self.leave_at];
+            let wake = wakes.into_iter().flatten().min().unwrap_or(now + GOODBYE);
+            let blocked = self.line.is_blocked();
+            tokio::select! {
+                worked = self.line.work() => {
+                    if let Err(error) = worked.and_then(|()| self.receive()) {
+                        return self.broken(&error);
+                    }
+                }
+                batch = next(&mut self.batches), if !blocked => self.carry(batch),
+                // Once a relay works it is the tunnels that keep it.
+                () = events.closed(), if !self.allocated => self.client.close(clock::now()),
+                () = sleep_until(wake.into()) => self.client.handle_timeout(clock::now()),
+            }
+        }
+    }
+
+    /// Carries out what the client asks.
+    async fn drain(&mut self, events: &mpsc::Sender<RelayEvent>) -> Option<End> {
+        while let Some(packet) = self.client.poll_packet() {
+            self.line.send(packet);
+        }
+        while let Some(event) = self.client.poll_event() {
+            match event {
+                Event::Allocated { relayed, mapped } => {
+                    let (tunnel, batches) = Tunnel::relayed(relayed);
+                    self.relayed = Some(relayed);
+                    self.batches = Some(batches);
+                    self.allocated = true;
+                    let allocated = RelayEvent::Allocated {
+                        relayed,
+                        mapped,
+                        tunnel,
+                    };
+                    // When nobody listens, the tunnel is gone, which ends the session.
+                    drop(events.send(allocated).await);
+                }
+                Event::Failed(failure) => return Some(End::Failed(failure)),
+                Event::Redirected(other) => return Some(End::Redirected(other)),
+            }
+        }
+        self.client.is_over().then_some(End::Closed)
+    }
+
+    fn broken(&self, error: &io::Error) -> End {
+        if self.allocated && self.batches.is_none() {
+            return End::Closed; // it was being given back
+        }
+        End::Failed(Failure {
+            code: UNREACHABLE,
+            reason: format!("the connection to the TURN server broke: {error}"),
+        })
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        let now = clock::now();
+        let Self {
+            client,
+            line,
+            delivery,
+            relayed,
+            ..
+        } = self;
+        line.received(|packet| {
+            let received = client.handle_packet(packet, now);
+            if let (Received::Data { peer, range }, Some(local)) = (received, *relayed) {
+                let path = Path::new(local, peer);
+                delivery.push(path, &packet[range], client.knows(peer));
+            }
+        })?;
+        delivery.flush();
+        Ok(())
+    }
+
+    fn carry(&mut self, batch: Option<Transmit>) {
+        let now = clock::now();
+        let Some(batch) = batch else {
+            self.batches = None;
+            self.leave_at = Some(now + GOODBYE);
+            self.client.close(now);
+            return;
+        };
+        self.line.carry(&batch, &mut self.client, now);
+        for _ in 1..BATCHES_PER_TURN {
+            if self.line.is_blocked() {
+                return;
+            }
+            let more = self
+                .batches
+                .as_mut()
+                .and_then(|batches| batches.try_recv().ok());
+            let Some(batch) = more else {
+                return;
+            };
+            self.line.carry(&batch, &mut self.client, now);
+        }
+    }
+}
+
+/// Never resolves without tunnels; `None` when the last one is gone.
+async fn next(batches: &mut Option<mpsc::Receiver<Transmit>>) -> Option<Transmit> {
+    match batches {
+        Some(batches) => batches.recv().await,
+        None => std::future::pending().await,
+    }
+}
