@@ -93,6 +93,7 @@ pub mod identity;
 mod keygen;
 mod outlet;
 mod peer_connection;
+mod perfect_negotiation;
 mod runtime;
 mod sctp_transport;
 mod shell;
@@ -126,6 +127,7 @@ pub use peerloom_transports::proto::jsep::{
 };
 #[cfg(feature = "chaos")]
 pub use peerloom_transports::udp::Impairment;
+pub use perfect_negotiation::{PerfectNegotiation, Signal, SignalingLost};
 pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
 pub use supervisor::Death;
 #[cfg(feature = "chaos")]

@@ -15,6 +15,7 @@ use peerloom_transports::proto::jsep::{Session, SessionConfig};
 use peerloom_transports::udp;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use super::chain::{Chain, WhenEmpty};
 use super::channels::Channel;
 use super::events::{ConnectionState, Event, IceConnectionState, Identity, Snapshot};
 use super::progress::Progress;
@@ -39,6 +40,7 @@ const CLOSE_GRACE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Everything a connection's actor is made of.
 pub(crate) struct Plan {
+    pub(crate) chain: Arc<Chain>,
     pub(crate) config: Arc<Configuration>,
     pub(crate) certificate: Certificate,
     pub(crate) udp: udp::Endpoint,
@@ -78,6 +80,9 @@ pub(crate) struct PeerConnectionActor {
     pub(super) certificate: Certificate,
     pub(super) udp: udp::Endpoint,
     pub(super) session: Session,
+    pub(super) chain: Arc<Chain>,
+    /// `negotiationneeded` waits for the chain to be empty.
+    pub(super) untold_negotiation: bool,
     pub(super) alive: Weak<Alive>,
     dropped: Option<oneshot::Receiver<()>>,
     pub(super) snapshot: watch::Sender<Snapshot>,
@@ -133,6 +138,8 @@ impl Plan {
             certificate: self.certificate,
             udp: self.udp,
             session,
+            chain: self.chain,
+            untold_negotiation: false,
             alive: self.alive,
             dropped: Some(self.dropped),
             snapshot,
@@ -373,6 +380,7 @@ impl Actor for PeerConnectionActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.wire(ctx);
+        ctx.spawn(WhenEmpty);
         supervisor::watch(ctx, |actor, ctx| {
             for key in actor.children.wedged() {
                 actor.bury(key, Death::Wedged, ctx);

@@ -67,7 +67,7 @@ impl PeerConnectionActor {
         self.session.request_data()?;
         while let Some(effect) = self.session.poll_effect() {
             if effect == Effect::NegotiationNeeded {
-                self.emit(Event::NegotiationNeeded);
+                self.negotiation_is_needed();
             }
         }
         let key = ChannelKey::Local(self.next_channel);

@@ -45,7 +45,7 @@ impl PeerConnectionActor {
                 self.publish_descriptions();
                 self.emit(Event::SignalingStateChange(state));
             }
-            Effect::NegotiationNeeded => self.emit(Event::NegotiationNeeded),
+            Effect::NegotiationNeeded => self.negotiation_is_needed(),
             Effect::Gather(gather) => {
                 self.set_gathering(IceGatheringState::Gathering);
                 self.update_transports(|transports| transports.gather(&gather));

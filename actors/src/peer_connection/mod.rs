@@ -2,6 +2,7 @@
 
 mod actor;
 mod attributes;
+mod chain;
 mod channels;
 mod configure;
 mod effects;
@@ -43,6 +44,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::identity::IdentityError;
 use crate::keygen::{self, KeygenAlgorithm};
+use chain::Chain;
 use messages::{
     AddCandidate, Close, Create, CreateChannel, GetStats, RestartIce, SetLocal, SetRemote,
 };
@@ -65,7 +67,7 @@ struct Handle {
     session_id: u64,
     /// The operations chain of webrtc-pc section 4.4.1.2: calls run in order, one at a
     /// time.
-    chain: Arc<tokio::sync::Mutex<()>>,
+    chain: Arc<Chain>,
     /// Keeps the actor alive.
     _alive: Arc<Alive>,
     /// Keeps the sockets and threads alive.
@@ -97,7 +99,9 @@ impl PeerConnection {
         let config = Arc::new(config);
         let (token, dropped) = oneshot::channel();
         let alive = Arc::new(Alive { _token: token });
+        let chain = Arc::<Chain>::default();
         let plan = actor::Plan {
+            chain: chain.clone(),
             config: config.clone(),
             certificate: certificate.clone(),
             udp: endpoint.udp().clone(),
@@ -111,7 +115,7 @@ impl PeerConnection {
             certificate,
             config,
             session_id: started.session_id,
-            chain: Arc::default(),
+            chain,
             _alive: alive,
             _endpoint: endpoint.clone(),
         };
@@ -122,14 +126,14 @@ impl PeerConnection {
 
     /// `createOffer`.
     pub async fn create_offer(&self, options: OfferOptions) -> Result<SessionDescription, Error> {
-        let _turn = self.handle.chain.lock().await;
+        let _turn = self.handle.chain.enter().await;
         let identity = self.handle.assertion().await?;
         self.ask(Create::Offer { options, identity }).await
     }
 
     /// `createAnswer`.
     pub async fn create_answer(&self) -> Result<SessionDescription, Error> {
-        let _turn = self.handle.chain.lock().await;
+        let _turn = self.handle.chain.enter().await;
         let identity = self.handle.assertion().await?;
         self.ask(Create::Answer { identity }).await
     }
@@ -139,7 +143,7 @@ impl PeerConnection {
         &self,
         description: Option<SessionDescription>,
     ) -> Result<(), Error> {
-        let _turn = self.handle.chain.lock().await;
+        let _turn = self.handle.chain.enter().await;
         let implicit = description
             .as_ref()
             .is_none_or(|d| d.sdp.is_empty() && d.kind != SdpType::Rollback);
@@ -162,7 +166,7 @@ impl PeerConnection {
         &self,
         description: SessionDescription,
     ) -> Result<(), Error> {
-        let turn = self.handle.chain.clone().lock_owned().await;
+        let turn = self.handle.chain.enter().await;
         // On the caller's runtime, and to its end even if the caller goes away: the
         // connection waits for the verdict from the moment it has the description.
         let handle = self.handle.clone();
@@ -182,7 +186,7 @@ impl PeerConnection {
         &self,
         candidate: Option<IceCandidateInit>,
     ) -> Result<(), Error> {
-        let _turn = self.handle.chain.lock().await;
+        let _turn = self.handle.chain.enter().await;
         self.ask(AddCandidate(candidate)).await
     }
 
