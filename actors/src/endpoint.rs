@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use peerloom_transports::udp;
+use peerloom_transports::{net_watch, udp};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::runtime::{Runtime, RuntimeError};
@@ -70,11 +70,9 @@ impl Endpoint {
     ) -> Result<Endpoint, EndpointError> {
         let start = move || -> Result<_, udp::BindError> {
             let udp = bind_all(&config.bind)?;
-            let loops = udp
-                .sockets()
-                .iter()
-                .map(|socket| start_loop(socket, &udp))
-                .collect();
+            let sockets = udp.sockets().iter();
+            let mut loops: Vec<_> = sockets.map(|socket| start_loop(socket, &udp)).collect();
+            loops.push(start_watch(&udp));
             Ok((udp, loops))
         };
         let (udp, loops) = runtime.run_on(runtime.pick(), start).await??;
@@ -126,6 +124,13 @@ impl Endpoint {
         self.inner.udp.impair(impairment);
     }
 
+    /// From now on sockets bound to a wildcard have these addresses only, as if the machine had
+    /// moved to another network.
+    #[cfg(feature = "chaos")]
+    pub fn pretend_addresses(&self, addresses: Vec<std::net::IpAddr>) {
+        self.inner.udp.pretend_addresses(addresses);
+    }
+
     /// The runtime this endpoint lives on.
     pub fn runtime(&self) -> &Runtime {
         &self.inner.runtime
@@ -139,6 +144,17 @@ impl Endpoint {
 fn start_loop(socket: &udp::Socket, udp: &udp::Endpoint) -> AbortHandle {
     let receiving = receive_always(socket.clone(), udp.clone());
     tokio::task::spawn_local(receiving).abort_handle()
+}
+
+/// Without it connections live on, and notice late that an address is gone.
+fn start_watch(udp: &udp::Endpoint) -> AbortHandle {
+    let watching = net_watch::watch(udp.clone());
+    let watching = async move {
+        if let Err(error) = watching.await {
+            tracing::warn!(%error, "changes of this machine's addresses go unnoticed");
+        }
+    };
+    tokio::task::spawn_local(watching).abort_handle()
 }
 
 /// Receives on a socket of the endpoint. Drop or abort it to stop.

@@ -6,6 +6,7 @@
 
 mod gathering;
 mod messages;
+mod network;
 mod sockets;
 
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use crate::supervisor::supervised;
 pub(crate) use gathering::Sources;
 use gathering::{Gathering, Notice};
 pub(crate) use messages::{Checks, GetIceStats, IceCommand, IceStats};
-use sockets::{Sockets, add_hosts, log_refusal};
+use sockets::{Sockets, log_refusal};
 
 /// Messages in the agent's mailbox: STUN batches from the sockets (dropped when full)
 /// and commands from the connection.
@@ -135,8 +136,8 @@ impl IceAgentActor {
         // The role is settled by `Start`.
         let mut agent = Agent::new(config, credentials, IceRole::Controlling, now)?;
         if self.gathering.hosts() {
-            for socket in self.sockets.shared() {
-                add_hosts(&mut agent, socket, now);
+            for addr in self.sockets.hosts() {
+                log_refusal("host candidate", Some(agent.add_host(addr, now)));
             }
         }
         self.agent = Some(agent);
@@ -182,7 +183,9 @@ impl IceAgentActor {
         if claim == Claim::Taken && self.selected.is_none() {
             let socket = self.sockets.open_extra(path.local);
             if let (Some(socket), Some(agent)) = (socket, &mut self.agent) {
-                add_hosts(agent, &socket, now);
+                for addr in self.sockets.hosts_of(&socket) {
+                    log_refusal("host candidate", Some(agent.add_host(addr, now)));
+                }
             }
         }
         claim == Claim::Granted
@@ -263,6 +266,7 @@ impl Actor for IceAgentActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.watch_network();
         if let Some(notices) = self.gathering.notices() {
             ctx.add_stream(notices);
         }

@@ -145,6 +145,7 @@ impl PerfectNegotiation {
             }
             Event::IceConnectionStateChange(_)
             | Event::IceCandidateError { .. }
+            | Event::NetworkChange { .. }
             | Event::SignalingStateChange(_)
             | Event::ConnectionStateChange { .. }
             | Event::IceGatheringStateChange(_)

@@ -1,5 +1,6 @@
 //! Peerloom's sockets, and nothing but sockets: one shared UDP port per address
-//! family with GSO and GRO batches ([`udp`]), relays ([`turn`]), names ([`dns`]), and the
+//! family with GSO and GRO batches ([`udp`]), relays ([`turn`]), names ([`dns`]), changes of
+//! addresses ([`net_watch`]), and the
 //! one place where time is read ([`clock`]).
 //!
 //! Protocol decisions live in `peerloom-transports-proto`; this crate moves
@@ -16,6 +17,7 @@
 pub mod carrier;
 pub mod clock;
 pub mod dns;
+pub mod net_watch;
 pub mod turn;
 pub mod udp;
 

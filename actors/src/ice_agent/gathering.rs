@@ -12,7 +12,7 @@ use peerloom_transports::proto::id::Path;
 use peerloom_transports::proto::stun::{Reflexive, ServerId, UNREACHABLE, reflexive};
 use peerloom_transports::turn::{RelayConfig, RelayEvent, relay};
 use peerloom_transports::udp::Run;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -71,6 +71,8 @@ pub(super) enum Notice {
     Resolved(ServerId, Result<Vec<SocketAddr>, String>),
     /// What became of a relay.
     Relay(ServerId, RelayEvent),
+    /// The machine's addresses may have changed.
+    Network,
 }
 
 /// How far a server is.
@@ -184,6 +186,16 @@ impl Gathering {
         begun
     }
 
+    /// Passes on that something changed; several changes in a row may become one.
+    pub(super) fn listen(&mut self, mut changes: watch::Receiver<u64>) {
+        let sender = self.sender.clone();
+        self.tasks.spawn_local(async move {
+            while changes.changed().await.is_ok() {
+                drop(sender.send(Notice::Network).await);
+            }
+        });
+    }
+
     fn resolve(&mut self, id: ServerId, server: IceServer) {
         let sender = self.sender.clone();
         self.tasks.spawn_local(async move {
@@ -239,6 +251,7 @@ impl IceAgentActor {
     /// Acts on the news of a task.
     pub(super) fn notice(&mut self, notice: Notice, now: Instant) {
         match notice {
+            Notice::Network => self.network_changed(now),
             Notice::Resolved(id, Ok(addrs)) => self.ask_reflexive(id, &addrs, now),
             Notice::Resolved(id, Err(reason)) => self.server_failed(id, UNREACHABLE, reason, None),
             Notice::Relay(

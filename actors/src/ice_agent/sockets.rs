@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use peerloom_transports::carrier::{Carrier, Tunnel};
 use peerloom_transports::proto::engine::Transmit;
-use peerloom_transports::proto::ice::{self, Agent};
+use peerloom_transports::proto::ice;
 use peerloom_transports::proto::id::Path;
 use peerloom_transports::udp::{self, Claim, Ingress, Registration, Sender, Sent, Socket};
 use tokio::task::JoinSet;
@@ -43,6 +42,31 @@ impl Sockets {
     /// The endpoint's sockets.
     pub(super) fn shared(&self) -> &[Socket] {
         self.udp.sockets()
+    }
+
+    /// Every address at which the peer may reach the shared sockets.
+    pub(super) fn hosts(&self) -> Vec<SocketAddr> {
+        self.shared()
+            .iter()
+            .flat_map(|socket| self.hosts_of(socket))
+            .collect()
+    }
+
+    /// Those of one socket.
+    pub(super) fn hosts_of(&self, socket: &Socket) -> Vec<SocketAddr> {
+        let bound = socket.local_addr();
+        let ips = self.udp.host_addresses(bound);
+        ips.into_iter()
+            .map(|ip| SocketAddr::new(ip, bound.port()))
+            .collect()
+    }
+
+    /// Those of the extra sockets.
+    pub(super) fn extra_hosts(&self) -> Vec<SocketAddr> {
+        self.extra
+            .iter()
+            .flat_map(|socket| self.hosts_of(socket))
+            .collect()
     }
 
     /// Answers to one more username fragment.
@@ -140,17 +164,6 @@ impl Sockets {
     /// Datagrams dropped because a mailbox was full.
     pub(super) fn overflowed(&self) -> u64 {
         self.registration.stats().overflowed
-    }
-}
-
-/// Adds every address at which the peer may reach a socket.
-pub(super) fn add_hosts(agent: &mut Agent, socket: &Socket, now: Instant) {
-    let bound = socket.local_addr();
-    for ip in udp::host_addresses(bound) {
-        log_refusal(
-            "host candidate",
-            Some(agent.add_host(SocketAddr::new(ip, bound.port()), now)),
-        );
     }
 }
 

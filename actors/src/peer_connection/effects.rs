@@ -128,6 +128,14 @@ impl PeerConnectionActor {
         }
     }
 
+    fn network_changed(&mut self, restart: bool) {
+        self.emit(Event::NetworkChange { lost_path: restart });
+        if restart && self.config.ice.restart_on_network_change {
+            self.session.restart_ice();
+            self.carry_out();
+        }
+    }
+
     fn ice_report(&mut self, report: IceReport) {
         match report {
             IceReport::State(state) => {
@@ -160,6 +168,7 @@ impl PeerConnectionActor {
                 error_code,
                 error_text,
             }),
+            IceReport::NetworkChange { restart } => self.network_changed(restart),
             IceReport::GatheringComplete { ufrag } => {
                 if self.session.complete_local_candidates(&ufrag).is_some() {
                     self.publish_descriptions();

@@ -130,6 +130,13 @@ pub enum Event {
         /// The reason phrase of the server, or what went wrong here.
         error_text: String,
     },
+    /// Addresses of this machine came or went. Not of the W3C interface: browsers tell
+    /// applications nothing of it.
+    NetworkChange {
+        /// The path in use is gone: an ICE restart follows, beginning with
+        /// [`Event::NegotiationNeeded`], unless `IceConfig::restart_on_network_change` is off.
+        lost_path: bool,
+    },
     /// `signalingstatechange`.
     SignalingStateChange(SignalingState),
     /// `connectionstatechange`, and why, when it got worse.

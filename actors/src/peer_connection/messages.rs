@@ -126,6 +126,10 @@ pub(crate) enum IceReport {
     GatheringComplete {
         ufrag: String,
     },
+    /// The machine's addresses changed; `restart` when only a restart finds a path again.
+    NetworkChange {
+        restart: bool,
+    },
 }
 
 /// From the DTLS transport.

@@ -30,6 +30,10 @@ pub struct IceConfig {
     pub relay_patience: Duration,
     /// How long servers may take to give us candidates. 10 s: as browsers.
     pub gather_patience: Duration,
+    /// Whether a connection asks for an ICE restart by itself (`negotiationneeded`) when the
+    /// address its path begins at is gone, or a new one comes while there is no path. Browsers
+    /// leave that to the application (`restartIce`).
+    pub restart_on_network_change: bool,
 }
 
 impl Default for IceConfig {
@@ -43,6 +47,7 @@ impl Default for IceConfig {
             reflexive_patience: Duration::from_millis(50),
             relay_patience: Duration::from_millis(500),
             gather_patience: Duration::from_secs(10),
+            restart_on_network_change: true,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The sockets of one node.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::demux::Routes;
 use super::faults::Faults;
+use super::host;
 use super::socket::Socket;
+use tokio::sync::watch;
 
 /// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,7 @@ pub struct Endpoint {
     sockets: Arc<[Socket]>,
     routes: Routes,
     faults: Arc<Faults>,
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Endpoint {
@@ -43,6 +46,7 @@ impl Endpoint {
             sockets: sockets.into(),
             routes: Routes::default(),
             faults,
+            changes: Arc::new(watch::Sender::new(0)),
         })
     }
 
@@ -64,6 +68,39 @@ impl Endpoint {
         };
         let sockets = self.sockets.iter().map(Socket::local_addr);
         sockets.into_iter().find(of_family).unwrap_or(any)
+    }
+
+    /// The addresses at which a socket bound to `bound` can be reached: [`host_addresses`](super::host_addresses).
+    pub fn host_addresses(&self, bound: SocketAddr) -> Vec<IpAddr> {
+        let pretended = self
+            .faults
+            .addresses()
+            .filter(|_| bound.ip().is_unspecified());
+        match pretended {
+            Some(mut addresses) => {
+                addresses.retain(|ip| ip.is_ipv4() == bound.is_ipv4());
+                addresses
+            }
+            None => host::host_addresses(bound),
+        }
+    }
+
+    /// Says that the machine's addresses may have changed.
+    pub fn announce_change(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever the machine's addresses may have changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// From now on wildcard sockets have these addresses only: others neither send nor receive,
+    /// as if the machine had moved to another network.
+    #[cfg(feature = "chaos")]
+    pub fn pretend_addresses(&self, addresses: Vec<IpAddr>) {
+        self.faults.pretend_addresses(addresses);
+        self.announce_change();
     }
 
     /// The shared sockets.

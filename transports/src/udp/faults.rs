@@ -1,9 +1,10 @@
 //! Fault injection for everything an endpoint's sockets carry. Without the
 //! feature `chaos` both questions are constant and cost nothing.
 
+use std::net::IpAddr;
 #[cfg(feature = "chaos")]
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -26,6 +27,10 @@ pub(crate) struct Faults {
     impaired: AtomicBool,
     #[cfg(feature = "chaos")]
     loss: Mutex<Loss>,
+    #[cfg(feature = "chaos")]
+    moved: AtomicBool,
+    #[cfg(feature = "chaos")]
+    addresses: Mutex<Vec<IpAddr>>,
 }
 
 #[cfg(feature = "chaos")]
@@ -37,6 +42,14 @@ struct Loss {
 
 #[cfg(not(feature = "chaos"))]
 impl Faults {
+    pub(crate) fn addresses(&self) -> Option<Vec<IpAddr>> {
+        None
+    }
+
+    pub(crate) fn hides(&self, _: IpAddr) -> bool {
+        false
+    }
+
     pub(crate) fn silent(&self) -> bool {
         false
     }
@@ -52,6 +65,28 @@ impl Faults {
 
 #[cfg(feature = "chaos")]
 impl Faults {
+    /// The addresses the machine seems to have, when they are not its own.
+    pub(crate) fn addresses(&self) -> Option<Vec<IpAddr>> {
+        let moved = self.moved.load(Ordering::Relaxed);
+        moved.then(|| self.pretended().clone())
+    }
+
+    /// Whether nothing may leave from or arrive at this address.
+    pub(crate) fn hides(&self, ip: IpAddr) -> bool {
+        self.moved.load(Ordering::Relaxed) && !self.pretended().contains(&ip)
+    }
+
+    pub(crate) fn pretend_addresses(&self, addresses: Vec<IpAddr>) {
+        *self.pretended() = addresses;
+        self.moved.store(true, Ordering::Relaxed);
+    }
+
+    fn pretended(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
     }

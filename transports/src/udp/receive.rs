@@ -111,6 +111,9 @@ impl Turn {
         let len = meta.len.min(BUFFER_BYTES);
         let stride = meta.stride.clamp(1, BUFFER_BYTES);
         let path = self.path(&meta);
+        if self.socket.hides(path.local.ip()) {
+            return;
+        }
         let mut start = 0;
         while start < len {
             let first = &buffer[start..(start + stride).min(len)];

@@ -129,7 +129,8 @@ impl Socket {
 
     /// Sends one batch. `Err` only for a full socket buffer.
     pub(crate) fn try_send(&self, transmit: &Transmit) -> Result<(), Blocked> {
-        if self.inner.faults.silent() {
+        let faults = &self.inner.faults;
+        if faults.silent() || faults.hides(transmit.path.local.ip()) {
             return Ok(());
         }
         if self.inner.faults.impaired() {
@@ -208,6 +209,11 @@ impl Socket {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
             other => other,
         }
+    }
+
+    /// Whether this address of ours seems to be gone.
+    pub(crate) fn hides(&self, ip: IpAddr) -> bool {
+        self.inner.faults.hides(ip)
     }
 
     /// Whether received datagrams are to be thrown away.

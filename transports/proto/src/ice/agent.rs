@@ -162,10 +162,9 @@ impl Agent {
         let engine_now = self.engine_time(now);
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
         engine.restart(&local, engine_now)?;
-        if engine.local_count() == 0 {
-            for local in self.locals.iter().filter(|local| local.checked) {
-                engine.add_local(&local.candidate)?;
-            }
+        self.locals.retain(|local| !local.gone);
+        for local in self.locals.iter().filter(|local| local.checked) {
+            engine.add_local(&local.candidate)?;
         }
         self.pairs.clear();
         self.local = local;

@@ -104,14 +104,10 @@ impl Engine {
         .map_err(engine_error)
     }
 
+    /// A new generation, without candidates of either end.
     pub(super) fn restart(&mut self, local: &Credentials, now: Instant) -> Result<(), Error> {
         let (ufrag, pwd) = (local.ufrag.clone(), local.pwd.clone());
-        guard(Layer::Ice, || self.agent.restart(now, ufrag, pwd, true))?.map_err(engine_error)
-    }
-
-    /// How many local candidates the engine knows: it forgets them when it fails.
-    pub(super) fn local_count(&self) -> usize {
-        self.agent.get_local_candidates().len()
+        guard(Layer::Ice, || self.agent.restart(now, ufrag, pwd, false))?.map_err(engine_error)
     }
 
     pub(super) fn handle_packet(

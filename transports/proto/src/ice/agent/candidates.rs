@@ -16,6 +16,8 @@ pub(super) struct Local {
     pub(super) base: SocketAddr,
     /// It is paired and checked. A reflexive one is not: its base is (RFC 8445 §6.1.2.4).
     pub(super) checked: bool,
+    /// The address is gone: forgotten by the next restart.
+    pub(super) gone: bool,
 }
 
 impl Agent {
@@ -58,6 +60,15 @@ impl Agent {
         self.add_own(candidate, relayed, now)
     }
 
+    /// The address is not ours any more: the next generation is without it, and without what
+    /// servers said about it. Returns whether the selected path begins there.
+    pub fn retire(&mut self, base: SocketAddr) -> bool {
+        for local in self.locals.iter_mut().filter(|local| local.base == base) {
+            local.gone = true;
+        }
+        self.selected_path().is_some_and(|path| path.local == base)
+    }
+
     fn next_preference(&self) -> u16 {
         u16::MAX - u16::try_from(self.locals.len()).unwrap_or(u16::MAX)
     }
@@ -75,7 +86,8 @@ impl Agent {
                 && local.candidate.tcp_type == candidate.tcp_type
                 && local.candidate.socket_addr() == candidate.socket_addr()
         };
-        if self.locals.iter().any(repeats) {
+        if let Some(known) = self.locals.iter_mut().find(|local| repeats(local)) {
+            known.gone = false;
             return Ok(());
         }
         let alike = |local: &&Local| {
@@ -83,7 +95,12 @@ impl Agent {
                 && local.candidate.protocol == candidate.protocol
                 && local.base.is_ipv4() == base.is_ipv4()
         };
-        let hosts = self.locals.iter().filter(alike).count();
+        let hosts = self
+            .locals
+            .iter()
+            .filter(alike)
+            .filter(|local| !local.gone)
+            .count();
         if self.locals.len() >= MAX_LOCAL_CANDIDATES || hosts >= MAX_HOSTS_PER_FAMILY {
             return Err(Error::TooMany("local candidates"));
         }
@@ -97,6 +114,7 @@ impl Agent {
             candidate,
             base,
             checked,
+            gone: false,
         };
         if checked && self.remote.is_some() {
             for remote in &self.remotes {
@@ -202,14 +220,16 @@ impl Agent {
 
     /// Our own candidates, of all kinds.
     pub fn local_candidates(&self) -> impl Iterator<Item = &Candidate> {
-        self.locals.iter().map(|local| &local.candidate)
+        let present = self.locals.iter().filter(|local| !local.gone);
+        present.map(|local| &local.candidate)
     }
 
     /// Our own addresses on UDP: where servers are asked from.
     pub fn bases(&self) -> Vec<SocketAddr> {
         let hosts = self.locals.iter().filter(|local| {
             let candidate = &local.candidate;
-            candidate.kind == CandidateKind::Host && candidate.protocol == Protocol::Udp
+            let host = candidate.kind == CandidateKind::Host && candidate.protocol == Protocol::Udp;
+            host && !local.gone
         });
         hosts.map(|local| local.base).collect()
     }

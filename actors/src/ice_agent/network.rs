@@ -1,0 +1,58 @@
+//! What a change of the machine's addresses means for a connection.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use peerloom_transports::proto::ice::{Agent, State};
+
+use super::IceAgentActor;
+use super::sockets::log_refusal;
+use crate::peer_connection::messages::IceReport;
+
+impl IceAgentActor {
+    /// Listens for changes, for as long as the actor lives.
+    pub(super) fn watch_network(&mut self) {
+        let changes = self.sockets.endpoint().changes();
+        self.gathering.listen(changes);
+    }
+
+    /// Addresses may have come or gone.
+    pub(super) fn network_changed(&mut self, now: Instant) {
+        let present = self.sockets.hosts();
+        let extra = self.sockets.extra_hosts();
+        let Some(agent) = self.agent.as_mut().filter(|_| self.gathering.hosts()) else {
+            return;
+        };
+        let before = agent.bases();
+        let gone = |base: &SocketAddr| !present.contains(base) && !extra.contains(base);
+        let mut lost_path = false;
+        for base in before.iter().copied().filter(gone) {
+            lost_path |= agent.retire(base);
+        }
+        let mut added = false;
+        for addr in present
+            .iter()
+            .chain(&extra)
+            .filter(|addr| !before.contains(addr))
+        {
+            log_refusal("host candidate", Some(agent.add_host(*addr, now)));
+            added = true;
+        }
+        if !added && !before.iter().any(gone) {
+            return;
+        }
+        let restart = lost_path || added && without_path(agent);
+        self.drain_events();
+        self.report(IceReport::NetworkChange { restart });
+    }
+}
+
+/// There was a path, and there is none now.
+fn without_path(agent: &Agent) -> bool {
+    match agent.state() {
+        State::Disconnected | State::Failed => true,
+        // A restart is under way, and may have been told of the addresses before.
+        State::Checking => agent.selected_path().is_some(),
+        State::New | State::Connected | State::Completed | State::Closed => false,
+    }
+}

@@ -1,0 +1,97 @@
+//! A machine that moves to another network while its connections live.
+#![cfg(feature = "chaos")]
+
+mod common;
+
+use std::net::IpAddr;
+
+use common::{Pair, endpoint, negotiate, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{Configuration, Endpoint, EndpointConfig, Event, Message};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_address_is_survived_without_losing_a_message() {
+    const MESSAGES: usize = 2_000;
+    let runtime = runtime(2);
+    let config = EndpointConfig {
+        bind: vec!["0.0.0.0:0".parse().expect("an address")],
+    };
+    let roaming = Endpoint::bind(&runtime, config).await.expect("sockets");
+    roaming.pretend_addresses(vec![ip("127.0.0.1")]);
+    let Pair {
+        a,
+        b,
+        channel_a,
+        channel_b,
+    } = Pair::between(&roaming, &endpoint(&runtime).await).await;
+    let mut events = a.events();
+    let (caller, callee) = (a.clone(), b.clone());
+    let renegotiating = tokio::spawn(async move {
+        let mut moved = false;
+        while let Some(event) = events.next().await {
+            moved |= matches!(event, Event::NetworkChange { lost_path: true });
+            if matches!(event, Event::NegotiationNeeded) {
+                negotiate(&caller, &callee).await.expect("a negotiation");
+                return moved;
+            }
+        }
+        false
+    });
+    let sending = async {
+        for number in 0..MESSAGES {
+            if number == MESSAGES / 4 {
+                roaming.pretend_addresses(vec![ip("127.0.0.2")]);
+            }
+            let text = format!("{number}:{}", "x".repeat(500));
+            channel_a.send(text).await.expect("open");
+        }
+    };
+    let receiving = async {
+        for number in 0..MESSAGES {
+            let Some(Message::Text(text)) = channel_b.recv().await else {
+                panic!("the channel closed");
+            };
+            assert!(text.starts_with(&format!("{number}:")), "{number}");
+            if number % 100 == 0 {
+                channel_b.send("heard").await.expect("open");
+            }
+        }
+    };
+    soon("all messages", async { tokio::join!(sending, receiving) }).await;
+    assert!(soon("the restart", renegotiating).await.expect("no panic"));
+    let sdp = a.local_description().expect("negotiated").sdp;
+    assert!(
+        sdp.contains(" 127.0.0.2 ") && !sdp.contains("candidate:127.0.0.1"),
+        "{sdp}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_want_restarts_is_only_told() {
+    let runtime = runtime(1);
+    let config = EndpointConfig {
+        bind: vec!["0.0.0.0:0".parse().expect("an address")],
+    };
+    let roaming = Endpoint::bind(&runtime, config).await.expect("sockets");
+    roaming.pretend_addresses(vec![ip("127.0.0.1")]);
+    let mut calm = Configuration::default();
+    calm.ice.restart_on_network_change = false;
+    let still = endpoint(&runtime).await;
+    let pair = Pair::with(&roaming, &still, calm, Configuration::default()).await;
+    let mut events = pair.a.events();
+    // An address that comes along changes nothing for a path that works.
+    roaming.pretend_addresses(vec![ip("127.0.0.1"), ip("127.0.0.2")]);
+    roaming.pretend_addresses(vec![ip("127.0.0.2")]);
+    let mut told = Vec::new();
+    while told.last() != Some(&true) {
+        let event = soon("an event", events.next()).await.expect("alive");
+        assert!(!matches!(event, Event::NegotiationNeeded));
+        if let Event::NetworkChange { lost_path } = event {
+            told.push(lost_path);
+        }
+    }
+}
