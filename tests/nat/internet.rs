@@ -112,9 +112,12 @@ fn coturn(namespace: &Namespace, folder: &Path) -> Result<Child, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("turnserver does not start: {error}"))?;
-    // Each attempt waits for an answer by itself, or fails at once.
+    // The client waits for ever for an answer that was lost.
     for _ in 0..ATTEMPTS {
-        if namespace.run(&["turnutils_stunclient", SERVER], "").is_ok() {
+        if namespace
+            .run(&["timeout", "1", "turnutils_stunclient", SERVER], "")
+            .is_ok()
+        {
             return Ok(child);
         }
         if child.try_wait().is_ok_and(|ended| ended.is_some()) {

@@ -32,7 +32,7 @@ impl Site {
              link set eth0 up\n\
              route add default via {inside}.1\n"
         ))?;
-        router.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"], "")?;
+        router.run(&["tee", "/proc/sys/net/ipv4/ip_forward"], "1")?;
         router.run(&["nft", "-f", "-"], &nat.rules(&format!("{inside}.2")))?;
         if strain == Strain::Loss {
             let lossy = "add rule ip filter weather numgen random mod 100 < 5 drop\n";
