@@ -127,3 +127,13 @@ impl fmt::Display for Case {
         write!(f, "{a}-{b}/{servers}{strain}")
     }
 }
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Relayed => "relayed",
+            Self::Impossible => "no way, as expected",
+        })
+    }
+}

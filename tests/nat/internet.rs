@@ -13,6 +13,8 @@ use crate::command::{Namespace, exists};
 
 /// The server's address, of a block set aside for tests of networks (RFC 2544).
 pub(crate) const SERVER: &str = "198.18.0.1";
+/// Where packets to anywhere else go; nobody has this address.
+const NOBODY: &str = "198.18.255.254";
 pub(crate) const USER: &str = "loom";
 pub(crate) const PASSWORD: &str = "shuttle";
 
@@ -55,10 +57,14 @@ pub(crate) struct Internet {
 impl Internet {
     pub(crate) fn start() -> Result<Self, String> {
         let namespace = Namespace::new("inet")?;
+        // Private addresses of the hosts lead nowhere, without an error: coturn
+        // gives up an allocation whose peer it has no route to.
         namespace.ip(&format!(
             "link add name switch type bridge\n\
              address add {SERVER}/16 dev switch\n\
-             link set switch up\n"
+             link set switch up\n\
+             neighbour add {NOBODY} lladdr 02:00:00:00:00:01 dev switch\n\
+             route add default via {NOBODY}\n"
         ))?;
         let kept = TempDir::new().map_err(|error| error.to_string())?;
         certificate::write(kept.path())?;

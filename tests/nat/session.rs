@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cases::{Case, Way};
-use crate::internet::Internet;
+use crate::internet::{Internet, SERVER};
 use crate::site::Site;
 
 /// Lines of the peers that were not looked at yet; a full queue makes their
@@ -65,7 +65,7 @@ impl Session {
         let expected = case.expected();
         if expected == Way::Impossible {
             self.check("noConnect", json!({"wait": WATCH_MS}))?;
-            return Ok("no way, as expected".to_owned());
+            return Ok(expected.to_string());
         }
         self.check("connect", json!({}))?;
         self.check("ordered", json!({"count": MESSAGES, "size": SIZE}))?;
@@ -125,21 +125,23 @@ impl Session {
     }
 }
 
-/// Whether the path in use is of the expected kind.
+/// Whether the path in use is of the expected kind: relayed candidates have the
+/// server's address, and nothing else has.
 fn way(stats: &Value, expected: Way) -> Result<String, String> {
     let pair = &stats["stats"]["pair"];
-    let kind = |end: &str| pair[end]["type"].as_str().unwrap_or("unknown").to_owned();
-    let (local, remote) = (kind("local"), kind("remote"));
-    let found = if [&local, &remote].contains(&&"relay".to_owned()) {
-        Way::Relayed
-    } else {
-        Way::Direct
+    let end = |end: &str| pair[end].as_str().unwrap_or_default().to_owned();
+    let (local, remote) = (end("local"), end("remote"));
+    let relayed = |address: &str| address.starts_with(&format!("{SERVER}:"));
+    let found = match (relayed(&local), relayed(&remote)) {
+        (false, false) => Way::Direct,
+        (true, false) | (false, true) | (true, true) => Way::Relayed,
     };
-    let how = format!("{local} to {remote}");
     if found == expected {
-        Ok(how)
+        Ok(format!("{found}, {local} to {remote}"))
     } else {
-        Err(format!("expected {expected:?}, but goes from {how}"))
+        Err(format!(
+            "expected {expected}, but it is {found}, {local} to {remote}"
+        ))
     }
 }
 
