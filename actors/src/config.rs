@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::config::{ChannelConfig, DtlsConfig, IceConfig, SctpConfig};
+use peerloom_transports::proto::jsep::BundlePolicy;
 
 use crate::error::Error;
 use crate::identity::IdentityProvider;
@@ -28,20 +29,6 @@ pub enum IceTransportPolicy {
     All,
     /// Relayed ones only: host candidates are neither gathered nor checked.
     Relay,
-}
-
-/// How media sections share transports when the peer does not bundle (`RTCBundlePolicy`,
-/// webrtc-pc section 4.2.4). A connection of data channels has one section, and so one
-/// transport, with each of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum BundlePolicy {
-    /// A transport for each kind of media.
-    #[default]
-    Balanced,
-    /// A transport for each track.
-    MaxCompat,
-    /// One transport.
-    MaxBundle,
 }
 
 /// Whether RTP and RTCP share a port (`RTCRtcpMuxPolicy`, webrtc-pc section 4.2.5).

@@ -97,11 +97,12 @@ mod perfect_negotiation;
 mod runtime;
 mod sctp_transport;
 mod shell;
+pub mod stats;
 mod supervisor;
 mod warden;
 
 pub use cause::{ActorKind, Cause, ErrorDetail};
-pub use config::{BundlePolicy, Configuration, IceServer, IceTransportPolicy, RtcpMuxPolicy};
+pub use config::{Configuration, IceServer, IceTransportPolicy, RtcpMuxPolicy};
 pub use data_channel::{
     DataChannel, DataChannelInit, Event as DataChannelEvent, Message, Priority,
     RECEIVE_CREDIT_BYTES, ReadyState, SEND_CREDIT_BYTES, SendError, TrySendError,
@@ -123,12 +124,13 @@ pub use peerloom_transports::proto::candidate::{CandidateKind, Protocol, TcpType
 pub use peerloom_transports::proto::certificate::{Certificate, Fingerprint, HashFunction};
 pub use peerloom_transports::proto::id::{DtlsRole, IceRole};
 pub use peerloom_transports::proto::jsep::{
-    IceCandidateInit, OfferOptions, SdpType, SessionDescription, SignalingState,
+    BundlePolicy, IceCandidateInit, OfferOptions, SdpType, SessionDescription, SignalingState,
 };
 #[cfg(feature = "chaos")]
 pub use peerloom_transports::udp::Impairment;
 pub use perfect_negotiation::{PerfectNegotiation, Signal, SignalingLost};
 pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
+pub use stats::StatsReport;
 pub use supervisor::Death;
 #[cfg(feature = "chaos")]
 pub use supervisor::Fault;

@@ -18,6 +18,7 @@ pub use message::{DataChannelInit, Message, Priority, ReadyState};
 pub(crate) use pipe::Pipe;
 pub use pipe::{RECEIVE_CREDIT_BYTES, SEND_CREDIT_BYTES};
 pub use state::Event;
+pub(crate) use state::Lives;
 
 use crate::cause::Cause;
 use crate::peer_connection::Alive;

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use futures::task::AtomicWaker;
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use peerloom_transports::proto::channel::{INITIAL_CREDIT, MESSAGE_OVERHEAD};
 
 use super::message::{DataChannelInit, Message, ReadyState};
-use super::state::{Counters, Event, NotSent, State};
+use super::state::{Counters, Event, Lives, NotSent, State};
 use crate::cause::Cause;
 
 /// Bytes a channel buffers on its way out (`buffered_amount`) before `send` waits and
@@ -46,6 +46,7 @@ pub(crate) struct Pipe {
     readable: Notify,
     writable: Notify,
     state: watch::Sender<State>,
+    lives: Arc<Lives>,
     events: broadcast::Sender<Event>,
     actor: AtomicWaker,
     woken: AtomicBool,
@@ -85,7 +86,15 @@ impl Outbox {
 }
 
 impl Pipe {
-    pub(crate) fn new(label: String, init: DataChannelInit, ready: ReadyState) -> Pipe {
+    pub(crate) fn new(
+        label: String,
+        init: DataChannelInit,
+        ready: ReadyState,
+        lives: Arc<Lives>,
+    ) -> Pipe {
+        if ready == ReadyState::Open {
+            lives.begin();
+        }
         let id = OnceLock::new();
         if let Some(known) = init.id {
             id.get_or_init(|| known);
@@ -101,6 +110,7 @@ impl Pipe {
             readable: Notify::new(),
             writable: Notify::new(),
             state: watch::Sender::new(State { ready, cause: None }),
+            lives,
             events: broadcast::Sender::new(EVENT_BACKLOG),
             actor: AtomicWaker::new(),
             woken: AtomicBool::new(false),
@@ -323,6 +333,7 @@ impl Pipe {
         self.state.send_if_modified(|state| {
             let opens = state.ready == ReadyState::Connecting;
             if opens {
+                self.lives.begin();
                 state.ready = ReadyState::Open;
             }
             opens
@@ -336,6 +347,7 @@ impl Pipe {
         let closing = self.state.send_if_modified(|state| {
             let closes = state.ready < ReadyState::Closing;
             if closes {
+                self.left(state.ready);
                 state.ready = ReadyState::Closing;
             }
             closes
@@ -363,6 +375,7 @@ impl Pipe {
         let closed = self.state.send_if_modified(|state| {
             let closes = state.ready != ReadyState::Closed;
             if closes {
+                self.left(state.ready);
                 state.ready = ReadyState::Closed;
                 state.cause = Some(cause);
             }
@@ -377,6 +390,12 @@ impl Pipe {
         self.emit(Event::Close);
         self.readable.notify_waiters();
         self.writable.notify_waiters();
+    }
+
+    fn left(&self, state: ReadyState) {
+        if state == ReadyState::Open {
+            self.lives.end();
+        }
     }
 
     fn emit(&self, event: Event) {

@@ -1,5 +1,7 @@
 //! What a channel publishes: events, state, counters.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::message::{Message, ReadyState};
 use crate::cause::Cause;
 
@@ -48,4 +50,29 @@ pub(crate) struct Counters {
     pub(crate) bytes_sent: u64,
     pub(crate) messages_received: u64,
     pub(crate) bytes_received: u64,
+}
+
+/// How many channels of one connection have become open, and have been.
+#[derive(Debug, Default)]
+pub(crate) struct Lives {
+    opened: AtomicU64,
+    closed: AtomicU64,
+}
+
+impl Lives {
+    pub(super) fn begin(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
 }

@@ -47,13 +47,10 @@ pub(crate) struct IceStats {
     pub(crate) role: Option<IceRole>,
     pub(crate) engine: Stats,
     /// Every pair of this generation with its timeline, the best first.
-    #[allow(dead_code, reason = "for the statistics")]
     pub(crate) pairs: Vec<Pair>,
     /// Our candidates, of all kinds.
-    #[allow(dead_code, reason = "for the statistics")]
     pub(crate) local: Vec<Candidate>,
     /// Those the peer told.
-    #[allow(dead_code, reason = "for the statistics")]
     pub(crate) remote: Vec<Candidate>,
     pub(crate) inlet_overflow: u64,
 }

@@ -129,6 +129,7 @@ impl Plan {
         let session = Session::new(SessionConfig {
             seed: rand::random(),
             fingerprints: vec![self.certificate.fingerprint().clone()],
+            bundle_policy: self.config.bundle_policy,
             max_message_size: u64::from(self.config.channels.local_max_message_size),
             ..SessionConfig::default()
         });

@@ -72,7 +72,12 @@ impl PeerConnectionActor {
         }
         let key = ChannelKey::Local(self.next_channel);
         self.next_channel += 1;
-        let pipe = self.start_channel(key, Pipe::new(label, init, ReadyState::Connecting), ctx);
+        let lives = self.snapshot.borrow().channels.clone();
+        let pipe = self.start_channel(
+            key,
+            Pipe::new(label, init, ReadyState::Connecting, lives),
+            ctx,
+        );
         let handle = pipe.and_then(|pipe| self.handle_to(pipe));
         handle.ok_or(Error::Closed {
             cause: Cause::ClosedLocally,
@@ -173,7 +178,8 @@ impl PeerConnectionActor {
             // Announced before the connection was over: nobody would ever close it.
             SctpReport::Incoming(_) if self.check_open().is_err() => {}
             SctpReport::Incoming(incoming) => {
-                let pipe = Pipe::new(incoming.label, incoming.init, ReadyState::Open);
+                let lives = self.snapshot.borrow().channels.clone();
+                let pipe = Pipe::new(incoming.label, incoming.init, ReadyState::Open, lives);
                 pipe.set_max_message_size(incoming.max_message_size);
                 let pipe = self.start_channel(incoming.key, pipe, ctx);
                 if let Some(channel) = pipe.and_then(|pipe| self.handle_to(pipe)) {

@@ -146,7 +146,7 @@ impl PeerConnectionActor {
                 self.update_transports(|transports| transports.ice.role = Some(role));
             }
             IceReport::Selected(path) => {
-                self.update_transports(|transports| transports.ice.path = Some(path));
+                self.update_transports(|transports| transports.ice.select(path));
             }
             IceReport::Candidate { ufrag, candidate } => {
                 self.update_transports(|transports| {

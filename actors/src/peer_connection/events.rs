@@ -8,7 +8,7 @@ use peerloom_transports::proto::jsep::{IceCandidateInit, SessionDescription, Sig
 use super::transports::Transports;
 use crate::cause::{ActorKind, Cause};
 use crate::config::Configuration;
-use crate::data_channel::DataChannel;
+use crate::data_channel::{DataChannel, Lives};
 use crate::identity::{IdentityError, ValidatedIdentity};
 use crate::supervisor::Death;
 
@@ -195,6 +195,7 @@ pub(crate) struct Snapshot {
     pub(crate) can_trickle: Option<bool>,
     pub(crate) identity: Identity,
     pub(crate) transports: Transports,
+    pub(crate) channels: Arc<Lives>,
     /// Why the connection has failed or closed.
     pub(crate) cause: Option<Cause>,
 }
@@ -215,6 +216,7 @@ impl Snapshot {
             can_trickle: None,
             identity: Identity::Unknown,
             transports: Transports::default(),
+            channels: Arc::default(),
             cause: None,
         }
     }

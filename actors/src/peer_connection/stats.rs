@@ -1,5 +1,7 @@
 //! `getStats`, in the words of W3C webrtc-stats.
 
+mod report;
+
 use std::time::{Duration, SystemTime};
 
 use actix::fut::{ActorFutureExt as _, wrap_future};
@@ -15,7 +17,8 @@ use crate::data_channel::ReadyState;
 use crate::dtls_transport::{DtlsStats, DtlsTransportActor, GetDtlsStats};
 use crate::error::Error;
 use crate::ice_agent::{GetIceStats, IceAgentActor, IceStats};
-use crate::sctp_transport::{GetSctpStats, SctpStats, SctpTransportActor};
+use crate::sctp_transport::{ChannelKey, GetSctpStats, SctpStats, SctpTransportActor};
+use crate::stats::StatsReport;
 use peerloom_transports::clock;
 
 /// A snapshot of a connection's numbers (`RTCStatsReport`).
@@ -36,6 +39,8 @@ pub struct Stats {
     pub data_channels: Vec<DataChannelStats>,
     /// `sctp-transport`: smoothed round trip.
     pub sctp_round_trip: Option<Duration>,
+    /// The same and more as the entries of W3C webrtc-stats.
+    pub report: StatsReport,
 }
 
 /// `RTCTransportStats`.
@@ -142,8 +147,10 @@ async fn ask(
 impl PeerConnectionActor {
     fn stats(&self, answers: Answers) -> Stats {
         let snapshot = self.snapshot.borrow().clone();
+        let timestamp = clock::wall_clock();
         Stats {
-            timestamp: clock::wall_clock(),
+            report: self.report(timestamp, &snapshot, &answers),
+            timestamp,
             connection_state: snapshot.connection,
             candidate_pair: pair(&answers.ice),
             certificates: self.certificates(&answers.dtls),
@@ -155,6 +162,25 @@ impl PeerConnectionActor {
             sctp_round_trip: answers.sctp.round_trip,
             transport: transport(&snapshot, &answers),
         }
+    }
+
+    fn report(&self, at: SystemTime, snapshot: &Snapshot, answers: &Answers) -> StatsReport {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH);
+        let channels = self.channels.iter().map(|(key, channel)| {
+            let key = match key {
+                ChannelKey::Local(number) => format!("L{number}"),
+                ChannelKey::Remote(number) => format!("R{number}"),
+            };
+            (key, channel.stats())
+        });
+        let input = report::Input {
+            timestamp: since.unwrap_or_default().as_secs_f64() * 1000.0,
+            snapshot,
+            answers,
+            certificate: self.certificate.der(),
+            channels: channels.collect(),
+        };
+        input.report()
     }
 
     fn certificates(&self, dtls: &DtlsStats) -> Vec<CertificateStats> {

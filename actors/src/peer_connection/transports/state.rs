@@ -40,6 +40,8 @@ pub(crate) struct Ice {
     pub(crate) local_candidates: Vec<Candidate>,
     pub(crate) remote_candidates: Vec<Candidate>,
     pub(crate) path: Option<Path>,
+    /// How often another path was selected.
+    pub(crate) path_changes: u32,
 }
 
 /// Of all three.
@@ -68,6 +70,7 @@ impl Default for Transports {
                 local_candidates: Vec::new(),
                 remote_candidates: Vec::new(),
                 path: None,
+                path_changes: 0,
             },
         }
     }
@@ -78,6 +81,12 @@ impl Ice {
         self.role = Some(start.role);
         self.remote = Some(start.remote.clone());
         self.remote_candidates.clear();
+    }
+
+    pub(crate) fn select(&mut self, path: Path) {
+        if self.path.replace(path) != Some(path) {
+            self.path_changes += 1;
+        }
     }
 
     /// Candidates of an older generation are not told any more.

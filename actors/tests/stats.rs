@@ -1,0 +1,168 @@
+//! `getStats`: the entries of webrtc-stats, their links and their numbers.
+
+mod common;
+
+use common::{Pair, channel, endpoint, runtime, soon};
+use peerloom_actors::stats::{Entry, StatsReport};
+use peerloom_actors::{Configuration, PeerConnection};
+use serde_json::Value;
+
+/// The report as a program that reads JSON has it.
+fn json(report: &StatsReport) -> Value {
+    serde_json::to_value(report).expect("JSON")
+}
+
+async fn report(pc: &PeerConnection) -> StatsReport {
+    let stats = soon("the statistics", pc.get_stats()).await;
+    stats.expect("open").report
+}
+
+/// The only entry of a type.
+fn only(report: &Value, kind: &str) -> Value {
+    let all = report.as_object().expect("an object").values();
+    let mut found = all.filter(|entry| entry["type"] == kind);
+    let first = found.next().unwrap_or_else(|| panic!("no {kind}")).clone();
+    assert!(found.next().is_none(), "two {kind}");
+    first
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unused_connection_has_itself_and_its_certificate() {
+    let runtime = runtime(1);
+    let pc = PeerConnection::new(&endpoint(&runtime).await, Configuration::default()).await;
+    let pc = pc.expect("a connection");
+    let report = json(&report(&pc).await);
+    let connection = only(&report, "peer-connection");
+    assert_eq!(connection["dataChannelsOpened"], 0);
+    assert_eq!(connection["dataChannelsClosed"], 0);
+    assert!(connection["timestamp"].as_f64().expect("a number") > 1.6e12);
+    let certificate = only(&report, "certificate");
+    assert_eq!(
+        certificate["fingerprint"],
+        pc.certificate().fingerprint().hex()
+    );
+    assert_eq!(certificate["fingerprintAlgorithm"], "sha-256");
+    assert_eq!(report.as_object().expect("an object").len(), 2, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_lead_to_each_other() {
+    let pair = Pair::new(&runtime(2)).await;
+    let report = report(&pair.a).await;
+    for (id, entry) in report.iter() {
+        assert_eq!(entry.id(), id);
+        assert_eq!(report.get(id), Some(entry));
+    }
+    let all = json(&report);
+    let transport = only(&all, "transport");
+    let follow = |id: &Value| all[id.as_str().expect("an id")].clone();
+    let selected = follow(&transport["selectedCandidatePairId"]);
+    assert_eq!(selected["type"], "candidate-pair");
+    assert_eq!(selected["state"], "succeeded");
+    assert_eq!(selected["nominated"], true);
+    assert_eq!(selected["transportId"], transport["id"]);
+    assert!(selected["requestsSent"].as_u64() >= selected["responsesReceived"].as_u64());
+    assert_ne!(selected["responsesReceived"], 0);
+    assert_eq!(selected["responsesSent"], selected["requestsReceived"]);
+    assert!(selected["currentRoundTripTime"].as_f64().expect("measured") > 0.0);
+    assert!(selected["totalRoundTripTime"].as_f64() >= selected["currentRoundTripTime"].as_f64());
+    let local = follow(&selected["localCandidateId"]);
+    assert_eq!(local["type"], "local-candidate");
+    assert_eq!(local["candidateType"], "host");
+    assert_eq!(local["address"], "127.0.0.1");
+    assert_eq!(local["protocol"], "udp");
+    let remote = follow(&selected["remoteCandidateId"]);
+    assert_eq!(remote["type"], "remote-candidate");
+    let theirs = json(&self::report(&pair.b).await);
+    let their_pair = theirs.as_object().expect("an object").values();
+    let their_local = their_pair
+        .filter(|it| it["type"] == "local-candidate")
+        .map(|it| it["port"].clone());
+    assert!(their_local.collect::<Vec<_>>().contains(&remote["port"]));
+    let ours = follow(&transport["localCertificateId"]);
+    assert_eq!(
+        ours["fingerprint"],
+        pair.a.certificate().fingerprint().hex()
+    );
+    let peers = follow(&transport["remoteCertificateId"]);
+    assert_eq!(
+        peers["fingerprint"],
+        pair.b.certificate().fingerprint().hex()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_transport_tells_roles_states_and_traffic() {
+    let pair = Pair::new(&runtime(2)).await;
+    let of = |report: StatsReport| only(&json(&report), "transport");
+    let (a, b) = (of(report(&pair.a).await), of(report(&pair.b).await));
+    assert_eq!(a["iceRole"], "controlling");
+    assert_eq!(b["iceRole"], "controlled");
+    let roles = [&a["dtlsRole"], &b["dtlsRole"]];
+    assert_eq!(roles, ["server", "client"], "the answerer is active");
+    assert_eq!(a["dtlsState"], "connected");
+    assert_eq!(a["iceState"], pair.a.ice_connection_state().name());
+    assert!(a["tlsVersion"] == "FEFC" || a["tlsVersion"] == "FEFD");
+    assert_eq!(a["selectedCandidatePairChanges"], 1);
+    let sdp = pair.a.local_description().expect("set").sdp;
+    let ufrag = a["iceLocalUsernameFragment"].as_str().expect("set");
+    assert!(sdp.contains(&format!("a=ice-ufrag:{ufrag}\r\n")));
+
+    let message = vec![7; 100_000];
+    pair.channel_a.send(message).await.expect("open");
+    soon("the message", pair.channel_b.recv())
+        .await
+        .expect("it");
+    let after = of(report(&pair.a).await);
+    let grown = |member: &str, by: u64| {
+        let read = |of: &Value| of[member].as_u64().expect("a number");
+        assert!(read(&after) > read(&a) + by, "{member}");
+    };
+    grown("bytesSent", 100_000);
+    grown("packetsSent", 50);
+    grown("bytesReceived", 0);
+    grown("packetsReceived", 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_are_counted_and_so_are_their_messages() {
+    let pair = Pair::new(&runtime(2)).await;
+    let second = channel(&pair.a, "second").await;
+    soon("it to open", second.opened()).await.expect("open");
+    pair.channel_a.send("12345").await.expect("open");
+    pair.channel_a.send(vec![1, 2, 3]).await.expect("open");
+    for _ in 0..2 {
+        soon("a message", pair.channel_b.recv()).await.expect("it");
+    }
+    let ours = report(&pair.a).await;
+    let first = |report: &StatsReport| {
+        let mut channels = report
+            .of_type("data-channel")
+            .filter_map(|entry| match entry {
+                Entry::DataChannel(channel) if channel.label == "first" => Some(channel.clone()),
+                _ => None,
+            });
+        channels.next().expect("the first channel")
+    };
+    let (sent, received) = (first(&ours), first(&report(&pair.b).await));
+    assert_eq!((sent.messages_sent, sent.bytes_sent), (2, 8));
+    assert_eq!(
+        (received.messages_received, received.bytes_received),
+        (2, 8)
+    );
+    assert_eq!((sent.messages_received, received.messages_sent), (0, 0));
+    assert_eq!(sent.state, "open");
+    assert_eq!(sent.data_channel_identifier, pair.channel_a.id());
+    assert!(sent.data_channel_identifier.is_some());
+    assert_eq!(
+        only(&json(&ours), "peer-connection")["dataChannelsOpened"],
+        2
+    );
+
+    second.close().await;
+    soon("it to close", second.closed()).await;
+    let after = only(&json(&report(&pair.a).await), "peer-connection");
+    assert_eq!(after["dataChannelsOpened"], 2);
+    assert_eq!(after["dataChannelsClosed"], 1);
+    assert_eq!(first(&report(&pair.a).await).id, sent.id, "ids stay");
+}
