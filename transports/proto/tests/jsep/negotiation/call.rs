@@ -46,6 +46,8 @@ pub(super) enum Call {
     SetDirection(usize, Direction),
     SetStreams(usize),
     Stop(usize),
+    /// Offers, and all goes on until nothing is on its way.
+    Negotiate,
     /// The next signal arrives.
     Deliver,
     /// The next signal is lost, unless it is an answer: an application repeats those.
@@ -86,6 +88,7 @@ fn negotiation() -> impl Strategy<Value = Call> {
         1 => Just(Call::EndOfCandidates),
         6 => Just(Call::Deliver),
         1 => Just(Call::Lose),
+        3 => Just(Call::Negotiate),
     ]
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use peerloom_transports_proto::candidate::{Candidate, Credentials};
 use peerloom_transports_proto::id::DtlsRole;
-use peerloom_transports_proto::jsep::{Effect, StartIce, TransceiverId};
+use peerloom_transports_proto::jsep::{Effect, NegotiatedMedia, StartIce, TransceiverId};
+use peerloom_transports_proto::sdp::Codec;
 
 #[derive(Debug, Default)]
 pub(super) struct Obedient {
@@ -17,6 +18,7 @@ pub(super) struct Obedient {
     /// Transceivers that were told of, and whether the peer sends there.
     pub(super) receiving: BTreeMap<TransceiverId, bool>,
     ended: Vec<TransceiverId>,
+    media: BTreeMap<TransceiverId, NegotiatedMedia>,
 }
 
 impl Obedient {
@@ -111,8 +113,31 @@ impl Obedient {
             Effect::MediaNegotiated(negotiated) => {
                 assert!(self.receiving.contains_key(&negotiated.transceiver));
                 assert!(!negotiated.send.is_empty() && !negotiated.receive.is_empty());
+                let id = negotiated.transceiver;
+                if let Some(before) = self.media.insert(id, (**negotiated).clone()) {
+                    check_numbers_stay(&before, negotiated);
+                }
             }
             _ => {}
         }
+    }
+}
+
+/// What was negotiated keeps its number (RFC 3264 8.3.2).
+fn check_numbers_stay(before: &NegotiatedMedia, after: &NegotiatedMedia) {
+    for old in &before.receive {
+        let same = |new: &&Codec| new.is(&old.name) && new.parameters == old.parameters;
+        let numbers: Vec<u8> = after
+            .receive
+            .iter()
+            .filter(same)
+            .map(|c| c.payload_type)
+            .collect();
+        let stays = numbers.is_empty() || numbers.contains(&old.payload_type);
+        assert!(
+            stays,
+            "{} was {} and is {numbers:?}",
+            old.name, old.payload_type
+        );
     }
 }

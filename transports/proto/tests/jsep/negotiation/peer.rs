@@ -208,6 +208,7 @@ impl Peer {
                 }
                 Ok(())
             }
+            Call::Negotiate => Ok(()), // made of other calls
             Call::AddTransceiver(..)
             | Call::AddSimulcast
             | Call::AddTrack(_)
