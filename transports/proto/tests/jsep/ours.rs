@@ -1,9 +1,10 @@
 //! Offers of ours, and what browsers and aiortc answered to them.
 
 use peerloom_transports_proto::jsep::{
-    BundlePolicy, Effect, Encoding, Session, SessionDescription, SignalingState, TransceiverInit,
+    BundlePolicy, Effect, Encoding, SdpType, Session, SessionDescription, SignalingState,
+    TransceiverInit,
 };
-use peerloom_transports_proto::sdp::{Direction, MediaKind};
+use peerloom_transports_proto::sdp::{Direction, MediaKind, Sdp};
 
 use crate::captured;
 use crate::util::{effects, host, with_media};
@@ -88,4 +89,49 @@ fn others_accept_all_that_we_offer() {
         }
     }
     assert_eq!(taken, 12, "answers are missing");
+}
+
+/// An offer with the sections of `answer`, if such a one can be made at once.
+fn offerer_for(answer: &Sdp) -> Option<Session> {
+    let mut session = with_media(1, BundlePolicy::MaxCompat);
+    for (index, section) in answer.media.iter().enumerate() {
+        let last = index + 1 == answer.media.len();
+        match section.media_kind() {
+            Some(kind) => {
+                let made = session.add_transceiver(kind, TransceiverInit::default());
+                made.unwrap();
+            }
+            None if last => session.request_data().unwrap(),
+            None => return None,
+        }
+        if section.mid() != Some(index.to_string().as_str()) {
+            return None;
+        }
+    }
+    Some(session)
+}
+
+#[test]
+fn the_answers_that_others_gave_each_other_fit_our_offers_too() {
+    let mut taken = 0;
+    for fixture in captured::all().iter().filter(|f| f.kind == SdpType::Answer) {
+        let (name, answer) = (&fixture.name, fixture.sdp());
+        let Some(mut session) = offerer_for(&answer) else {
+            continue;
+        };
+        offer(&mut session);
+        session
+            .set_remote(SessionDescription::answer(fixture.text.clone()))
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let accepted = answer.media.iter().filter(|m| answer.is_active(m));
+        let media = accepted.filter(|m| m.media_kind().is_some()).count();
+        assert_eq!(session.transceivers().count(), media, "{name}");
+        for t in session.transceivers() {
+            let index = t.mline_index().unwrap();
+            let said = answer.direction(&answer.media[index]).reversed();
+            assert_eq!(t.current_direction(), Some(said), "{name}");
+        }
+        taken += 1;
+    }
+    assert!(taken >= 30, "only {taken} could be tried");
 }

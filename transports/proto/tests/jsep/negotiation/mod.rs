@@ -41,6 +41,7 @@ fn sessions(media: bool, policy: BundlePolicy) -> [Session; 2] {
     }
     let mut other = MediaCapabilities::standard();
     other.video.codecs.retain(|c| !c.codec.is("VP9"));
+    other.receive_simulcast = false;
     other.video.codecs.reverse();
     other.video.extensions.reverse();
     for (number, one) in (100..).step_by(2).zip(&mut other.video.codecs) {
