@@ -4,6 +4,7 @@
 //! that travels in `a=identity`, and checks the peer's. It runs on the caller's
 //! tokio runtime, never on an arbiter; no data flows before its verdict.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -40,6 +41,57 @@ pub trait IdentityProvider: Send + Sync {
     ) -> BoxFuture<'_, Result<ValidatedIdentity, IdentityError>>;
 }
 
+/// How a provider is to be used (`RTCIdentityProviderOptions`, W3C webrtc-identity section 9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityProviderOptions {
+    /// `protocol`: which of the provider's protocols; without `/` and `\`.
+    pub protocol: String,
+    /// `usernameHint`: for whom to make assertions.
+    pub username_hint: Option<String>,
+    /// `peerIdentity`: who will check them. The target of the configuration when `None`.
+    pub peer_identity: Option<String>,
+}
+
+impl Default for IdentityProviderOptions {
+    fn default() -> Self {
+        IdentityProviderOptions {
+            protocol: "default".to_owned(),
+            username_hint: None,
+            peer_identity: None,
+        }
+    }
+}
+
+/// The provider of a connection and how it is used.
+#[derive(Clone, Default)]
+pub(crate) struct Current {
+    pub(crate) provider: Option<Arc<dyn IdentityProvider>>,
+    pub(crate) options: IdentityProviderOptions,
+}
+
+impl std::fmt::Debug for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Current")
+            .field("provider", &self.provider.is_some())
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+/// Who makes or has made an assertion (`RTCIdentityProviderDetails`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityProviderDetails {
+    /// `domain`.
+    pub domain: String,
+    /// `protocol`.
+    pub protocol: String,
+}
+
+/// Whether the name of a protocol may stand in the path of a URL.
+pub(crate) fn is_protocol(name: &str) -> bool {
+    !name.contains(['/', '\\'])
+}
+
 /// What an assertion has to vouch for.
 #[derive(Debug, Clone)]
 pub struct AssertionRequest {
@@ -50,6 +102,8 @@ pub struct AssertionRequest {
     pub session_id: u64,
     /// Our certificate, so that its key can prove possession.
     pub certificate: Certificate,
+    /// What the application has asked for.
+    pub options: IdentityProviderOptions,
 }
 
 /// An assertion to check.
@@ -163,7 +217,11 @@ fn contents_fingerprint(fingerprint: &Fingerprint) -> ContentsFingerprint {
 }
 
 /// The value of `a=identity`.
-pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String, IdentityError> {
+pub(crate) fn encode_attribute(
+    domain: &str,
+    protocol: &str,
+    assertion: String,
+) -> Result<String, IdentityError> {
     if assertion.is_empty() || assertion.len() > MAX_ASSERTION_LEN {
         return Err(IdentityError::NotMade(format!(
             "{} bytes long",
@@ -172,7 +230,7 @@ pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String
     }
     let idp = Idp {
         domain: domain.to_owned(),
-        protocol: "default".to_owned(),
+        protocol: protocol.to_owned(),
     };
     let json = serde_json::to_vec(&Attribute { idp, assertion }).unwrap_or_default();
     Ok(BASE64.encode(&json))
@@ -183,13 +241,31 @@ pub(crate) fn encode_attribute(domain: &str, assertion: String) -> Result<String
 /// # Errors
 /// [`IdentityError::Malformed`] unless it is base64 of the JSON object described there.
 pub fn decode_attribute(value: &str) -> Result<(String, String), IdentityError> {
+    let attribute = read_attribute(value)?;
+    Ok((attribute.assertion, attribute.idp.domain))
+}
+
+/// Who has made the assertion in a value of `a=identity`; `None` when it is malformed.
+pub(crate) fn details(value: &str) -> Option<IdentityProviderDetails> {
+    let idp = read_attribute(value).ok()?.idp;
+    Some(IdentityProviderDetails {
+        domain: idp.domain,
+        protocol: idp.protocol,
+    })
+}
+
+fn read_attribute(value: &str) -> Result<Attribute, IdentityError> {
     let malformed = |_| IdentityError::Malformed;
     // What follows the assertion are extensions, of which none is defined (RFC 8827 section 5).
     let encoded = value.trim().split([' ', ';']).next().unwrap_or_default();
     let json = BASE64.decode(encoded.as_bytes()).map_err(malformed)?;
     let attribute: Attribute =
         serde_json::from_slice(&json).map_err(|_| IdentityError::Malformed)?;
-    Ok((attribute.assertion, attribute.idp.domain))
+    if is_protocol(&attribute.idp.protocol) {
+        Ok(attribute)
+    } else {
+        Err(IdentityError::Malformed)
+    }
 }
 
 /// Whether what an assertion vouches for covers every fingerprint of the description (RFC 8827
@@ -218,8 +294,8 @@ mod tests {
 
     #[test]
     fn attributes_round_trip_and_reject_nonsense() {
-        let value =
-            encode_attribute("idp.example", "opaque \"text\"".into()).expect("short enough");
+        let value = encode_attribute("idp.example", "default", "opaque \"text\"".into())
+            .expect("short enough");
         let decoded = decode_attribute(&value).expect("own value");
         assert_eq!(
             decoded,
@@ -227,6 +303,8 @@ mod tests {
         );
         let extended = format!("{value} ext=1 other");
         assert_eq!(decode_attribute(&extended), Ok(decoded));
+        let outside = encode_attribute("x", "../y", "z".into()).expect("short enough");
+        assert_eq!(decode_attribute(&outside), Err(IdentityError::Malformed));
         for bad in ["", "!!!", "e30=", "bm8="] {
             assert_eq!(
                 decode_attribute(bad),
@@ -234,7 +312,7 @@ mod tests {
                 "{bad}"
             );
         }
-        assert!(encode_attribute("x", "y".repeat(MAX_ASSERTION_LEN + 1)).is_err());
+        assert!(encode_attribute("x", "default", "y".repeat(MAX_ASSERTION_LEN + 1)).is_err());
     }
 
     #[test]

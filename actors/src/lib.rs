@@ -111,7 +111,8 @@ pub use endpoint::{Endpoint, EndpointConfig, EndpointError};
 pub use error::Error;
 pub use ice_candidate::{IceCandidate, IceCandidatePair, IceComponent, IceParameters};
 pub use identity::{
-    AssertionRequest, IdentityError, IdentityProvider, ValidatedIdentity, ValidationRequest,
+    AssertionRequest, IdentityError, IdentityProvider, IdentityProviderDetails,
+    IdentityProviderOptions, ValidatedIdentity, ValidationRequest,
 };
 pub use keygen::{KeygenAlgorithm, NamedCurve};
 pub use peer_connection::{

@@ -151,6 +151,9 @@ impl PerfectNegotiation {
             | Event::IceGatheringStateChange(_)
             | Event::DataChannel(_)
             | Event::PeerIdentity(_)
+            | Event::IdentityResult(_)
+            | Event::IdpAssertionError { .. }
+            | Event::IdpValidationError { .. }
             | Event::ActorDied { .. } => None,
         }
     }

@@ -136,12 +136,13 @@ async fn channels_are_counted_and_so_are_their_messages() {
     }
     let ours = report(&pair.a).await;
     let first = |report: &StatsReport| {
-        let mut channels = report
-            .of_type("data-channel")
-            .filter_map(|entry| match entry {
-                Entry::DataChannel(channel) if channel.label == "first" => Some(channel.clone()),
-                _ => None,
-            });
+        let mut channels = report.of_type("data-channel").filter_map(|entry| {
+            if let Entry::DataChannel(channel) = entry {
+                (channel.label == "first").then(|| channel.clone())
+            } else {
+                None
+            }
+        });
         channels.next().expect("the first channel")
     };
     let (sent, received) = (first(&ours), first(&report(&pair.b).await));

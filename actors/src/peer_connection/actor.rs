@@ -357,7 +357,7 @@ impl PeerConnectionActor {
     pub(super) fn may_flow(&self) -> bool {
         matches!(
             self.snapshot.borrow().identity,
-            Identity::Absent | Identity::Valid(_)
+            Identity::Absent | Identity::Valid(_) | Identity::Unproved(_)
         )
     }
 

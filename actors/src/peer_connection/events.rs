@@ -9,7 +9,7 @@ use super::transports::Transports;
 use crate::cause::{ActorKind, Cause};
 use crate::config::Configuration;
 use crate::data_channel::{DataChannel, Lives};
-use crate::identity::{IdentityError, ValidatedIdentity};
+use crate::identity::{Current, IdentityError, IdentityProviderDetails, ValidatedIdentity};
 use crate::supervisor::Death;
 
 /// Events a slow listener may be behind before it misses the oldest
@@ -152,8 +152,27 @@ pub enum Event {
     IceGatheringStateChange(IceGatheringState),
     /// The peer has opened a channel (`datachannel`).
     DataChannel(DataChannel),
-    /// The peer has proved who it is.
+    /// The peer has proved who it is (`peeridentity`, of the first drafts of webrtc-pc).
     PeerIdentity(ValidatedIdentity),
+    /// Our provider has made an assertion: the value of `a=identity` (`identityresult`, of the
+    /// first drafts).
+    IdentityResult(String),
+    /// Our provider has made none (`idpassertionerror`).
+    IdpAssertionError {
+        /// Who was asked.
+        idp: IdentityProviderDetails,
+        /// Where to log in first, when that is what is missing.
+        login_url: Option<String>,
+        /// Why.
+        error: IdentityError,
+    },
+    /// The peer's assertion was refused (`idpvalidationerror`).
+    IdpValidationError {
+        /// Who has made it, when it says so.
+        idp: Option<IdentityProviderDetails>,
+        /// Why.
+        error: IdentityError,
+    },
     /// An actor of the connection has died.
     ActorDied {
         /// Which one.
@@ -176,8 +195,10 @@ pub(crate) enum Identity {
     Absent,
     /// Proved.
     Valid(ValidatedIdentity),
-    /// Refused.
+    /// Refused, and with it the connection.
     Refused(IdentityError),
+    /// Not proved, and not required.
+    Unproved(IdentityError),
 }
 
 /// Everything a handle can read without asking the actor.
@@ -194,6 +215,11 @@ pub(crate) struct Snapshot {
     pub(crate) pending_remote: Option<SessionDescription>,
     pub(crate) can_trickle: Option<bool>,
     pub(crate) identity: Identity,
+    pub(crate) idp: Current,
+    /// `idpLoginUrl`.
+    pub(crate) idp_login_url: Option<String>,
+    /// `idpErrorInfo`.
+    pub(crate) idp_error_info: Option<String>,
     pub(crate) transports: Transports,
     pub(crate) channels: Arc<Lives>,
     /// Why the connection has failed or closed.
@@ -204,6 +230,12 @@ impl Snapshot {
     /// Of a connection that nothing has happened to.
     pub(crate) fn new(config: Arc<Configuration>) -> Self {
         Snapshot {
+            idp: Current {
+                provider: config.identity_provider.clone(),
+                ..Current::default()
+            },
+            idp_login_url: None,
+            idp_error_info: None,
             config,
             connection: ConnectionState::New,
             ice: IceConnectionState::New,

@@ -15,7 +15,7 @@ use super::stats::Stats;
 use crate::config::Configuration;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::error::Error;
-use crate::identity::{IdentityError, ValidatedIdentity};
+use crate::identity::{Current, IdentityError, IdentityProviderDetails, ValidatedIdentity};
 use crate::sctp_transport::Incoming;
 
 /// `createOffer` or `createAnswer`, with the assertion to put into it.
@@ -57,7 +57,22 @@ pub(crate) struct ToValidate {
 #[rtype(result = "Result<(), Error>")]
 pub(crate) struct Verdict {
     pub(crate) round: u64,
+    /// Who has made the assertion.
+    pub(crate) idp: Option<IdentityProviderDetails>,
     pub(crate) outcome: Result<ValidatedIdentity, IdentityError>,
+}
+
+/// `setIdentityProvider`.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(crate) struct SetIdentityProvider(pub(crate) Current);
+
+/// What came of an assertion that our provider was asked for.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub(crate) struct Asserted {
+    pub(crate) idp: IdentityProviderDetails,
+    pub(crate) outcome: Result<String, IdentityError>,
 }
 
 /// `addIceCandidate`.

@@ -5,10 +5,10 @@ use peerloom_transports::proto::jsep::{SdpType, SessionDescription};
 
 use super::actor::PeerConnectionActor;
 use super::events::{Event, Identity};
-use super::messages::{SetRemote, ToValidate, Verdict};
+use super::messages::{Asserted, SetIdentityProvider, SetRemote, ToValidate, Verdict};
 use crate::cause::Cause;
 use crate::error::Error;
-use crate::identity::{IdentityError, ValidatedIdentity};
+use crate::identity::{IdentityError, IdentityProviderDetails};
 
 impl PeerConnectionActor {
     fn set_identity(&self, identity: Identity) {
@@ -31,7 +31,7 @@ impl PeerConnectionActor {
         // A verdict on the description before is none on this one.
         self.identity_round += 1;
         let identity = self.carry_out();
-        match identity.filter(|_| self.config.identity_provider.is_some()) {
+        match identity.filter(|_| self.snapshot.borrow().idp.provider.is_some()) {
             Some(identity) => Ok(Some(ToValidate {
                 round: self.identity_round,
                 identity,
@@ -55,7 +55,8 @@ impl PeerConnectionActor {
             | Identity::Pending
             | Identity::Absent
             | Identity::Valid(_)
-            | Identity::Refused(_) => {
+            | Identity::Refused(_)
+            | Identity::Unproved(_) => {
                 if self.config.needs_identity() {
                     return self.refuse(IdentityError::Missing);
                 }
@@ -67,10 +68,10 @@ impl PeerConnectionActor {
         Ok(())
     }
 
-    fn verdict(&mut self, outcome: Result<ValidatedIdentity, IdentityError>) -> Result<(), Error> {
-        let identity = match outcome {
+    fn verdict(&mut self, verdict: Verdict) -> Result<(), Error> {
+        let identity = match verdict.outcome {
             Ok(identity) => identity,
-            Err(error) => return self.refuse(error),
+            Err(error) => return self.not_proved(verdict.idp, error),
         };
         if let Some(expected) = self
             .proved
@@ -89,6 +90,44 @@ impl PeerConnectionActor {
         }
         self.advance();
         Ok(())
+    }
+
+    /// webrtc-identity section 7: without a target the connection goes on, and nobody knows with
+    /// whom. What was proved once must be proved again.
+    fn not_proved(
+        &mut self,
+        idp: Option<IdentityProviderDetails>,
+        error: IdentityError,
+    ) -> Result<(), Error> {
+        self.blame_provider(&error);
+        let told = error.clone();
+        self.emit(Event::IdpValidationError { idp, error: told });
+        if self.config.needs_identity() || self.proved.is_some() {
+            return self.refuse(error);
+        }
+        self.set_identity(Identity::Unproved(error));
+        self.advance();
+        Ok(())
+    }
+
+    /// `idpLoginUrl` and `idpErrorInfo` tell the latest error.
+    fn blame_provider(&self, error: &IdentityError) {
+        let (url, info) = match error {
+            IdentityError::LoginRequired { url } => (Some(url.clone()), None),
+            IdentityError::Refused(info) | IdentityError::NotMade(info) => {
+                (None, Some(info.clone()))
+            }
+            IdentityError::Missing
+            | IdentityError::Malformed
+            | IdentityError::OtherCertificate
+            | IdentityError::OtherIdentity { .. }
+            | IdentityError::TimedOut
+            | IdentityError::Aborted => (None, None),
+        };
+        self.snapshot.send_modify(|snapshot| {
+            snapshot.idp_login_url = url;
+            snapshot.idp_error_info = info;
+        });
     }
 
     fn refuse(&mut self, error: IdentityError) -> Result<(), Error> {
@@ -112,9 +151,40 @@ impl Handler<Verdict> for PeerConnectionActor {
     fn handle(&mut self, verdict: Verdict, _: &mut Context<Self>) -> Self::Result {
         self.check_open()?;
         if verdict.round == self.identity_round {
-            self.verdict(verdict.outcome)
+            self.verdict(verdict)
         } else {
             Ok(())
         }
+    }
+}
+
+impl Handler<SetIdentityProvider> for PeerConnectionActor {
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, set: SetIdentityProvider, _: &mut Context<Self>) -> Self::Result {
+        self.check_open()?;
+        self.snapshot.send_modify(|snapshot| snapshot.idp = set.0);
+        Ok(())
+    }
+}
+
+impl Handler<Asserted> for PeerConnectionActor {
+    type Result = Result<(), Error>;
+
+    fn handle(&mut self, asserted: Asserted, _: &mut Context<Self>) -> Self::Result {
+        self.check_open()?;
+        match asserted.outcome {
+            Ok(value) => self.emit(Event::IdentityResult(value)),
+            Err(error) => {
+                self.blame_provider(&error);
+                let login_url = self.snapshot.borrow().idp_login_url.clone();
+                self.emit(Event::IdpAssertionError {
+                    idp: asserted.idp,
+                    login_url,
+                    error,
+                });
+            }
+        }
+        Ok(())
     }
 }
