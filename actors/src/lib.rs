@@ -121,8 +121,13 @@ pub use peer_connection::{
     IceTransport, IceTransportEvent, PeerConnection, SctpTransport, SctpTransportEvent,
     SctpTransportState, Stats, TransportStats,
 };
+pub use peerloom_transports::proto::candidate::Candidate;
 pub use peerloom_transports::proto::candidate::{CandidateKind, Protocol, TcpType};
 pub use peerloom_transports::proto::certificate::{Certificate, Fingerprint, HashFunction};
+pub use peerloom_transports::proto::ice::{
+    Cause as PathCause, Mark as PathMark, Pair as PathHistory, PairState as PathState,
+};
+pub use peerloom_transports::proto::ice_server::{ServerKind, ServerTransport, ServerUrl};
 pub use peerloom_transports::proto::id::{DtlsRole, IceRole};
 pub use peerloom_transports::proto::jsep::{
     BundlePolicy, IceCandidateInit, OfferOptions, SdpType, SessionDescription, SignalingState,

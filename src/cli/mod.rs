@@ -5,6 +5,7 @@
 //! stdout that went away is no news to anybody.
 
 mod demo;
+mod doctor;
 mod failure;
 mod id;
 mod interrupt;
@@ -40,6 +41,7 @@ enum Command {
     Join(join::Args),
     Id(id::Args),
     Peer(peer::Args),
+    Doctor(doctor::Args),
 }
 
 /// Runs the command and turns its outcome into an exit code.
@@ -102,6 +104,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Join(args) => on_runtime(join::run(args)),
         Command::Id(args) => on_runtime(id::run(args)),
         Command::Peer(args) => on_runtime(peer::run(args)),
+        Command::Doctor(args) => on_runtime(doctor::run(args)),
     }
 }
 

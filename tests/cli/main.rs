@@ -2,6 +2,7 @@
 //! processes driven against each other.
 
 mod demo;
+mod doctor;
 mod id;
 mod join;
 mod peer;

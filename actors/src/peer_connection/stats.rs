@@ -20,6 +20,7 @@ use crate::ice_agent::{GetIceStats, IceAgentActor, IceStats};
 use crate::sctp_transport::{ChannelKey, GetSctpStats, SctpStats, SctpTransportActor};
 use crate::stats::StatsReport;
 use peerloom_transports::clock;
+use peerloom_transports::proto::ice;
 
 /// A snapshot of a connection's numbers (`RTCStatsReport`).
 #[derive(Debug, Clone)]
@@ -31,6 +32,9 @@ pub struct Stats {
     pub connection_state: ConnectionState,
     /// `transport`: DTLS over ICE.
     pub transport: TransportStats,
+    /// Every pair of addresses of this ICE generation, the best first: what became of it, when,
+    /// and why it failed. Explains which path was taken, or why there is none.
+    pub paths: Vec<ice::Pair>,
     /// `candidate-pair`: the selected one.
     pub candidate_pair: Option<CandidatePairStats>,
     /// `certificate`: ours and, once connected, the peer's.
@@ -152,6 +156,7 @@ impl PeerConnectionActor {
             report: self.report(timestamp, &snapshot, &answers),
             timestamp,
             connection_state: snapshot.connection,
+            paths: answers.ice.pairs.clone(),
             candidate_pair: pair(&answers.ice),
             certificates: self.certificates(&answers.dtls),
             data_channels: self
