@@ -38,6 +38,8 @@ pub(crate) enum Strain {
     None,
     /// One packet in twenty is lost at each router, in each direction.
     Loss,
+    /// The first host's address changes in the midst of many messages.
+    Move,
 }
 
 pub(crate) fn all() -> Vec<Case> {
@@ -58,11 +60,13 @@ pub(crate) fn all() -> Vec<Case> {
         (Nat::Symmetric, Servers::TurnUdp),
         (Nat::UdpBlocked, Servers::TurnTls),
     ] {
-        cases.push(Case {
-            nats: [nat; 2],
-            servers,
-            strain: Strain::Loss,
-        });
+        for strain in [Strain::Loss, Strain::Move] {
+            cases.push(Case {
+                nats: [nat; 2],
+                servers,
+                strain,
+            });
+        }
     }
     cases
 }
@@ -123,6 +127,7 @@ impl fmt::Display for Case {
         let strain = match self.strain {
             Strain::None => "",
             Strain::Loss => "/loss",
+            Strain::Move => "/move",
         };
         write!(f, "{a}-{b}/{servers}{strain}")
     }

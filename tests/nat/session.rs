@@ -1,6 +1,7 @@
 //! One run of one case: a peer at each site, and what they signal carried
 //! between them.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cases::{Case, Way};
+use crate::cases::{Case, Strain, Way};
 use crate::internet::{Internet, SERVER};
 use crate::site::Site;
 
@@ -25,6 +26,8 @@ const WATCH_MS: u32 = 10_000;
 const MESSAGES: u32 = 500;
 /// Bytes of each.
 const SIZE: u32 = 1024;
+/// Bytes sent while an address changes.
+const BYTES: u64 = 16 * 1024 * 1024;
 
 /// Runs `case`; says how the two ends reached each other, or what went wrong.
 pub(crate) fn run(internet: &Internet, case: &Case) -> Result<String, String> {
@@ -33,7 +36,7 @@ pub(crate) fn run(internet: &Internet, case: &Case) -> Result<String, String> {
         Site::new(internet, case.nats[1], case.strain)?,
     ];
     let mut session = Session::start(internet, &sites)?;
-    let outcome = session.drive(case);
+    let outcome = session.drive(case, &sites[0]);
     outcome.map_err(|problem| format!("{problem}\n{}", session.story()))
 }
 
@@ -41,6 +44,10 @@ struct Session {
     peers: [Peer; 2],
     lines: Receiver<(usize, Option<Value>)>,
     next_id: u64,
+    /// Results that nobody has asked for yet.
+    results: BTreeMap<(usize, u64), Value>,
+    /// Whether a peer that needs to negotiate is told to.
+    renegotiates: bool,
     told: Vec<String>,
 }
 
@@ -52,11 +59,13 @@ impl Session {
             peers: [peer(0)?, peer(1)?],
             lines,
             next_id: 0,
+            results: BTreeMap::new(),
+            renegotiates: false,
             told: Vec::new(),
         })
     }
 
-    fn drive(&mut self, case: &Case) -> Result<String, String> {
+    fn drive(&mut self, case: &Case, mover: &Site) -> Result<String, String> {
         let config = json!({"iceServers": case.servers.config()});
         for side in [0, 1] {
             self.request(side, json!({"cmd": "create", "config": config}))?;
@@ -68,9 +77,41 @@ impl Session {
             return Ok(expected.to_string());
         }
         self.check("connect", json!({}))?;
-        self.check("ordered", json!({"count": MESSAGES, "size": SIZE}))?;
+        let found = match case.strain {
+            Strain::None | Strain::Loss => {
+                self.check("ordered", json!({"count": MESSAGES, "size": SIZE}))?;
+                String::new()
+            }
+            Strain::Move => self.sent_while_moving(mover)?,
+        };
         let stats = self.request(0, json!({"cmd": "stats"}))?;
-        way(&stats, expected)
+        Ok(format!("{}{found}", way(&stats, expected)?))
+    }
+
+    /// The sender's address changes in the midst of many messages; all must arrive.
+    fn sent_while_moving(&mut self, mover: &Site) -> Result<String, String> {
+        self.renegotiates = true;
+        let args = json!({"bytes": BYTES, "size": SIZE});
+        let sending = self.command(
+            0,
+            json!({"cmd": "check", "name": "throughput", "args": args}),
+        )?;
+        loop {
+            let stats = self.request(1, json!({"cmd": "stats"}))?;
+            let received = &stats["stats"]["transport"][0]["bytesReceived"];
+            if received.as_u64().unwrap_or_default() > BYTES / 4 {
+                break;
+            }
+        }
+        mover.move_host()?;
+        let detail = self.result(0, sending)?;
+        if detail["bad"] != 0 {
+            return Err(format!("messages were lost, doubled or damaged: {detail}"));
+        }
+        Ok(format!(
+            ", {} MB, none lost, longest silence {} ms",
+            detail["MB"], detail["gapMs"]
+        ))
     }
 
     fn check(&mut self, name: &str, args: Value) -> Result<Value, String> {
@@ -78,32 +119,59 @@ impl Session {
             .map_err(|problem| format!("{name}: {problem}"))
     }
 
-    /// Sends a command and serves both peers until its result comes.
-    fn request(&mut self, side: usize, mut command: Value) -> Result<Value, String> {
+    /// Sends a command and waits for its result.
+    fn request(&mut self, side: usize, command: Value) -> Result<Value, String> {
+        let id = self.command(side, command)?;
+        self.result(side, id)
+    }
+
+    /// Sends a command; its number.
+    fn command(&mut self, side: usize, mut command: Value) -> Result<u64, String> {
         self.next_id += 1;
         command["id"] = self.next_id.into();
         self.peers[side].send(&command)?;
+        Ok(self.next_id)
+    }
+
+    /// Serves both peers until the result of a command is there.
+    fn result(&mut self, side: usize, id: u64) -> Result<Value, String> {
         let end = Instant::now() + LIMIT;
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let (from, line) = self
-                .lines
-                .recv_timeout(left)
-                .map_err(|_| format!("nothing came after {command}"))?;
-            let line = line.ok_or_else(|| format!("peer {from} ended by itself"))?;
-            self.told.push(format!("{from}: {line}"));
-            match line["ev"].as_str() {
-                Some("signal") => self.carry(from, line)?,
-                Some("result") if from == side && line["id"] == command["id"] => {
-                    return if line["ok"] == true {
-                        Ok(line["detail"].clone())
-                    } else {
-                        Err(line["detail"].to_string())
-                    };
-                }
-                Some(_) | None => {}
+            if let Some(result) = self.results.remove(&(side, id)) {
+                let detail = result["detail"].clone();
+                return if result["ok"] == true {
+                    Ok(detail)
+                } else {
+                    Err(detail.to_string())
+                };
             }
+            self.step(end)
+                .map_err(|problem| format!("waiting for peer {side}: {problem}"))?;
         }
+    }
+
+    /// Takes one line of a peer.
+    fn step(&mut self, end: Instant) -> Result<(), String> {
+        let left = end.saturating_duration_since(Instant::now());
+        let (from, line) = self
+            .lines
+            .recv_timeout(left)
+            .map_err(|_| "nothing came".to_owned())?;
+        let line = line.ok_or_else(|| format!("peer {from} ended by itself"))?;
+        self.told.push(format!("{from}: {line}"));
+        match line["ev"].as_str() {
+            Some("signal") => self.carry(from, line)?,
+            Some("result") => {
+                if let Some(id) = line["id"].as_u64() {
+                    self.results.insert((from, id), line);
+                }
+            }
+            Some("log") if self.renegotiates && line["msg"] == "NegotiationNeeded" => {
+                self.command(from, json!({"cmd": "offer"}))?;
+            }
+            Some(_) | None => {}
+        }
+        Ok(())
     }
 
     fn carry(&mut self, from: usize, mut line: Value) -> Result<(), String> {

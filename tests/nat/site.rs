@@ -6,6 +6,8 @@ use crate::internet::Internet;
 use crate::nat::Nat;
 
 pub(crate) struct Site {
+    /// The first three parts of the addresses inside.
+    inside: String,
     host: Namespace,
     _router: Namespace,
 }
@@ -39,9 +41,20 @@ impl Site {
             router.run(&["nft", "-f", "-"], lossy)?;
         }
         Ok(Self {
+            inside,
             host,
             _router: router,
         })
+    }
+
+    /// Gives the host another address, as after a change of network.
+    pub(crate) fn move_host(&self) -> Result<(), String> {
+        let inside = &self.inside;
+        self.host.ip(&format!(
+            "address flush dev eth0\n\
+             address add {inside}.3/24 dev eth0\n\
+             route add default via {inside}.1\n"
+        ))
     }
 
     pub(crate) fn host(&self) -> &Namespace {
