@@ -186,6 +186,21 @@ impl Gathering {
         begun
     }
 
+    /// The machine's addresses changed: what STUN servers said about those in `gone` is void, and
+    /// the next gathering asks again.
+    pub(super) fn readdress(&mut self, gone: &[SocketAddr]) {
+        for base in gone {
+            self.reflexive.forget(*base);
+        }
+        let stun = |id: &ServerId| {
+            let server = self.sources.servers.get(usize::from(id.0));
+            server.is_some_and(|server| server.url.kind == ServerKind::Stun)
+        };
+        for (_, progress) in self.progress.iter_mut().filter(|(id, _)| stun(id)) {
+            *progress = Progress::Idle;
+        }
+    }
+
     /// Passes on that something changed; several changes in a row may become one.
     pub(super) fn listen(&mut self, mut changes: watch::Receiver<u64>) {
         let sender = self.sender.clone();
@@ -281,13 +296,26 @@ impl IceAgentActor {
                     local,
                 },
             ) => {
-                if let Some(Progress::Relaying(relayed)) = self.gathering.progress.get(&id) {
-                    self.sockets.remove_relayed(*relayed);
-                }
+                let progress = self.gathering.progress.get(&id).copied();
                 self.server_failed(id, code, reason, local);
+                if let Some(Progress::Relaying(relayed)) = progress {
+                    self.relay_lost(relayed);
+                }
             }
         }
         self.conclude_gathering();
+    }
+
+    /// A server does not relay for us any more. Without the path in use only a restart helps.
+    fn relay_lost(&mut self, relayed: SocketAddr) {
+        self.sockets.remove_relayed(relayed);
+        let lost_path = self
+            .agent
+            .as_mut()
+            .is_some_and(|agent| agent.retire(relayed));
+        if lost_path {
+            self.report(IceReport::NetworkChange { restart: true });
+        }
     }
 
     fn ask_reflexive(&mut self, id: ServerId, addrs: &[SocketAddr], now: Instant) {
@@ -307,7 +335,9 @@ impl IceAgentActor {
                     .ask(id, Path::new(base, *server), now);
             }
         }
-        if !asked {
+        if self.gathering.reflexive.is_known(id) && !asked {
+            self.gathering.progress.insert(id, Progress::Done);
+        } else if !asked {
             let reason = "no address of ours can reach the server".into();
             self.server_failed(id, UNREACHABLE, reason, None);
         }

@@ -24,10 +24,11 @@ impl IceAgentActor {
             return;
         };
         let before = agent.bases();
-        let gone = |base: &SocketAddr| !present.contains(base) && !extra.contains(base);
+        let absent = |base: &SocketAddr| !present.contains(base) && !extra.contains(base);
+        let gone: Vec<SocketAddr> = before.iter().copied().filter(absent).collect();
         let mut lost_path = false;
-        for base in before.iter().copied().filter(gone) {
-            lost_path |= agent.retire(base);
+        for base in &gone {
+            lost_path |= agent.retire(*base);
         }
         let mut added = false;
         for addr in present
@@ -38,10 +39,11 @@ impl IceAgentActor {
             log_refusal("host candidate", Some(agent.add_host(*addr, now)));
             added = true;
         }
-        if !added && !before.iter().any(gone) {
+        if !added && gone.is_empty() {
             return;
         }
         let restart = lost_path || added && without_path(agent);
+        self.gathering.readdress(&gone);
         self.drain_events();
         self.report(IceReport::NetworkChange { restart });
     }

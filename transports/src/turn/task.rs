@@ -1,7 +1,7 @@
 //! The task of a relay: connects, feeds the client, carries batches.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use peerloom_transports_proto::engine::Transmit;
@@ -10,7 +10,7 @@ use peerloom_transports_proto::id::Path;
 use peerloom_transports_proto::stun::UNREACHABLE;
 use peerloom_transports_proto::turn::{Client, Config, Event, Failure, Received};
 use tokio::net::TcpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep_until, timeout};
 
 use super::datagrams::DatagramLine;
@@ -18,7 +18,7 @@ use super::line::Line;
 use super::stream::StreamLine;
 use super::{RelayConfig, RelayEvent, tls};
 use crate::carrier::Tunnel;
-use crate::udp::Delivery;
+use crate::udp::{Delivery, Endpoint};
 use crate::{clock, dns};
 
 /// How long a TCP and TLS connection may take to come up. Guess: as long as browsers gather.
@@ -119,6 +119,7 @@ async fn connect(config: &RelayConfig, server: SocketAddr) -> io::Result<Session
     };
     Ok(Session {
         client: Client::new(client, clock::now()),
+        home: Home::of(&line, &config.udp),
         line,
         delivery: config.ingress.delivery(),
         relayed: None,
@@ -161,6 +162,7 @@ enum End {
 struct Session {
     client: Client,
     line: Line,
+    home: Home,
     delivery: Delivery,
     relayed: Option<SocketAddr>,
     /// From the tunnels, while there are any.
@@ -192,6 +194,10 @@ impl Session {
                 batch = next(&mut self.batches), if !blocked => self.carry(batch),
                 // Once a relay works it is the tunnels that keep it.
                 () = events.closed(), if !self.allocated => self.client.close(clock::now()),
+                () = self.home.lost() => {
+                    let gone = io::Error::new(io::ErrorKind::AddrNotAvailable, "our address is gone");
+                    return self.broken(&gone);
+                }
                 () = sleep_until(wake.into()) => self.client.handle_timeout(clock::now()),
             }
         }
@@ -276,6 +282,48 @@ impl Session {
             };
             self.line.carry(&batch, &mut self.client, now);
         }
+    }
+}
+
+/// Our own address towards the server. A connection does not notice that it is gone: what is sent
+/// gets lost until TCP gives up, minutes later.
+struct Home {
+    udp: Endpoint,
+    changes: watch::Receiver<u64>,
+    /// `None` when it is not one of the machine's that come and go.
+    address: Option<IpAddr>,
+}
+
+impl Home {
+    fn of(line: &Line, udp: &Endpoint) -> Self {
+        let mut home = Self {
+            udp: udp.clone(),
+            changes: udp.changes(),
+            address: Some(line.local().ip()),
+        };
+        home.address = home.address.filter(|_| home.is_there());
+        home
+    }
+
+    fn is_there(&self) -> bool {
+        let any = match self.address {
+            Some(IpAddr::V4(_)) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            Some(IpAddr::V6(_)) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            None => return true, // not ours to miss
+        };
+        let present = self.udp.host_addresses(SocketAddr::new(any, 0));
+        self.address
+            .is_some_and(|address| present.contains(&address))
+    }
+
+    /// Resolves once the address is gone.
+    async fn lost(&mut self) {
+        while self.changes.changed().await.is_ok() {
+            if !self.is_there() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 }
 

@@ -141,6 +141,18 @@ impl Reflexive {
         }
     }
 
+    /// Whether this server has answered, and its answer is being kept up to date.
+    pub fn is_known(&self, server: ServerId) -> bool {
+        self.renewals.keys().any(|(_, known)| *known == server)
+    }
+
+    /// Forgets what was asked from `base`: the address is gone. A server that was asked from
+    /// nowhere else is not done before it is asked again.
+    pub fn forget(&mut self, base: SocketAddr) {
+        self.probes.retain(|_, probe| probe.path.local != base);
+        self.renewals.retain(|(path, _), _| path.local != base);
+    }
+
     /// Forgets everything, also what was to be renewed.
     pub fn stop(&mut self) {
         self.probes.clear();
@@ -289,6 +301,24 @@ mod tests {
         Builder::new(Class::Success, method::BINDING, request.transaction)
             .xor_address(attribute::XOR_MAPPED_ADDRESS, mapped)
             .finish()
+    }
+
+    #[test]
+    fn what_was_asked_from_an_address_that_is_gone_is_asked_again() {
+        let now = Instant::now();
+        let mut engine = Reflexive::new([7; 32]);
+        assert!(engine.ask(ServerId(0), path(), now));
+        engine.handle_timeout(now);
+        let request = engine.poll_transmit().expect("a request");
+        let mapped = answer(&request, addr("203.0.113.9:61000"));
+        assert!(engine.handle_packet(path(), &mapped, now));
+        assert!(engine.is_known(ServerId(0)));
+        engine.forget(addr("192.168.1.3:4000"));
+        assert!(engine.is_known(ServerId(0)), "another address");
+        engine.forget(path().local);
+        assert!(!engine.is_known(ServerId(0)));
+        assert_eq!(engine.poll_timeout(), None, "nothing is renewed");
+        assert!(engine.ask(ServerId(0), path(), now));
     }
 
     #[test]
