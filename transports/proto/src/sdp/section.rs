@@ -1,5 +1,7 @@
 //! What an audio or video section says, put together from its attributes.
 
+use std::collections::BTreeSet;
+
 use super::{Attribute, Direction, ExtMap, Media, Msid, Rid, RtcpFb, RtpMap, Sdp, Simulcast};
 
 /// Most codecs read from one section. Chromium writes about 50 for video.
@@ -93,8 +95,10 @@ impl Media {
     /// The codecs in the order of the `m=` line, which is that of preference. Numbers without
     /// `a=rtpmap` are left out, but for the two that RFC 3551 fixes and everybody has.
     pub fn codecs(&self) -> Vec<Codec> {
+        let mut seen = BTreeSet::new();
         let numbers = self.formats.iter().filter_map(|f| f.parse::<u8>().ok());
         numbers
+            .filter(|number| seen.insert(*number))
             .take(MAX_CODECS)
             .filter_map(|n| self.codec(n))
             .collect()

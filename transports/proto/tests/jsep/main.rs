@@ -6,6 +6,7 @@ mod captured;
 mod compact;
 mod fixtures;
 mod flow;
+mod hostile;
 mod media;
 mod negotiation;
 mod ours;
