@@ -1,0 +1,139 @@
+//! `RTCDataChannel`: what `createDataChannel` checks, and the attributes of a channel.
+
+mod common;
+
+use common::{Pair, channel, endpoint, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{
+    Configuration, DataChannelEvent, DataChannelInit, Error, PeerConnection, Priority, ReadyState,
+    SendError, TrySendError,
+};
+
+async fn new(runtime: &peerloom_actors::Runtime) -> PeerConnection {
+    PeerConnection::new(&endpoint(runtime).await, Configuration::default())
+        .await
+        .expect("a connection")
+}
+
+fn negotiated(id: u16) -> DataChannelInit {
+    DataChannelInit {
+        negotiated: true,
+        id: Some(id),
+        ..DataChannelInit::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn defaults_are_those_of_the_specification() {
+    let pc = new(&runtime(1)).await;
+    let made = channel(&pc, "label").await;
+    assert_eq!(made.label(), "label");
+    assert_eq!(made.protocol(), "");
+    assert!(made.ordered());
+    assert!(!made.negotiated());
+    assert_eq!(made.max_retransmits(), None);
+    assert_eq!(made.max_packet_life_time(), None);
+    assert_eq!(made.priority(), Priority::Low);
+    assert_eq!(made.id(), None, "given with the DTLS role");
+    assert_eq!(made.ready_state(), ReadyState::Connecting);
+    assert_eq!(made.buffered_amount(), 0);
+    assert_eq!(made.buffered_amount_low_threshold(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn impossible_channels_are_refused_by_name() {
+    let pc = new(&runtime(1)).await;
+    let create = async |label: &str, init| {
+        let made = pc.create_data_channel(label, init).await;
+        made.err().map(|error: Error| error.name())
+    };
+    let plain = DataChannelInit::default;
+    let long = "x".repeat(65_536);
+    let type_error = Some("TypeError");
+    assert_eq!(create(&long, plain()).await, type_error);
+    let protocol = DataChannelInit {
+        protocol: long,
+        ..plain()
+    };
+    assert_eq!(create("x", protocol).await, type_error);
+    let both = DataChannelInit {
+        max_retransmits: Some(0),
+        max_packet_life_time: Some(0),
+        ..plain()
+    };
+    assert_eq!(create("x", both).await, type_error);
+    let without = DataChannelInit {
+        id: None,
+        ..negotiated(0)
+    };
+    assert_eq!(create("x", without).await, type_error);
+    assert_eq!(create("x", negotiated(65_535)).await, type_error);
+    assert_eq!(create("x", negotiated(7)).await, None);
+    assert_eq!(create("x", negotiated(7)).await, Some("OperationError"));
+    let ignored = DataChannelInit {
+        id: Some(7),
+        ..plain()
+    };
+    assert_eq!(
+        create("x", ignored).await,
+        None,
+        "an id of no negotiated channel"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_is_what_both_ends_tell() {
+    let pair = Pair::new(&runtime(2)).await;
+    let mut events = pair.b.events();
+    let init = DataChannelInit {
+        ordered: false,
+        max_retransmits: Some(3),
+        protocol: "proto".into(),
+        priority: Priority::High,
+        ..DataChannelInit::default()
+    };
+    let ours = pair.a.create_data_channel("odd", init).await;
+    let ours = ours.expect("a channel");
+    let theirs = soon("the channel", common::incoming(&mut events)).await;
+    for channel in [&ours, &theirs] {
+        assert_eq!(channel.label(), "odd");
+        assert_eq!(channel.protocol(), "proto");
+        assert!(!channel.ordered());
+        assert_eq!(channel.max_retransmits(), Some(3));
+        assert_eq!(channel.max_packet_life_time(), None);
+        assert_eq!(channel.priority(), Priority::High);
+    }
+    soon("it to open", ours.opened()).await.expect("open");
+    assert_eq!(ours.id(), theirs.id());
+    assert_eq!(theirs.ready_state(), ReadyState::Open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_goes_through_its_states_with_events_at_both_ends() {
+    let pair = Pair::new(&runtime(2)).await;
+    let (mut ours, mut theirs) = (pair.channel_a.events(), pair.channel_b.events());
+    pair.channel_a.close().await;
+    assert_ne!(pair.channel_a.ready_state(), ReadyState::Open);
+    for events in [&mut ours, &mut theirs] {
+        let mut seen = Vec::new();
+        while seen.last() != Some(&DataChannelEvent::Close) {
+            seen.push(soon("an event", events.next()).await.expect("not over"));
+        }
+        seen.retain(|event| *event != DataChannelEvent::Open);
+        assert_eq!(seen, [DataChannelEvent::Closing, DataChannelEvent::Close]);
+    }
+    let sent = pair.channel_a.try_send("late").expect_err("closed");
+    assert!(matches!(
+        sent,
+        TrySendError::Never(SendError::NotOpen { .. })
+    ));
+    assert!(sent.to_string().starts_with("InvalidStateError"), "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_cannot_send_before_it_is_open() {
+    let pc = new(&runtime(1)).await;
+    let made = channel(&pc, "x").await;
+    let sent = made.try_send("early").expect_err("connecting");
+    assert!(sent.to_string().starts_with("InvalidStateError"), "{sent}");
+}

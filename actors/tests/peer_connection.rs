@@ -1,0 +1,225 @@
+//! `RTCPeerConnection`: methods, their errors by name, descriptions, states and close.
+
+mod common;
+
+use common::{Pair, channel, endpoint, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{
+    Configuration, ConnectionState, Error, IceCandidateInit, IceConnectionState, OfferOptions,
+    PeerConnection, ReadyState, SdpType, SessionDescription, SignalingState,
+};
+
+async fn two(runtime: &peerloom_actors::Runtime) -> (PeerConnection, PeerConnection) {
+    let endpoint = endpoint(runtime).await;
+    let new = || PeerConnection::new(&endpoint, Configuration::default());
+    let (a, b) = (new().await, new().await);
+    (a.expect("a connection"), b.expect("a connection"))
+}
+
+fn name<T>(result: Result<T, Error>) -> &'static str {
+    result.err().map_or("no error", |error| error.name())
+}
+
+async fn offer(pc: &PeerConnection) -> SessionDescription {
+    pc.create_offer(OfferOptions::default())
+        .await
+        .expect("an offer")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_connection_has_its_initial_states() {
+    let (pc, _) = two(&runtime(1)).await;
+    assert_eq!(pc.signaling_state().name(), "stable");
+    assert_eq!(pc.connection_state().name(), "new");
+    assert_eq!(pc.ice_connection_state().name(), "new");
+    assert_eq!(pc.ice_gathering_state().name(), "new");
+    assert_eq!(pc.can_trickle_ice_candidates(), None);
+    assert_eq!(pc.local_description(), None);
+    assert_eq!(pc.remote_description(), None);
+    assert!(pc.sctp().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn descriptions_are_pending_and_then_current() {
+    let (a, b) = two(&runtime(1)).await;
+    channel(&a, "x").await;
+    let offer = offer(&a).await;
+    assert_eq!(offer.kind, SdpType::Offer);
+    assert_eq!(a.local_description(), None, "created is not set");
+    a.set_local_description(Some(offer.clone()))
+        .await
+        .expect("ours");
+    assert_eq!(a.signaling_state(), SignalingState::HaveLocalOffer);
+    let kind = |d: Option<SessionDescription>| d.map(|d| d.kind);
+    assert_eq!(kind(a.pending_local_description()), Some(SdpType::Offer));
+    assert_eq!(kind(a.current_local_description()), None);
+
+    b.set_remote_description(offer).await.expect("an offer");
+    assert_eq!(b.signaling_state(), SignalingState::HaveRemoteOffer);
+    assert_eq!(kind(b.pending_remote_description()), Some(SdpType::Offer));
+    assert_eq!(b.can_trickle_ice_candidates(), Some(true));
+    b.set_local_description(None).await.expect("an answer");
+    let answer = b.local_description().expect("the implicit answer");
+    assert_eq!(answer.kind, SdpType::Answer);
+    a.set_remote_description(answer).await.expect("an answer");
+    for pc in [&a, &b] {
+        assert_eq!(pc.signaling_state(), SignalingState::Stable);
+        assert_eq!(pc.pending_local_description(), None);
+        assert_eq!(pc.pending_remote_description(), None);
+    }
+    assert_eq!(kind(a.current_local_description()), Some(SdpType::Offer));
+    assert_eq!(kind(a.current_remote_description()), Some(SdpType::Answer));
+    assert_eq!(kind(b.current_local_description()), Some(SdpType::Answer));
+    assert_eq!(kind(b.remote_description()), Some(SdpType::Offer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_do_not_fit_the_state_are_refused_by_name() {
+    let (a, b) = two(&runtime(1)).await;
+    assert_eq!(name(a.create_answer().await), "InvalidStateError");
+    let foreign = SessionDescription::answer("v=0\r\n");
+    let set = a.set_remote_description(foreign).await;
+    assert_ne!(name(set), "no error");
+    let nonsense = a.set_remote_description(SessionDescription::offer("nonsense"));
+    assert_eq!(name(nonsense.await), "RTCError");
+    channel(&a, "x").await;
+    let mut edited = offer(&a).await;
+    edited.sdp.push_str("a=edited\r\n");
+    let set = a.set_local_description(Some(edited)).await;
+    assert_eq!(name(set), "InvalidModificationError");
+    b.set_remote_description(offer(&a).await)
+        .await
+        .expect("an offer");
+    let ours = SessionDescription::offer("");
+    let set = b.set_local_description(Some(ours)).await;
+    assert_eq!(name(set), "InvalidStateError");
+    assert_eq!(b.signaling_state(), SignalingState::HaveRemoteOffer);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offers_can_be_rolled_back_at_both_ends() {
+    let (a, b) = two(&runtime(1)).await;
+    let rollback = SessionDescription::rollback;
+    assert_eq!(
+        name(a.set_local_description(Some(rollback())).await),
+        "InvalidStateError"
+    );
+    channel(&a, "x").await;
+    a.set_local_description(None).await.expect("an offer");
+    let offer = a.local_description().expect("set");
+    a.set_local_description(Some(rollback()))
+        .await
+        .expect("taken back");
+    assert_eq!(a.signaling_state(), SignalingState::Stable);
+    assert_eq!(a.local_description(), None);
+    b.set_remote_description(offer).await.expect("an offer");
+    b.set_remote_description(rollback())
+        .await
+        .expect("taken back");
+    assert_eq!(b.signaling_state(), SignalingState::Stable);
+    assert_eq!(b.remote_description(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provisional_answer_comes_before_the_final_one() {
+    let (a, b) = two(&runtime(1)).await;
+    channel(&a, "x").await;
+    a.set_local_description(None).await.expect("an offer");
+    b.set_remote_description(a.local_description().expect("set"))
+        .await
+        .expect("an offer");
+    let answer = b.create_answer().await.expect("an answer");
+    let provisional = SessionDescription::pranswer(answer.sdp.clone());
+    b.set_local_description(Some(provisional.clone()))
+        .await
+        .expect("provisional");
+    assert_eq!(b.signaling_state(), SignalingState::HaveLocalPranswer);
+    a.set_remote_description(provisional)
+        .await
+        .expect("provisional");
+    assert_eq!(a.signaling_state(), SignalingState::HaveRemotePranswer);
+    b.set_local_description(Some(answer.clone()))
+        .await
+        .expect("final");
+    a.set_remote_description(answer).await.expect("final");
+    assert_eq!(a.signaling_state(), SignalingState::Stable);
+    assert_eq!(b.signaling_state(), SignalingState::Stable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_are_checked_in_the_order_of_the_specification() {
+    let (a, b) = two(&runtime(1)).await;
+    let line = "candidate:1 1 udp 2130706431 192.0.2.1 9 typ host";
+    let candidate = |line: &str, mid: Option<&str>, index, ufrag: Option<&str>| {
+        Some(IceCandidateInit {
+            candidate: line.into(),
+            sdp_mid: mid.map(str::to_owned),
+            sdp_mline_index: index,
+            username_fragment: ufrag.map(str::to_owned),
+        })
+    };
+    // No section is named: a TypeError even without a remote description.
+    let add = b.add_ice_candidate(candidate(line, None, None, None)).await;
+    assert_eq!(name(add), "TypeError");
+    let fits = candidate(line, Some("0"), Some(0), None);
+    let add = b.add_ice_candidate(fits.clone()).await;
+    assert_eq!(name(add), "InvalidStateError");
+    channel(&a, "x").await;
+    b.set_remote_description(offer(&a).await)
+        .await
+        .expect("an offer");
+    for wrong in [
+        candidate(line, Some("other"), None, None),
+        candidate(line, None, Some(7), None),
+        candidate(line, Some("0"), None, Some("nobody")),
+        candidate("candidate:nonsense", Some("0"), None, None),
+    ] {
+        let add = b.add_ice_candidate(wrong).await;
+        assert_eq!(name(add), "OperationError");
+    }
+    b.add_ice_candidate(fits).await.expect("it fits");
+    let sdp = || b.remote_description().expect("set").sdp;
+    assert!(sdp().contains("192.0.2.1 9 typ host"), "{}", sdp());
+    assert!(!sdp().contains("a=end-of-candidates"));
+    b.add_ice_candidate(None).await.expect("the end");
+    assert!(sdp().contains("a=end-of-candidates"), "{}", sdp());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restart_ice_changes_the_credentials_of_the_next_offer() {
+    let pair = Pair::new(&runtime(2)).await;
+    let ufrag = |d: &SessionDescription| {
+        let line = d.sdp.lines().find(|line| line.starts_with("a=ice-ufrag:"));
+        line.expect("a data section").to_owned()
+    };
+    let before = ufrag(&pair.a.local_description().expect("set"));
+    assert_eq!(ufrag(&offer(&pair.a).await), before);
+    pair.a.restart_ice().await.expect("open");
+    assert_ne!(ufrag(&offer(&pair.a).await), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn close_ends_everything_without_events() {
+    let pair = Pair::new(&runtime(2)).await;
+    let pc = &pair.a;
+    let mut events = pc.events();
+    pc.close().await;
+    assert_eq!(pc.connection_state(), ConnectionState::Closed);
+    assert_eq!(pc.ice_connection_state(), IceConnectionState::Closed);
+    assert_eq!(pc.signaling_state(), SignalingState::Closed);
+    assert_eq!(pair.channel_a.ready_state(), ReadyState::Closed);
+    let event = soon("the end of the events", events.next()).await;
+    assert!(event.is_none(), "{event:?}");
+    assert!(pc.local_description().is_some(), "it can still be read");
+    pc.close().await; // twice is no error
+    let closed = "InvalidStateError";
+    assert_eq!(name(pc.create_offer(OfferOptions::default()).await), closed);
+    assert_eq!(name(pc.create_answer().await), closed);
+    assert_eq!(name(pc.set_local_description(None).await), closed);
+    let rollback = SessionDescription::rollback();
+    assert_eq!(name(pc.set_remote_description(rollback).await), closed);
+    assert_eq!(name(pc.add_ice_candidate(None).await), closed);
+    assert_eq!(name(pc.restart_ice().await), closed);
+    let made = pc.create_data_channel("x", Default::default()).await;
+    assert_eq!(name(made), closed);
+}
