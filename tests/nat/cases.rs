@@ -38,6 +38,8 @@ pub(crate) enum Strain {
     None,
     /// One packet in twenty is lost at each router, in each direction.
     Loss,
+    /// Each host is 50 ms away from its router, so a round trip takes 200 ms.
+    Delay,
     /// The first host's address changes in the midst of many messages.
     Move,
 }
@@ -60,7 +62,7 @@ pub(crate) fn all() -> Vec<Case> {
         (Nat::Symmetric, Servers::TurnUdp),
         (Nat::UdpBlocked, Servers::TurnTls),
     ] {
-        for strain in [Strain::Loss, Strain::Move] {
+        for strain in [Strain::Loss, Strain::Delay, Strain::Move] {
             cases.push(Case {
                 nats: [nat; 2],
                 servers,
@@ -127,6 +129,7 @@ impl fmt::Display for Case {
         let strain = match self.strain {
             Strain::None => "",
             Strain::Loss => "/loss",
+            Strain::Delay => "/delay",
             Strain::Move => "/move",
         };
         write!(f, "{a}-{b}/{servers}{strain}")

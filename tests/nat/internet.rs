@@ -28,6 +28,7 @@ pub(crate) fn missing() -> Option<String> {
         ("ip", "iproute2"),
         ("nft", "nftables"),
         ("turnserver", "coturn"),
+        ("python3", "python3"),
     ];
     let lacking: Vec<&str> = programs
         .iter()

@@ -78,7 +78,7 @@ impl Session {
         }
         self.check("connect", json!({}))?;
         let found = match case.strain {
-            Strain::None | Strain::Loss => {
+            Strain::None | Strain::Loss | Strain::Delay => {
                 self.check("ordered", json!({"count": MESSAGES, "size": SIZE}))?;
                 String::new()
             }

@@ -1,11 +1,18 @@
 //! A host behind a router of its own.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use crate::cases::Strain;
 use crate::command::Namespace;
 use crate::internet::Internet;
 use crate::nat::Nat;
 
+/// What the wire of a site adds to each way, in milliseconds.
+const DELAY_MS: u32 = 50;
+
 pub(crate) struct Site {
+    _wire: Option<Wire>,
     /// The first three parts of the addresses inside.
     inside: String,
     host: Namespace,
@@ -17,18 +24,22 @@ impl Site {
         let number = internet.next_site();
         let router = Namespace::new(&format!("router-{number}"))?;
         let host = Namespace::new(&format!("host-{number}"))?;
-        let (outside, inside) = (internet.namespace(), format!("192.168.{number}"));
+        let inside = format!("192.168.{number}");
+        outside_link(internet.namespace(), &router, number)?;
+        let wire = match strain {
+            Strain::Delay => Some(Wire::lay(&router, &host)?),
+            Strain::None | Strain::Loss | Strain::Move => {
+                let name = host.name();
+                router.ip(&format!(
+                    "link add name lan type veth peer name eth0 netns {name}\n"
+                ))?;
+                None
+            }
+        };
         router.ip(&format!(
-            "link add name wan type veth peer name site{number} netns {}\n\
-             link add name lan type veth peer name eth0 netns {}\n\
-             address add 198.18.1.{number}/16 dev wan\n\
-             address add {inside}.1/24 dev lan\n\
-             link set wan up\n\
-             link set lan up\n",
-            outside.name(),
-            host.name(),
+            "address add {inside}.1/24 dev lan\n\
+             link set lan up\n"
         ))?;
-        outside.ip(&format!("link set site{number} master switch up\n"))?;
         host.ip(&format!(
             "address add {inside}.2/24 dev eth0\n\
              link set eth0 up\n\
@@ -41,6 +52,7 @@ impl Site {
             router.run(&["nft", "-f", "-"], lossy)?;
         }
         Ok(Self {
+            _wire: wire,
             inside,
             host,
             _router: router,
@@ -59,5 +71,47 @@ impl Site {
 
     pub(crate) fn host(&self) -> &Namespace {
         &self.host
+    }
+}
+
+/// The router's link to the switch.
+fn outside_link(outside: &Namespace, router: &Namespace, number: u8) -> Result<(), String> {
+    router.ip(&format!(
+        "link add name wan type veth peer name site{number} netns {}\n\
+         address add 198.18.1.{number}/16 dev wan\n\
+         link set wan up\n",
+        outside.name(),
+    ))?;
+    outside.ip(&format!("link set site{number} master switch up\n"))
+}
+
+/// A slow wire between a router and its host.
+struct Wire(Child);
+
+impl Wire {
+    fn lay(router: &Namespace, host: &Namespace) -> Result<Self, String> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nat/delay.py");
+        let mut child = Command::new("python3")
+            .args([script, router.name(), "lan", host.name(), "eth0"])
+            .arg(DELAY_MS.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("python3 does not start: {error}"))?;
+        let output = child.stdout.take().map(BufReader::new);
+        let first = output.and_then(|output| output.lines().next());
+        let wire = Self(child);
+        match first {
+            Some(Ok(line)) if line == "up" => Ok(wire),
+            Some(_) | None => Err("the slow wire does not come up".to_owned()),
+        }
+    }
+}
+
+impl Drop for Wire {
+    /// It ends with its stdin.
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        drop(self.0.wait());
     }
 }
