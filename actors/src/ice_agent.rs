@@ -88,13 +88,7 @@ impl IceAgentActor {
                 log_refusal("restart", restarted);
                 self.start(start, now);
             }
-            IceCommand::AddRemote(candidate) => {
-                let added = self
-                    .agent
-                    .as_mut()
-                    .map(|agent| agent.add_remote_candidate(&candidate, now));
-                log_refusal("remote candidate", added);
-            }
+            IceCommand::AddRemote(candidate) => self.add_remote(candidate, now),
             IceCommand::RemoteComplete => {
                 if let Some(agent) = &mut self.agent {
                     agent.end_of_remote_candidates();

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use peerloom_transports::dns;
-use peerloom_transports::proto::candidate::Candidate;
+use peerloom_transports::proto::candidate::{Address, Candidate};
 use peerloom_transports::proto::ice_server::{IceServer, ServerKind, ServerTransport};
 use peerloom_transports::proto::id::Path;
 use peerloom_transports::proto::stun::{Reflexive, ServerId, UNREACHABLE, reflexive};
 use peerloom_transports::turn::{RelayConfig, RelayEvent, relay};
-use peerloom_transports::udp::Run;
+use peerloom_transports::udp::{Endpoint, Run};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -73,6 +73,8 @@ pub(super) enum Notice {
     Relay(ServerId, RelayEvent),
     /// The machine's addresses may have changed.
     Network,
+    /// A candidate of the peer whose name was found.
+    Named(Candidate),
 }
 
 /// How far a server is.
@@ -211,6 +213,25 @@ impl Gathering {
         });
     }
 
+    /// Finds out the address behind a candidate's name; without one the candidate is dropped.
+    fn look_up(&mut self, name: String, candidate: Candidate, udp: Endpoint) {
+        while self.tasks.try_join_next().is_some() {}
+        let sender = self.sender.clone();
+        self.tasks.spawn_local(async move {
+            match udp.resolver().resolve(&name).await {
+                Some(ip) => {
+                    let address = Address::Ip(ip);
+                    let named = Candidate {
+                        address,
+                        ..candidate
+                    };
+                    drop(sender.send(Notice::Named(named)).await);
+                }
+                None => tracing::debug!(name, "nobody answers for a candidate's name"),
+            }
+        });
+    }
+
     fn resolve(&mut self, id: ServerId, server: IceServer) {
         let sender = self.sender.clone();
         self.tasks.spawn_local(async move {
@@ -234,6 +255,20 @@ impl Gathering {
 }
 
 impl IceAgentActor {
+    /// A candidate of the peer. One with a name is added once the name is resolved; the state
+    /// machine bounds how many there are.
+    pub(super) fn add_remote(&mut self, candidate: Candidate, now: Instant) {
+        if let Address::Name(name) = &candidate.address {
+            let (name, udp) = (name.clone(), self.sockets.endpoint());
+            return self.gathering.look_up(name, candidate, udp);
+        }
+        let added = self
+            .agent
+            .as_mut()
+            .map(|agent| agent.add_remote_candidate(&candidate, now));
+        log_refusal("remote candidate", added);
+    }
+
     /// Asks every server that has not answered yet, for the generation `ufrag`.
     pub(super) fn ask_servers(&mut self, ufrag: String, now: Instant) {
         self.gathering.untold.push(ufrag);
@@ -267,6 +302,7 @@ impl IceAgentActor {
     pub(super) fn notice(&mut self, notice: Notice, now: Instant) {
         match notice {
             Notice::Network => self.network_changed(now),
+            Notice::Named(candidate) => self.add_remote(candidate, now),
             Notice::Resolved(id, Ok(addrs)) => self.ask_reflexive(id, &addrs, now),
             Notice::Resolved(id, Err(reason)) => self.server_failed(id, UNREACHABLE, reason, None),
             Notice::Relay(

@@ -14,6 +14,7 @@
 //! | [`sdp`] | session descriptions as text |
 //! | [`ice_server`] | STUN and TURN servers as URLs |
 //! | [`stun`] | messages to STUN servers, retransmission, reflexive addresses |
+//! | [`mdns`] | names of candidates, asked for and answered by multicast |
 //! | [`turn`] | a TURN client: allocation, permissions, channels |
 //! | [`ice`] | connectivity checks, nomination, consent, restart |
 //! | [`dtls`] | handshake, fingerprint check, records in batches |
@@ -51,7 +52,7 @@
 //!
 //! # Deliberately absent
 //!
-//! ICE-TCP and ICE-lite; resolving of names; media beyond its negotiation; SCTP multihoming, zero
+//! ICE-TCP and ICE-lite; media beyond its negotiation; SCTP multihoming, zero
 //! checksum and message interleaving; DTLS resumption, which WebRTC does not use.
 
 pub mod candidate;
@@ -65,6 +66,7 @@ pub mod ice;
 pub mod ice_server;
 pub mod id;
 pub mod jsep;
+pub mod mdns;
 pub mod sctp;
 pub mod sdp;
 pub mod stack;

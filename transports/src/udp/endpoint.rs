@@ -8,6 +8,7 @@ use super::demux::Routes;
 use super::faults::Faults;
 use super::host;
 use super::socket::Socket;
+use crate::mdns::Resolver;
 use tokio::sync::watch;
 
 /// An address could not be bound.
@@ -28,6 +29,7 @@ pub struct Endpoint {
     routes: Routes,
     faults: Arc<Faults>,
     changes: Arc<watch::Sender<u64>>,
+    resolver: Resolver,
 }
 
 impl Endpoint {
@@ -47,6 +49,7 @@ impl Endpoint {
             routes: Routes::default(),
             faults,
             changes: Arc::new(watch::Sender::new(0)),
+            resolver: Resolver::default(),
         })
     }
 
@@ -83,6 +86,11 @@ impl Endpoint {
             }
             None => host::host_addresses(bound),
         }
+    }
+
+    /// Finds the addresses behind names on the local network.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// Says that the machine's addresses may have changed.

@@ -1,0 +1,96 @@
+//! Candidates whose addresses are names on the local network.
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use common::{channel, endpoint, incoming, runtime, soon};
+use futures::StreamExt as _;
+use peerloom_actors::{Configuration, Event, Message, PeerConnection, SessionDescription};
+use peerloom_transports::proto::mdns::{GROUP, Mdns};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+/// A socket in the group, on loopback.
+fn multicast() -> UdpSocket {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");
+    socket.set_reuse_address(true).expect("shared");
+    socket.set_reuse_port(true).expect("shared");
+    socket.set_nonblocking(true).expect("for tokio");
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, GROUP.port()));
+    socket.bind(&any.into()).expect("the port of mDNS");
+    let group = match GROUP.ip() {
+        IpAddr::V4(group) => group,
+        IpAddr::V6(_) => panic!("the group is IPv4"),
+    };
+    let lo = Ipv4Addr::LOCALHOST;
+    socket.join_multicast_v4(&group, &lo).expect("the group");
+    socket.set_multicast_if_v4(&lo).expect("loopback");
+    socket.set_multicast_loop_v4(true).expect("to ourselves");
+    UdpSocket::from_std(socket.into()).expect("a socket")
+}
+
+async fn answer(mut engine: Mdns) {
+    let socket = multicast();
+    let mut buffer = vec![0; 9000];
+    loop {
+        let (len, _) = socket.recv_from(&mut buffer).await.expect("a packet");
+        engine.handle_packet(&buffer[..len], Instant::now());
+        while let Some(packet) = engine.poll_packet() {
+            socket.send_to(&packet, GROUP).await.expect("sent");
+        }
+    }
+}
+
+/// The whole description, with the name in place of the address.
+async fn described(peer: &PeerConnection, name: &str) -> SessionDescription {
+    let mut events = peer.events();
+    peer.set_local_description(None)
+        .await
+        .expect("a description");
+    while !matches!(
+        soon("gathering", events.next()).await,
+        Some(Event::IceCandidate(None))
+    ) {}
+    let mut description = peer.local_description().expect("just set");
+    let hidden = |line: &str| match line.strip_prefix("a=candidate:") {
+        Some(_) => line.replace("127.0.0.1", name),
+        None => line.to_owned(),
+    };
+    let lines: Vec<String> = description.sdp.split("\r\n").map(hidden).collect();
+    description.sdp = lines.join("\r\n");
+    assert!(description.sdp.contains(name), "{}", description.sdp);
+    description
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_know_only_each_others_names_connect() {
+    let mut names = Mdns::new([9; 32]);
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let of_a = names.register(localhost).expect("a name");
+    let of_b = names.register(localhost).expect("a name");
+    let answering = tokio::spawn(answer(names));
+    let runtime = runtime(2);
+    let new = async || {
+        let endpoint = endpoint(&runtime).await;
+        let made = PeerConnection::new(&endpoint, Configuration::default()).await;
+        (made.expect("a connection"), endpoint)
+    };
+    let ((a, _ea), (b, _eb)) = (new().await, new().await);
+    let mut events = b.events();
+    let channel = channel(&a, "by name").await;
+    b.set_remote_description(described(&a, &of_a).await)
+        .await
+        .expect("an offer");
+    a.set_remote_description(described(&b, &of_b).await)
+        .await
+        .expect("an answer");
+    let incoming = soon("the channel", incoming(&mut events)).await;
+    channel.send("found").await.expect("open");
+    assert_eq!(
+        soon("a message", incoming.recv()).await,
+        Some(Message::Text("found".into()))
+    );
+    answering.abort();
+}
