@@ -28,6 +28,9 @@ pub struct Channels {
     next_id: u64,
     next_stream: u16,
     pub(super) channels: BTreeMap<ChannelId, Channel>,
+    /// What channels were whose [`Event::Closed`] waits to be polled: events before it may be about
+    /// them. Filled with `events`; each is taken out with that event.
+    pub(super) gone: BTreeMap<ChannelId, (ChannelInit, Option<StreamId>)>,
     pub(super) by_stream: BTreeMap<StreamId, ChannelId>,
     /// Channels the peer has opened, whose names are accounted.
     pub(super) remote: BTreeSet<ChannelId>,
@@ -62,6 +65,7 @@ impl Channels {
             next_id: 0,
             next_stream: 0,
             channels: BTreeMap::new(),
+            gone: BTreeMap::new(),
             by_stream: BTreeMap::new(),
             remote: BTreeSet::new(),
             remote_names: 0,
@@ -269,7 +273,11 @@ impl Channels {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if let Some(Event::Closed { channel, .. }) = &event {
+            self.gone.remove(channel);
+        }
+        event
     }
 
     /// When to call [`Channels::pump`] even if nothing happens, and why.
@@ -295,14 +303,19 @@ impl Channels {
         self.channels.get(&id).map_or(0, Channel::buffered)
     }
 
-    /// What the channel is.
+    /// What the channel is, until [`Event::Closed`] is polled.
     pub fn init(&self, id: ChannelId) -> Option<&ChannelInit> {
-        self.channels.get(&id).map(|channel| &channel.init)
+        let gone = || self.gone.get(&id).map(|(init, _)| init);
+        let open = self.channels.get(&id).map(|channel| &channel.init);
+        open.or_else(gone)
     }
 
-    /// Its stream, once it has one.
+    /// Its stream, once it has one, until [`Event::Closed`] is polled.
     pub fn stream_id(&self, id: ChannelId) -> Option<StreamId> {
-        self.channels.get(&id)?.stream
+        match self.channels.get(&id) {
+            Some(channel) => channel.stream,
+            None => self.gone.get(&id)?.1,
+        }
     }
 
     /// Its state.

@@ -59,6 +59,7 @@ impl Channels {
         self.reassembly_held -= channel.reassembly.held();
         self.causes.remove(&id);
         self.changing.remove(&id);
+        self.gone.insert(id, (channel.init, channel.stream));
         self.events.push_back(Event::Closed { channel: id, cause });
     }
 
