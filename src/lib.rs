@@ -31,7 +31,8 @@
 //! # Features
 //!
 //! `cli` (default) builds the `peerloom` command. `default-features = false`
-//! leaves the library alone.
+//! leaves the library alone. `oidc` adds an identity provider for peer
+//! connections that speaks OpenID Connect.
 
 pub use peerloom_mesh::{
     Channel, ChannelError, ChannelSender, Config, Data, Error, Event, GossipError, JoinError,
@@ -39,6 +40,14 @@ pub use peerloom_mesh::{
     Member, MemberState, Mesh, MeshStats, Occasion, PeerId, Received, RememberedPeer, Room,
     SendError, StoreError, Ticket, TicketError,
 };
+
+/// An identity provider that speaks OpenID Connect, for mesh-less peer connections.
+#[cfg(feature = "oidc")]
+pub mod oidc {
+    pub use peerloom_mesh::{
+        DEFAULT_TOKEN_AGE, NameClaim, OidcConfig, OidcError, OidcProvider, Possession,
+    };
+}
 
 /// Peer connections by themselves, with the interface of W3C webrtc-pc.
 pub mod webrtc {

@@ -12,6 +12,9 @@ use futures::future::BoxFuture;
 use peerloom_transports::proto::certificate::{Certificate, Fingerprint};
 use serde::{Deserialize, Serialize};
 
+/// For providers that prove possession of the certificate's key (RFC 8844 section 3).
+pub use peerloom_transports::proto::certificate::verify as verify_signature;
+
 /// How long a provider may take. Guess: a provider on the web needs seconds, and
 /// RFC 8827 section 7.4 wants calls to end.
 pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);

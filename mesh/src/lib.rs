@@ -42,6 +42,10 @@ pub use config::{Config, KnownPeers, Limits};
 pub use error::{ChannelError, Error, JoinError, SendError};
 pub use event::{Event, LinkCause};
 pub use gossip::GossipError;
+#[cfg(feature = "oidc")]
+pub use identity::oidc::{
+    DEFAULT_TOKEN_AGE, NameClaim, OidcConfig, OidcError, OidcProvider, Possession,
+};
 pub use keyring::{Keyring, KeyringError, Occasion};
 pub use mesh::Mesh;
 pub use peerloom_mesh_proto::ticket::TicketError;

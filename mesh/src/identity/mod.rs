@@ -11,6 +11,8 @@
 //! that changes its name while it is linked is held against it again.
 
 mod known;
+#[cfg(feature = "oidc")]
+pub(crate) mod oidc;
 mod provider;
 #[cfg(test)]
 mod tests;
