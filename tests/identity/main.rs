@@ -1,7 +1,9 @@
-//! Identity against a program nobody here wrote: an OpenID Connect provider (npm `oidc-provider`).
+//! Identity against programs nobody here wrote: an OpenID Connect provider (npm `oidc-provider`)
+//! and Firefox.
 //!
-//! `bash .ci/foreign` installs it; without it the tests say SKIPPED, and fail where `CI=true`.
+//! `bash .ci/foreign` installs them; without them the tests say SKIPPED, and fail where `CI=true`.
 
+mod firefox;
 mod oidc;
 mod process;
 mod provider;
