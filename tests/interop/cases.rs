@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::faults::{self, Verdict};
 use crate::peers::Kind;
 use crate::session::Side;
 
@@ -22,6 +23,15 @@ pub(crate) enum Tamper {
     FingerprintTo(Side),
 }
 
+/// How the two peers find each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    /// By the addresses of their hosts.
+    Direct,
+    /// The foreign peer's host candidates are mDNS names.
+    Mdns,
+}
+
 /// Two peers, one connection, some checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -29,19 +39,58 @@ pub(crate) struct Case {
     pub(crate) responder: Kind,
     pub(crate) offerer: Side,
     pub(crate) tamper: Tamper,
+    pub(crate) way: Way,
     pub(crate) checks: Vec<Check>,
+    /// What is known of the checks: the other side's fault.
+    pub(crate) verdict: Verdict,
+    /// What the session's only check is, if it has a session of its own.
+    alone: Option<String>,
 }
 
 impl Case {
+    fn new(driver: Kind, responder: Kind, offerer: Side) -> Self {
+        Self {
+            driver,
+            responder,
+            offerer,
+            tamper: Tamper::Nothing,
+            way: Way::Direct,
+            checks: Vec::new(),
+            verdict: Verdict::Works,
+            alone: None,
+        }
+    }
+
+    /// A transfer between two of a kind, for `--compare`.
+    pub(crate) fn transfer(kind: Kind, args: Value) -> Self {
+        let mut case = Self::new(kind, kind, Side::Driver);
+        case.checks = check("connect");
+        case.checks.push(Check {
+            name: "throughput",
+            args,
+        });
+        case
+    }
+
     pub(crate) fn kind(&self, side: Side) -> Kind {
         match side {
             Side::Driver => self.driver,
             Side::Responder => self.responder,
         }
     }
+
+    /// The peer that Peerloom meets here, unless Peerloom is at neither end or
+    /// at both.
+    pub(crate) fn foreign(&self) -> Option<Kind> {
+        match (self.driver, self.responder) {
+            (Kind::Peerloom, Kind::Peerloom) => None,
+            (Kind::Peerloom, kind) | (kind, Kind::Peerloom) => Some(kind),
+            (_, _) => None,
+        }
+    }
 }
 
-/// `driver>responder/who-offers`, and what is wrong, if something is.
+/// `driver>responder/who-offers`, and what is special.
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let offers = match self.offerer {
@@ -49,38 +98,26 @@ impl fmt::Display for Case {
             Side::Responder => "responder-offers",
         };
         write!(f, "{}>{}/{offers}", self.driver, self.responder)?;
+        match self.way {
+            Way::Direct => {}
+            Way::Mdns => f.write_str("/mdns")?,
+        }
         match self.tamper {
-            Tamper::Nothing => Ok(()),
-            Tamper::FingerprintTo(Side::Driver) => f.write_str("/wrong-fingerprint-to-driver"),
+            Tamper::Nothing => {}
+            Tamper::FingerprintTo(Side::Driver) => f.write_str("/wrong-fingerprint-to-driver")?,
             Tamper::FingerprintTo(Side::Responder) => {
-                f.write_str("/wrong-fingerprint-to-responder")
+                f.write_str("/wrong-fingerprint-to-responder")?;
             }
+        }
+        match &self.alone {
+            Some(check) => write!(f, "/{check}"),
+            None => Ok(()),
         }
     }
 }
 
-/// All checks of data channels.
-const FULL: [&str; 8] = [
-    "connect",
-    "channels",
-    "sizes",
-    "bufferedAmount",
-    "ordered",
-    "unreliable",
-    "close",
-    "throughput",
-];
-/// Towards a peer that can neither close every channel nor reuse ids.
-const BASIC: [&str; 6] = [
-    "connect",
-    "sizes",
-    "bufferedAmount",
-    "ordered",
-    "unreliable",
-    "throughput",
-];
-/// All that a browser can be asked for.
-const BROWSER: [&str; 10] = [
+/// All that a driver of every check runs.
+const FULL: [&str; 11] = [
     "connect",
     "identity",
     "channels",
@@ -89,43 +126,80 @@ const BROWSER: [&str; 10] = [
     "ordered",
     "unreliable",
     "close",
+    "renegotiate",
     "iceRestart",
     "throughput",
 ];
-/// For a driver that knows little more.
+/// For aiortc, which cannot restart and does not show certificates.
+const WITHOUT_ICE: [&str; 8] = [
+    "connect",
+    "channels",
+    "sizes",
+    "bufferedAmount",
+    "ordered",
+    "unreliable",
+    "close",
+    "throughput",
+];
+/// For a driver that knows little more, and for a way that must only carry.
 const BRIEF: [&str; 2] = ["connect", "throughput"];
+/// What two browsers judge between them.
+const CONNECT: [&str; 1] = ["connect"];
+const NEGOTIATION: [&str; 2] = ["connect", "renegotiate"];
 const BYTES: u64 = 8 << 20;
+/// How long a check may take: some stacks are slow on a machine with more to do.
+const CHECK_MS: u64 = 150_000;
 /// How long a connection that must not come up is watched, and the limit that
 /// stands for the same thing with other drivers.
 const REFUSAL_MS: (u64, u64) = (3000, 4000);
 
+/// The checks that a peer of this kind drives.
+fn driven_by(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Peerloom | Kind::Chromium | Kind::Firefox | Kind::Wrtc | Kind::Werift => &FULL,
+        Kind::Aiortc => &WITHOUT_ICE,
+        Kind::WebrtcRs => &BRIEF,
+        Kind::Pion => &[],
+    }
+}
+
+/// The checks that a peer of this kind is asked to answer.
+fn asked_of(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Pion => &BRIEF,
+        Kind::Peerloom
+        | Kind::Chromium
+        | Kind::Firefox
+        | Kind::Aiortc
+        | Kind::Werift
+        | Kind::Wrtc
+        | Kind::WebrtcRs => &FULL,
+    }
+}
+
 pub(crate) fn all() -> Vec<Case> {
-    use Kind::{Aiortc, Chromium, ChromiumMdns, Peerloom, WebrtcRs};
+    use Kind::{Aiortc, Chromium, Firefox, Peerloom, WebrtcRs};
     use Side::{Driver, Responder};
 
     let mut cases = Vec::new();
     both_roles(&mut cases, Peerloom, Peerloom, &FULL);
     wrong_fingerprint(&mut cases, Peerloom, Peerloom, &[Driver]);
-
-    both_roles(&mut cases, Chromium, Peerloom, &BROWSER);
-    both_roles(&mut cases, Peerloom, Chromium, &BROWSER);
-    both_roles(&mut cases, ChromiumMdns, Peerloom, &BRIEF);
-    wrong_fingerprint(&mut cases, Chromium, Peerloom, &[Driver, Responder]);
-    wrong_fingerprint(&mut cases, Peerloom, Chromium, &[Driver]);
-
-    both_roles(&mut cases, Aiortc, Peerloom, &FULL);
-    both_roles(&mut cases, Peerloom, Aiortc, &FULL);
-    wrong_fingerprint(&mut cases, Aiortc, Peerloom, &[Driver, Responder]);
-    wrong_fingerprint(&mut cases, Peerloom, Aiortc, &[Driver]);
-
-    both_roles(&mut cases, WebrtcRs, Peerloom, &BRIEF);
-    both_roles(&mut cases, Peerloom, WebrtcRs, &BASIC);
-    wrong_fingerprint(&mut cases, WebrtcRs, Peerloom, &[Driver, Responder]);
-    wrong_fingerprint(&mut cases, Peerloom, WebrtcRs, &[Driver, Responder]);
-
+    for kind in Kind::FOREIGN {
+        let driven = driven_by(kind);
+        both_roles(&mut cases, kind, Peerloom, driven);
+        both_roles(&mut cases, Peerloom, kind, asked_of(kind));
+        if driven.is_empty() {
+            wrong_fingerprint(&mut cases, Peerloom, kind, &[Driver, Responder]);
+        } else {
+            wrong_fingerprint(&mut cases, kind, Peerloom, &[Driver]);
+            wrong_fingerprint(&mut cases, Peerloom, kind, &[Driver]);
+        }
+        mdns(&mut cases, kind);
+    }
     // Two foreign peers: proves the checks, not Peerloom.
-    both_roles(&mut cases, Chromium, Aiortc, &FULL);
-    both_roles(&mut cases, Aiortc, Chromium, &FULL);
+    both_roles(&mut cases, Chromium, Aiortc, &WITHOUT_ICE);
+    both_roles(&mut cases, Firefox, Chromium, &NEGOTIATION);
+    both_roles(&mut cases, Chromium, Kind::Werift, &CONNECT);
     // webrtc 0.17 closes channels whose id was used before, now and then.
     both_roles(&mut cases, Chromium, WebrtcRs, &BRIEF);
     wrong_fingerprint(&mut cases, Chromium, Aiortc, &[Driver, Responder]);
@@ -134,14 +208,42 @@ pub(crate) fn all() -> Vec<Case> {
 
 fn both_roles(cases: &mut Vec<Case>, driver: Kind, responder: Kind, checks: &[&'static str]) {
     for offerer in [Side::Driver, Side::Responder] {
-        let checks = checks.iter().flat_map(|name| check(name)).collect();
-        cases.push(Case {
-            driver,
-            responder,
-            offerer,
-            tamper: Tamper::Nothing,
-            checks,
-        });
+        sessions(cases, &Case::new(driver, responder, offerer), checks);
+    }
+}
+
+/// One session for all checks that must pass, and one for each that is known
+/// to fail: it ends its session.
+fn sessions(cases: &mut Vec<Case>, case: &Case, checks: &[&'static str]) {
+    let mut together = case.clone();
+    let mut apart = Vec::new();
+    for &name in checks {
+        let verdict = faults::verdict(case, name);
+        match verdict {
+            Verdict::Works => together.checks.extend(check(name)),
+            Verdict::Absent => {}
+            Verdict::Fails | Verdict::AtTimes => apart.push(Case {
+                checks: check(name),
+                verdict,
+                alone: Some(name.to_owned()),
+                ..case.clone()
+            }),
+        }
+    }
+    if !together.checks.is_empty() {
+        cases.push(together);
+    }
+    cases.append(&mut apart);
+}
+
+/// The foreign peer hides its addresses behind names.
+fn mdns(cases: &mut Vec<Case>, kind: Kind) {
+    for offerer in [Side::Driver, Side::Responder] {
+        let case = Case {
+            way: Way::Mdns,
+            ..Case::new(Kind::Peerloom, kind, offerer)
+        };
+        sessions(cases, &case, &BRIEF);
     }
 }
 
@@ -150,25 +252,24 @@ fn both_roles(cases: &mut Vec<Case>, driver: Kind, responder: Kind, checks: &[&'
 fn wrong_fingerprint(cases: &mut Vec<Case>, driver: Kind, responder: Kind, lied_to: &[Side]) {
     for offerer in [Side::Driver, Side::Responder] {
         for &side in lied_to {
-            let refuser = if side == Side::Driver {
-                "self"
-            } else {
-                "other"
+            let case = Case {
+                tamper: Tamper::FingerprintTo(side),
+                ..Case::new(driver, responder, offerer)
             };
-            let (wait, timeout) = REFUSAL_MS;
-            let args = json!({"wait": wait, "timeout": timeout, "refuser": refuser});
-            let tamper = Tamper::FingerprintTo(side);
-            let checks = vec![Check {
-                name: "noConnect",
-                args,
-            }];
-            cases.push(Case {
-                driver,
-                responder,
-                offerer,
-                tamper,
-                checks,
-            });
+            sessions(cases, &case, &["noConnect"]);
+        }
+    }
+    for case in cases.iter_mut() {
+        let Tamper::FingerprintTo(side) = case.tamper else {
+            continue;
+        };
+        let refuser = match side {
+            Side::Driver => "self",
+            Side::Responder => "other",
+        };
+        let (wait, timeout) = REFUSAL_MS;
+        for check in &mut case.checks {
+            check.args = json!({"wait": wait, "timeout": timeout, "refuser": refuser});
         }
     }
 }
@@ -178,12 +279,16 @@ fn check(name: &'static str) -> Vec<Check> {
         "throughput" => ["up", "down"]
             .map(|dir| Check {
                 name,
-                args: json!({"dir": dir, "bytes": BYTES}),
+                args: json!({"dir": dir, "bytes": BYTES, "timeout": CHECK_MS}),
             })
             .into(),
-        _ => vec![Check {
+        "connect" => vec![Check {
             name,
             args: json!({}),
+        }],
+        _ => vec![Check {
+            name,
+            args: json!({"timeout": CHECK_MS}),
         }],
     }
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cases::{Case, Check, Tamper};
+use crate::cases::Case;
 use crate::peers::{Kind, Missing};
-use crate::session::{self, Side};
+use crate::session;
 
 /// What is sent first, to learn how fast a stack is.
 const PROBE_BYTES: u64 = 32 << 20;
@@ -62,23 +62,7 @@ fn measure(kind: Kind) -> Result<Measured, String> {
 
 fn transfer(kind: Kind, bytes: u64) -> Result<Measured, String> {
     let args = json!({"dir": "up", "bytes": bytes, "size": MESSAGE_BYTES, "timeout": LIMIT_MS});
-    let connect = Check {
-        name: "connect",
-        args: json!({}),
-    };
-    let case = Case {
-        driver: kind,
-        responder: kind,
-        offerer: Side::Driver,
-        tamper: Tamper::Nothing,
-        checks: vec![
-            connect,
-            Check {
-                name: "throughput",
-                args,
-            },
-        ],
-    };
+    let case = Case::transfer(kind, args);
     if let Some(reason) = Missing::default().of(&case) {
         return Err(format!("SKIPPED: {reason}"));
     }

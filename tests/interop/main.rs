@@ -1,5 +1,5 @@
-//! Peerloom against programs nobody here wrote: Chromium, aiortc and the
-//! `webrtc` 0.17 crate, each in a process of its own, over real sockets.
+//! Peerloom against programs nobody here wrote: browsers and other stacks,
+//! each in a process of its own, over real sockets.
 //!
 //! `docs/interop.md` says how to run this and how to add a peer. A missing
 //! foreign part is skipped with a word on how to install it; where the
@@ -12,12 +12,17 @@
 
 mod cases;
 mod compare;
+mod faults;
+mod matrix;
 mod peers;
 mod process;
 mod session;
 mod table;
 
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use cases::Case;
 use peers::Missing;
@@ -29,7 +34,16 @@ struct Options {
     list: bool,
     compare: bool,
     verbose: bool,
+    /// Sessions at the same time.
+    jobs: usize,
+    write_table: bool,
+    /// Print the matrix that a run without surprises writes, and run nothing.
+    expect: bool,
 }
+
+/// Sessions at the same time on each core, unless told otherwise: a session
+/// waits for its peers' start and its timers most of the time.
+const JOBS_PER_CORE: usize = 2;
 
 impl Options {
     /// Reads the arguments a test binary is given; those of libtest that mean
@@ -41,19 +55,27 @@ impl Options {
             list: false,
             compare: false,
             verbose: std::env::var_os("PEERLOOM_INTEROP_VERBOSE").is_some(),
+            jobs: thread::available_parallelism().map_or(1, usize::from) * JOBS_PER_CORE,
+            write_table: false,
+            expect: false,
         };
+        if let Ok(text) = std::env::var("PEERLOOM_INTEROP_JOBS") {
+            options.jobs = parse_count(&text)? as usize;
+        }
         if let Ok(text) = std::env::var("PEERLOOM_INTEROP_REPEAT") {
-            options.repeat = parse_repeat(&text)?;
+            options.repeat = parse_count(&text)?;
         }
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => options.list = true,
                 "--compare" => options.compare = true,
+                "--expect" => options.expect = true,
+                "--write-table" => options.write_table = true,
                 "--verbose" => options.verbose = true,
                 "--repeat" => {
                     let text = arguments.next().ok_or("--repeat needs a number")?;
-                    options.repeat = parse_repeat(&text)?;
+                    options.repeat = parse_count(&text)?;
                 }
                 flag if flag.starts_with('-') => {}
                 filter => options.filters.push(filter.to_owned()),
@@ -68,12 +90,10 @@ impl Options {
     }
 }
 
-fn parse_repeat(text: &str) -> Result<u32, String> {
+fn parse_count(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(repeat) if repeat > 0 => Ok(repeat),
-        Ok(_) | Err(_) => Err(format!(
-            "how often to repeat is a number from 1 on, not {text:?}"
-        )),
+        Ok(_) | Err(_) => Err(format!("how many is a number from 1 on, not {text:?}")),
     }
 }
 
@@ -108,23 +128,63 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
+    if options.expect {
+        println!("{}", matrix::expected(&cases));
+        return ExitCode::SUCCESS;
+    }
     if options.compare {
         return compare::run();
     }
+    conduct(&options, cases)
+}
+
+/// Runs the cases and judges what came out.
+fn conduct(options: &Options, cases: Vec<Case>) -> ExitCode {
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    let mut table = Table::new(options.verbose);
+    let mut table = Table::new(&cases, options.verbose);
     let cases = present(cases, &mut table);
-    for round in 1..=options.repeat {
-        if options.repeat > 1 {
-            println!("round {round} of {}", options.repeat);
-        }
-        for case in &cases {
-            table.add(case, session::run(case));
-        }
-    }
+    run(options, &cases, &mut table);
     table.print();
     if table.failed() || (in_ci && table.skipped()) {
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    let whole = options.filters.is_empty() && !table.skipped();
+    let outcome = match (whole, options.write_table) {
+        (true, true) => table.matrix.store(),
+        (true, false) => table.matrix.compare(),
+        (false, true) => Err("a matrix needs a whole run".to_owned()),
+        (false, false) => Ok(()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            println!("FAILED: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs every case as often as asked, several at a time.
+fn run(options: &Options, cases: &[Case], table: &mut Table) {
+    let rounds = (0..options.repeat).flat_map(|_| cases);
+    let queue = Mutex::new(rounds);
+    // Whoever finished one waits until it is printed.
+    let (done, outcomes) = sync_channel(0);
+    thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            let (queue, done) = (&queue, done.clone());
+            scope.spawn(move || {
+                let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                while let Some(case) = next() {
+                    if done.send((case, session::run(case))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        for (case, outcomes) in outcomes {
+            table.add(case, outcomes);
+        }
+    });
 }

@@ -6,83 +6,107 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cases::Case;
+use crate::cases::{Case, Way};
 
 /// An implementation of WebRTC that speaks the JSON-lines peer protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Peerloom,
     Chromium,
-    /// Chromium as it is in a page without camera permission: its host
-    /// candidates are mDNS names.
-    ChromiumMdns,
+    Firefox,
     Aiortc,
+    Werift,
+    Wrtc,
+    Pion,
     WebrtcRs,
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Peerloom => "peerloom",
             Self::Chromium => "chromium",
-            Self::ChromiumMdns => "chromium-mdns",
+            Self::Firefox => "firefox",
             Self::Aiortc => "aiortc",
+            Self::Werift => "werift",
+            Self::Wrtc => "wrtc",
+            Self::Pion => "pion",
             Self::WebrtcRs => "webrtc-rs",
         })
     }
 }
 
 const CHROMIUM_PLACES: [&str; 2] = ["/usr/bin/chromium", "/usr/bin/chromium-browser"];
+const FIREFOX_PLACES: [&str; 2] = ["/usr/bin/firefox-esr", "/usr/bin/firefox"];
+/// Installs every foreign part.
+const INSTALL: &str = "bash .ci/foreign";
 
 impl Kind {
-    pub(crate) fn command(self) -> Command {
-        match self {
+    /// The peers of others, in the order of the matrix.
+    pub(crate) const FOREIGN: [Self; 6] = [
+        Self::Chromium,
+        Self::Firefox,
+        Self::Aiortc,
+        Self::Wrtc,
+        Self::Pion,
+        Self::WebrtcRs,
+    ];
+
+    /// The command that starts it.
+    pub(crate) fn command(self, way: Way) -> Command {
+        let mut command = match self {
             Self::Peerloom => {
                 let mut command = Command::new(peerloom());
                 command.arg("peer");
                 command
             }
-            Self::Chromium | Self::ChromiumMdns => {
-                let mut command = Command::new("node");
-                command.arg(foreign("chromium/peer.mjs"));
-                command.env(
-                    "CHROMIUM",
-                    chromium().unwrap_or_else(|| CHROMIUM_PLACES[0].into()),
-                );
-                if self == Self::ChromiumMdns {
-                    command.env("PEER_MDNS", "1");
-                }
+            Self::Chromium => {
+                let mut command = node("chromium/peer.mjs");
+                let browser = first(&CHROMIUM_PLACES);
+                command.env("CHROMIUM", browser.unwrap_or(CHROMIUM_PLACES[0].into()));
+                command
+            }
+            Self::Firefox => {
+                let mut command = node("firefox/peer.mjs");
+                let browser = first(&FIREFOX_PLACES);
+                command.env("FIREFOX", browser.unwrap_or(FIREFOX_PLACES[0].into()));
+                command
+            }
+            Self::Werift | Self::Wrtc => {
+                let mut command = node("node/peer.mjs");
+                command.arg(self.to_string());
                 command
             }
             Self::Aiortc => {
-                let mut command = Command::new(venv_python());
+                let mut command = Command::new(venv("python"));
                 command.arg(foreign("aiortc/peer.py"));
                 command
             }
-            Self::WebrtcRs => Command::new(webrtc_rs().unwrap_or_else(|| "webrtc-rs-peer".into())),
+            Self::Pion => Command::new(pion()),
+            Self::WebrtcRs => Command::new(rival("webrtc-rs-peer")),
+        };
+        match way {
+            Way::Direct => {}
+            Way::Mdns => drop(command.env("PEER_MDNS", "1")),
         }
+        command
     }
 
     /// What is missing for this peer, and how to install it.
     fn missing(self) -> Option<String> {
-        match self {
-            Self::Peerloom => None,
-            Self::Chromium | Self::ChromiumMdns => {
-                let node = runs(Command::new("node").arg("--version"));
-                (chromium().is_none() || !node).then(|| "no Chromium or no Node; install with: apt-get install chromium nodejs".to_owned())
+        let there = match self {
+            Self::Peerloom => true,
+            Self::Chromium => first(&CHROMIUM_PLACES).is_some() && has_node(),
+            Self::Firefox => {
+                first(&FIREFOX_PLACES).is_some() && has_node() && has_module("puppeteer-core")
             }
-            Self::Aiortc => {
-                let there = runs(Command::new(venv_python()).args(["-c", "import aiortc"]));
-                (!there).then(|| {
-                    "no aiortc; install with: python3 -m venv target/interop/venv && \
-                     target/interop/venv/bin/pip install -r tests/interop/foreign/aiortc/requirements.txt"
-                        .to_owned()
-                })
-            }
-            Self::WebrtcRs => webrtc_rs().is_none().then(|| {
-                "no webrtc 0.17 peer; install with: cargo build --manifest-path benches/rivals/Cargo.toml".to_owned()
-            }),
-        }
+            Self::Werift => has_node() && has_module("werift"),
+            Self::Wrtc => has_node() && has_module("@roamhq/wrtc"),
+            Self::Aiortc => runs(Command::new(venv("python")).args(["-c", "import aiortc"])),
+            Self::Pion => pion().exists(),
+            Self::WebrtcRs => rival("webrtc-rs-peer").exists(),
+        };
+        (!there).then(|| format!("{self} is not installed; install with: {INSTALL}"))
     }
 }
 
@@ -114,24 +138,45 @@ fn foreign(path: &str) -> PathBuf {
     root().join("tests/interop/foreign").join(path)
 }
 
-fn venv_python() -> PathBuf {
-    root().join("target/interop/venv/bin/python")
+/// A program of the virtual environment that `.ci/foreign` makes.
+fn venv(program: &str) -> PathBuf {
+    root().join("target/interop/venv/bin").join(program)
 }
 
-fn chromium() -> Option<PathBuf> {
-    CHROMIUM_PLACES
-        .map(PathBuf::from)
-        .into_iter()
-        .find(|path| path.exists())
+/// Where `.ci/foreign` installs packages of npm.
+fn modules() -> PathBuf {
+    root().join("target/interop/node")
 }
 
-/// The release build first, where there is one.
-fn webrtc_rs() -> Option<PathBuf> {
+fn node(script: &str) -> Command {
+    let mut command = Command::new(venv("node"));
+    command.arg(foreign(script));
+    command.env("PEER_MODULES", modules());
+    command
+}
+
+fn has_node() -> bool {
+    runs(Command::new(venv("node")).arg("--version"))
+}
+
+fn has_module(name: &str) -> bool {
+    modules().join("node_modules").join(name).exists()
+}
+
+fn pion() -> PathBuf {
+    root().join("target/interop/pion-peer")
+}
+
+fn first(places: &[&str]) -> Option<PathBuf> {
+    let mut places = places.iter().map(PathBuf::from);
+    places.find(|path| path.exists())
+}
+
+/// A peer of `benches/rivals`: the release build first, where there is one.
+fn rival(name: &str) -> PathBuf {
     let target = root().join("benches/rivals/target");
-    ["release", "debug"]
-        .map(|profile| target.join(profile).join("webrtc-rs-peer"))
-        .into_iter()
-        .find(|path| path.exists())
+    let [release, debug] = ["release", "debug"].map(|profile| target.join(profile).join(name));
+    if release.exists() { release } else { debug }
 }
 
 fn runs(command: &mut Command) -> bool {

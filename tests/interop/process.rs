@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::cases::Way;
 use crate::peers::Kind;
 use crate::session::{Input, Side};
 
@@ -29,11 +30,12 @@ impl Process {
     /// Starts a peer; its lines go to `inputs`, marked with `side`.
     pub(crate) fn start(
         kind: Kind,
+        way: Way,
         side: Side,
         inputs: SyncSender<(Side, Input)>,
     ) -> std::io::Result<Self> {
         let mut child = kind
-            .command()
+            .command(way)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

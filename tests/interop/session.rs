@@ -15,8 +15,8 @@ const LINES: usize = 256;
 /// A browser on a busy machine takes its time.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const SETUP_LIMIT: Duration = Duration::from_secs(30);
-/// Each check has a limit of its own, 60 s; this one catches a driver that hangs.
-const CHECK_LIMIT: Duration = Duration::from_secs(90);
+/// Each check is given a limit of its own; this one catches a driver that hangs.
+const CHECK_LIMIT: Duration = Duration::from_secs(200);
 /// How long ICE may take to be up at both ends, once one has refused DTLS.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
 /// Lines of each session kept for the report of a failure.
@@ -55,8 +55,13 @@ pub(crate) enum Input {
     End,
 }
 
+/// Stands for the checks of a session that did not start.
+pub(crate) const START: &str = "start";
+
 /// How one check went.
 pub(crate) struct Outcome {
+    pub(crate) name: &'static str,
+    /// The name, and the direction where there are two.
     pub(crate) check: String,
     pub(crate) took: Duration,
     /// The driver's detail, or what went wrong.
@@ -72,7 +77,8 @@ pub(crate) fn run(case: &Case) -> Vec<Outcome> {
         Ok(session) => session,
         Err(problem) => {
             outcomes.push(Outcome {
-                check: "start".to_owned(),
+                name: START,
+                check: START.to_owned(),
                 took: from.elapsed(),
                 result: Err(problem),
             });
@@ -82,14 +88,15 @@ pub(crate) fn run(case: &Case) -> Vec<Outcome> {
     for check in &case.checks {
         let from = Instant::now();
         let result = session.check(check.name, &check.args);
-        let stop = result.is_err();
-        let check = match check.args["dir"].as_str() {
+        let stop = result.is_err() && std::env::var_os("PEERLOOM_INTEROP_KEEP_GOING").is_none();
+        let label = match check.args["dir"].as_str() {
             Some(dir) => format!("{} {dir}", check.name),
             None => check.name.to_owned(),
         };
         let result = result.map_err(|problem| format!("{problem}\n{}", session.story()));
         outcomes.push(Outcome {
-            check,
+            name: check.name,
+            check: label,
             took: from.elapsed(),
             result,
         });
@@ -118,7 +125,7 @@ impl<'a> Session<'a> {
         let (sender, inputs) = sync_channel(LINES);
         let start = |side| {
             let kind = case.kind(side);
-            Process::start(kind, side, sender.clone())
+            Process::start(kind, case.way, side, sender.clone())
                 .map_err(|error| format!("cannot start {kind}: {error}"))
         };
         let peers = [start(Side::Driver)?, start(Side::Responder)?];

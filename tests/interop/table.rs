@@ -3,70 +3,101 @@
 use std::collections::BTreeMap;
 
 use crate::cases::Case;
+use crate::faults::Verdict;
+use crate::matrix::Matrix;
 use crate::session::Outcome;
 
-/// How often a check passed and how often it ran.
+/// How often a check went as expected and how often it ran.
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    passed: u32,
+    good: u32,
     ran: u32,
 }
 
 pub(crate) struct Table {
     verbose: bool,
-    /// Rows in the order of their first appearance.
+    /// Rows in the order of the cases.
     rows: Vec<(String, BTreeMap<String, Tally>)>,
-    /// Columns likewise.
+    /// Columns in the order of their first appearance.
     columns: Vec<String>,
     skips: BTreeMap<String, Vec<String>>,
-    /// What failed, and the first line of why.
+    /// What went otherwise than expected, and the first line of why.
     failures: Vec<(String, String)>,
+    pub(crate) matrix: Matrix,
 }
 
 impl Table {
-    pub(crate) fn new(verbose: bool) -> Self {
+    /// A table of these cases.
+    pub(crate) fn new(cases: &[Case], verbose: bool) -> Self {
         Self {
             verbose,
-            rows: Vec::new(),
+            rows: cases
+                .iter()
+                .map(|case| (case.to_string(), BTreeMap::new()))
+                .collect(),
             columns: Vec::new(),
             skips: BTreeMap::new(),
             failures: Vec::new(),
+            matrix: Matrix::default(),
         }
     }
 
     pub(crate) fn skip(&mut self, case: &Case, reason: &str) {
-        let cases = self.skips.entry(reason.to_owned()).or_default();
         let name = case.to_string();
-        if !cases.contains(&name) {
-            cases.push(name);
-        }
+        self.rows.retain(|(row, _)| *row != name);
+        self.skips.entry(reason.to_owned()).or_default().push(name);
     }
 
     pub(crate) fn add(&mut self, case: &Case, outcomes: Vec<Outcome>) {
-        let name = case.to_string();
+        let ran_all = outcomes.iter().all(|outcome| outcome.result.is_ok());
         for outcome in outcomes {
-            let Outcome {
-                check,
-                took,
-                result,
-            } = outcome;
-            let verdict = if result.is_ok() { "ok" } else { "FAILED" };
-            println!("{name}  {check}  {verdict}  {:.2} s", took.as_secs_f64());
-            if self.verbose
-                && let Ok(detail) = &result
-            {
-                println!("    {detail}");
-            }
-            let tally = self.tally(&name, &check);
-            tally.ran += 1;
-            tally.passed += u32::from(result.is_ok());
-            if let Err(problem) = result {
-                // At once and in full: a long run may be cut short.
-                println!("{problem}");
-                let first = problem.lines().next().unwrap_or_default();
-                self.failures
-                    .push((format!("{name} {check}"), first.to_owned()));
-            }
+            // Only the check that the fault speaks of may fail.
+            let known = case.checks.iter().any(|check| check.name == outcome.name);
+            let verdict = if known { case.verdict } else { Verdict::Works };
+            let good = match verdict {
+                Verdict::Works | Verdict::Absent => outcome.result.is_ok(),
+                Verdict::Fails => !ran_all,
+                Verdict::AtTimes => true,
+            };
+            self.note(case, outcome, verdict, good);
+        }
+    }
+
+    fn note(&mut self, case: &Case, outcome: Outcome, verdict: Verdict, good: bool) {
+        let name = case.to_string();
+        let Outcome {
+            name: check_name,
+            check,
+            took,
+            result,
+        } = outcome;
+        let word = match (result.is_ok(), good) {
+            (true, true) => "ok",
+            (true, false) => "PASSED, though known to fail",
+            (false, true) => "failed, as known",
+            (false, false) => "FAILED",
+        };
+        println!("{name}  {check}  {word}  {:.2} s", took.as_secs_f64());
+        if self.verbose
+            && let Ok(detail) = &result
+        {
+            println!("    {detail}");
+        }
+        let tally = self.tally(&name, &check);
+        tally.ran += 1;
+        tally.good += u32::from(good);
+        self.matrix.add(case, check_name, good, verdict);
+        let problem = result.err();
+        if let Some(problem) = &problem
+            && (self.verbose || !good)
+        {
+            // At once and in full: a long run may be cut short.
+            println!("{problem}");
+        }
+        if !good {
+            let why = problem.unwrap_or_else(|| "the known fault is gone".to_owned());
+            let first = why.lines().next().unwrap_or_default().to_owned();
+            self.failures.push((format!("{name} {check}"), first));
         }
     }
 
@@ -122,9 +153,9 @@ impl Table {
             let cells = self.columns.iter().map(|column| {
                 let text = match tallies.get(column) {
                     None => "-".to_owned(),
-                    Some(tally) if tally.ran == 1 && tally.passed == 1 => "ok".to_owned(),
+                    Some(tally) if tally.ran == 1 && tally.good == 1 => "ok".to_owned(),
                     Some(tally) if tally.ran == 1 => "FAILED".to_owned(),
-                    Some(tally) => format!("{}/{}", tally.passed, tally.ran),
+                    Some(tally) => format!("{}/{}", tally.good, tally.ran),
                 };
                 format!("{text:>0$}", column.len().max(8))
             });

@@ -7,11 +7,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use peerloom::webrtc::{DataChannel, DataChannelInit, Message, PeerConnection, ReadyState};
+use peerloom::webrtc::{
+    DataChannel, DataChannelInit, IceCandidateInit, Message, PeerConnection, ReadyState,
+};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::control;
+use super::live::make_offer;
 use super::pattern::Generator;
 use super::sink::Sink;
 use super::wire::{ChannelOptions, Event};
@@ -26,6 +29,8 @@ pub(crate) struct Channels {
     connection: PeerConnection,
     events: mpsc::Sender<Event>,
     entries: Arc<Mutex<Vec<Entry>>>,
+    /// Held while an offer is made and told: its candidates come after it.
+    offering: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Entry {
@@ -40,6 +45,7 @@ impl Channels {
             connection,
             events,
             entries: Arc::default(),
+            offering: Arc::default(),
         }
     }
 
@@ -99,6 +105,20 @@ impl Channels {
         let channel = self.find(label)?;
         channel.close().await;
         Ok(())
+    }
+
+    /// Makes, sets and signals an offer.
+    pub(crate) async fn offer(&self, ice_restart: bool) -> Result<(), String> {
+        let _told = self.offering.lock().await;
+        let offer = make_offer(&self.connection, ice_restart).await?;
+        drop(self.events.send(Event::Description(offer)).await);
+        Ok(())
+    }
+
+    /// Signals a candidate, after the offer that is being made.
+    pub(crate) async fn candidate(&self, candidate: Option<IceCandidateInit>) {
+        let _told = self.offering.lock().await;
+        drop(self.events.send(Event::Candidate(candidate)).await);
     }
 
     /// The counters of a sink.

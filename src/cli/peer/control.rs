@@ -48,6 +48,7 @@ async fn answer(request: Control, channels: &Channels) -> Result<Value, String> 
         Control::SinkReport { label } => channels.sink_report(&label),
         Control::Source { label, count, size } => channels.source(&label, count, size).map(done),
         Control::Stats => Ok(json!({"stats": stats(channels.connection()).await?})),
+        Control::Offer { ice_restart } => channels.offer(ice_restart).await.map(done),
     }
 }
 

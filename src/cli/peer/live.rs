@@ -34,6 +34,9 @@ pub(crate) struct States {
     pub(crate) gathering: IceGatheringState,
     /// Of signaling.
     pub(crate) signaling: SignalingState,
+    /// How often signaling came back to `stable`: offers answered, by either
+    /// side, and offers rolled back.
+    pub(crate) negotiations: u64,
     /// Whether the connection was ever up.
     pub(crate) ever_connected: bool,
     /// Whether ICE ever was.
@@ -79,11 +82,12 @@ impl Live {
             ice: connection.ice_connection_state(),
             gathering: connection.ice_gathering_state(),
             signaling: connection.signaling_state(),
+            negotiations: 0,
             ever_connected: false,
             ice_ever_connected: false,
             cause: None,
         });
-        let driver = Arc::new(Driver::new(channels.clone(), watched, out.clone()));
+        let driver = Arc::new(Driver::new(channels.clone(), watched));
         Ok(Self {
             _runtime: runtime,
             endpoint,
@@ -176,7 +180,7 @@ fn configuration(config: CreateConfig) -> Result<Configuration, String> {
 }
 
 /// Makes and sets an offer.
-pub(crate) async fn make_offer(
+pub(super) async fn make_offer(
     connection: &PeerConnection,
     ice_restart: bool,
 ) -> Result<SessionDescription, String> {

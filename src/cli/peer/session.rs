@@ -4,20 +4,30 @@ use std::net::SocketAddr;
 
 use peerloom::webrtc::{
     self, ConnectionState, DataChannelInit, IceCandidateInit, IceConnectionState,
-    SessionDescription,
+    SessionDescription, SignalingState,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::channels::log;
 use super::checks;
-use super::live::{Live, States, make_offer, next_event};
+use super::live::{Live, States, next_event};
 use super::stats::stats;
 use super::wire::{BadLine, Command, CreateConfig, Event, parse};
 use crate::cli::failure::Failure;
 
 /// What this peer says it can do.
-pub(crate) const FEATURES: &[&str] = &["data", "trickle", "iceRestart", "dtls1.3", "ipv6"];
+pub(crate) const FEATURES: &[&str] = &[
+    "data",
+    "trickle",
+    "offer",
+    "iceRestart",
+    "renegotiate",
+    "identity",
+    "stats",
+    "dtls1.3",
+    "ipv6",
+];
 
 /// A peer process: nothing yet, or one peer connection.
 pub(crate) struct Session {
@@ -132,9 +142,7 @@ impl Session {
                 .open("boot", DataChannelInit::default())
                 .await?;
         }
-        let offer = make_offer(&live.connection, ice_restart).await?;
-        self.emit(Event::Description(offer)).await;
-        Ok(())
+        live.channels.offer(ice_restart).await
     }
 
     async fn signal(
@@ -213,7 +221,9 @@ impl Session {
     async fn report(&mut self, event: webrtc::Event) {
         match event {
             webrtc::Event::IceCandidate(candidate) => {
-                self.emit(Event::Candidate(candidate)).await;
+                if let Some(live) = &self.live {
+                    live.channels.candidate(candidate).await;
+                }
             }
             webrtc::Event::DataChannel(channel) => {
                 if let Some(live) = &self.live {
@@ -230,7 +240,11 @@ impl Session {
                 .await;
             }
             webrtc::Event::SignalingStateChange(state) => {
-                self.change(|states| states.signaling = state).await;
+                self.change(|states| {
+                    states.signaling = state;
+                    states.negotiations += u64::from(state == SignalingState::Stable);
+                })
+                .await;
             }
             webrtc::Event::IceConnectionStateChange(state) => {
                 self.change(|states| {

@@ -9,7 +9,7 @@ mod channels;
 mod close;
 mod connect;
 mod identity;
-mod restart;
+mod negotiate;
 mod sizes;
 mod sound;
 mod throughput;
@@ -20,12 +20,11 @@ use std::time::Duration;
 
 use peerloom::webrtc::{DataChannel, DataChannelInit, Message};
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::channels::Channels;
 use super::control::Client;
 use super::live::States;
-use super::wire::Event;
 use crate::cli::failure::chain;
 
 /// The checks by name, in the order they are announced.
@@ -40,6 +39,7 @@ pub(crate) const NAMES: &[&str] = &[
     "close",
     "throughput",
     "iceRestart",
+    "renegotiate",
     "identity",
 ];
 
@@ -51,30 +51,24 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// section 6.1).
 const UNSAID_SIZE: usize = 64 * 1024;
 
-/// What is sent to a side that takes any size: what we take ourselves.
-const ANY_SIZE: usize = 256 * 1024;
+/// What we take ourselves: nothing larger could be echoed.
+const OWN_SIZE: usize = 256 * 1024;
 
 /// What checks share: the connection and the way to ask its other side.
 pub(crate) struct Driver {
     channels: Channels,
     states: watch::Receiver<States>,
-    out: mpsc::Sender<Event>,
     ctl: Client,
     labels: AtomicU64,
 }
 
 impl Driver {
     /// A driver of checks over these channels.
-    pub(crate) fn new(
-        channels: Channels,
-        states: watch::Receiver<States>,
-        out: mpsc::Sender<Event>,
-    ) -> Self {
+    pub(crate) fn new(channels: Channels, states: watch::Receiver<States>) -> Self {
         Self {
             ctl: Client::new(channels.clone()),
             channels,
             states,
-            out,
             labels: AtomicU64::new(0),
         }
     }
@@ -125,7 +119,8 @@ impl Check<'_> {
             "unreliable" => sound::unreliable(self).await,
             "close" => close::close(self).await,
             "throughput" => throughput::throughput(self).await,
-            "iceRestart" => restart::ice_restart(self).await,
+            "iceRestart" => negotiate::ice_restart(self).await,
+            "renegotiate" => negotiate::renegotiate(self).await,
             "identity" => identity::identity(self).await,
             other => Err(format!(
                 "no check named {other:?}; there are {}",
@@ -197,16 +192,21 @@ impl Check<'_> {
     }
 
     /// The longest message that the other side takes, by its description
-    /// (RFC 8841, section 6): 64 KiB when it does not say, and no more than we
-    /// take when it takes any.
-    fn largest_message(&self) -> usize {
+    /// (RFC 8841, section 6): 64 KiB when it does not say, anything when it
+    /// says 0.
+    fn message_limit(&self) -> usize {
         let description = self.driver.channels.connection().remote_description();
         let sdp = description.map(|description| description.sdp);
         match attribute(sdp.as_deref().unwrap_or_default(), "max-message-size") {
-            Some("0") => ANY_SIZE,
+            Some("0") => usize::MAX,
             Some(size) => size.parse().unwrap_or(UNSAID_SIZE),
             None => UNSAID_SIZE,
         }
+    }
+
+    /// The longest message that the other side takes and can send back.
+    fn largest_message(&self) -> usize {
+        self.message_limit().min(OWN_SIZE)
     }
 
     /// Waits until the states are as wanted.

@@ -42,6 +42,12 @@ pub(crate) enum Control {
     },
     /// Report the connection's statistics.
     Stats,
+    /// Make, set and signal an offer.
+    Offer {
+        /// Whether to restart ICE.
+        #[serde(default, rename = "iceRestart")]
+        ice_restart: bool,
+    },
 }
 
 /// The `options` of `negotiate`, named as in `RTCDataChannelInit`.
@@ -122,6 +128,10 @@ mod tests {
             Ok(Control::SinkReport {
                 label: "sink:a".into()
             })
+        );
+        assert_eq!(
+            parse_control(r#"{"rid":2,"op":"offer","iceRestart":true}"#).1,
+            Ok(Control::Offer { ice_restart: true })
         );
         let (rid, control) = parse_control(r#"{"rid":9,"op":"fly"}"#);
         assert!(control.is_err());

@@ -11,6 +11,7 @@ import sys
 import aiortc
 
 from driver import Driver
+from responder import FEATURES
 from tools import emit, log
 
 LINE_LIMIT = 1 << 22
@@ -32,7 +33,7 @@ async def obey(peer, line):
         peer.create(line.get("config"))
         emit({"ev": "result", "id": line.get("id"), "ok": True, "detail": {}})
     elif cmd == "offer":
-        await result(line, peer.offer())
+        await result(line, peer.offer(line.get("iceRestart", False)))
     elif cmd == "signal":
         try:
             await peer.signal(line)
@@ -59,7 +60,7 @@ async def main():
             "ev": "ready",
             "impl": "aiortc",
             "version": aiortc.__version__,
-            "features": [],
+            "features": FEATURES,
             "checks": checks,
         }
     )

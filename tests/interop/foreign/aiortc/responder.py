@@ -10,6 +10,9 @@ from aiortc.sdp import candidate_from_sdp
 from pattern import Counters, send_patterned
 from tools import Failed, emit
 
+# What the other side may ask for beyond channels.
+FEATURES = ["offer"]
+
 INIT = {
     "ordered": "ordered",
     "maxRetransmits": "maxRetransmits",
@@ -95,7 +98,9 @@ class Peer:
         )
         emit({"ev": "signal", "candidate": None})
 
-    async def offer(self):
+    async def offer(self, ice_restart=False):
+        if ice_restart:
+            raise Failed("aiortc has no ICE restart")
         if self.pc.localDescription is None:
             self.remember(self.pc.createDataChannel("boot"))
         await self.pc.setLocalDescription(await self.pc.createOffer())
@@ -158,7 +163,11 @@ class Peer:
         request = {}
         try:
             request = json.loads(text)
-            reply = self.operate(request)
+            if request.get("op") == "offer":
+                await self.offer(request.get("iceRestart", False))
+                reply = {"ok": True}
+            else:
+                reply = self.operate(request)
         except Exception as error:  # the other side is told what went wrong
             reply = {"error": f"{type(error).__name__}: {error}"}
         if channel.readyState == "open":
@@ -173,7 +182,7 @@ class Peer:
     def operate(self, request):
         op = request.get("op")
         if op == "ping":
-            return {"impl": "aiortc", "version": aiortc.__version__, "features": []}
+            return {"impl": "aiortc", "version": aiortc.__version__, "features": FEATURES}
         if op == "channels":
             live = [c for c in self.channels if c.readyState != "closed"]
             return {"channels": [describe(c) for c in live]}

@@ -1,6 +1,6 @@
 // A Chromium peer: starts Chromium headless with a fresh profile, opens an
-// ordinary page (page.html) from a loopback server, and carries JSON lines
-// between stdin/stdout and that page.
+// ordinary page (../web/page.html) from a loopback server, and carries JSON
+// lines between stdin/stdout and that page.
 //
 // Chromium is spoken to over its debugging pipe (file descriptors 3 and 4,
 // messages ended by a zero byte), so nothing beyond Node itself is needed.
@@ -10,14 +10,12 @@
 //              never granted the camera
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 
-const HERE = dirname(fileURLToPath(import.meta.url));
+import { commands, servePage } from '../web/host.mjs';
+
 const BROWSER = process.env.CHROMIUM || '/usr/bin/chromium';
 const FLAGS = [
   '--headless',
@@ -34,28 +32,6 @@ const FLAGS = [
   '--use-fake-ui-for-media-stream',
   '--remote-debugging-pipe',
 ];
-
-const SCRIPTS = ['page.js', 'checks.js', 'driver.js', 'pattern.js', 'responder.js', 'tools.js'];
-
-/** Serves the page and its scripts, and nothing else, on a loopback port. */
-function servePage() {
-  const files = { '/page.html': ['text/html; charset=utf-8', readFileSync(join(HERE, 'page.html'))] };
-  for (const name of SCRIPTS) {
-    files[`/${name}`] = ['text/javascript; charset=utf-8', readFileSync(join(HERE, name))];
-  }
-  const server = createServer((request, response) => {
-    const file = files[new URL(request.url, 'http://localhost').pathname];
-    if (!file) {
-      response.writeHead(404).end();
-      return;
-    }
-    response.writeHead(200, { 'content-type': file[0] }).end(file[1]);
-  });
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => resolve(server));
-  });
-}
 
 /** The DevTools protocol over a pair of pipes. */
 class Devtools {
@@ -149,12 +125,7 @@ async function main() {
   });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => end(1));
 
-  // Lines are kept from the first moment on; the page may still be loading.
-  const lines = createInterface({ input: process.stdin });
-  const queued = [];
-  let deliver = (line) => queued.push(line);
-  lines.on('line', (line) => deliver(line));
-  lines.once('close', () => deliver('{"cmd":"exit"}'));
+  const serve = commands(end);
 
   const devtools = new Devtools(browser.stdio[4], browser.stdio[3]);
   const { product } = await devtools.send('Browser.getVersion');
@@ -194,27 +165,14 @@ async function main() {
     return result.value;
   };
   if (!process.env.PEER_MDNS) await call('peer.revealAddresses()');
-  await call(`peer.start(${JSON.stringify(product)})`);
+  await call(`peer.start('chromium', ${JSON.stringify(product)})`);
 
-  deliver = (line) => {
-    if (line.trim() === '') return;
-    let command;
-    try {
-      command = JSON.parse(line);
-    } catch {
-      process.stderr.write(`not JSON: ${line.slice(0, 200)}\n`);
-      return;
-    }
-    if (command.cmd === 'exit') {
-      end(0);
-      return;
-    }
+  serve((command) =>
     page('Runtime.evaluate', { expression: `peer.line(${JSON.stringify(command)})` }).catch((error) => {
       process.stderr.write(`${error.message}\n`);
       end(1);
-    });
-  };
-  for (const line of queued.splice(0)) deliver(line);
+    }),
+  );
 }
 
 main().catch((error) => {

@@ -355,7 +355,10 @@ impl Session {
                 remote_trickle: params.trickle,
             },
             dtls: StartDtls {
-                role: dtls_role(offered_here, ours, params.setup),
+                role: before.map_or_else(
+                    || dtls_role(offered_here, ours, params.setup),
+                    |before| before.dtls.role,
+                ),
                 fingerprints: params.fingerprints,
             },
             sctp: agreed_sctp(remote, &shared),

@@ -65,7 +65,10 @@ pub(super) fn check_transport(
         return Err(invalid_access(cause, MALFORMED));
     }
     match running {
-        Some(running) => check_same_association(&params, running),
+        Some(running) => {
+            check_same_keys(&params, running)?;
+            check_same_role(&params, running)
+        }
         None => Ok(()),
     }
 }
@@ -102,7 +105,7 @@ fn check_order(offer: &Sdp, local: &Sdp, remote: &Sdp) -> Result<(), Error> {
 }
 
 /// The DTLS and SCTP associations that run go on, since only ICE can be restarted here.
-fn check_same_association(params: &Params, running: &Negotiated) -> Result<(), Error> {
+fn check_same_keys(params: &Params, running: &Negotiated) -> Result<(), Error> {
     let same_keys = params.fingerprints.len() == running.dtls.fingerprints.len()
         && params
             .fingerprints
@@ -114,6 +117,10 @@ fn check_same_association(params: &Params, running: &Negotiated) -> Result<(), E
             NEW_CONNECTION,
         ));
     }
+    Ok(())
+}
+
+fn check_same_role(params: &Params, running: &Negotiated) -> Result<(), Error> {
     let contrary = Setup::for_role(running.dtls.role);
     if params.setup == Some(contrary) {
         return Err(invalid_access(
@@ -147,7 +154,9 @@ pub(super) fn check_answer(
     let Some(running) = running else {
         return Ok(());
     };
-    check_same_association(&params, running)?;
+    // Not the role: Firefox (in a restart) and webrtc 0.17 (always) answer `active` again,
+    // whoever they were, and go on with the association that runs.
+    check_same_keys(&params, running)?;
     let changed = params.credentials != running.ice.remote;
     match (restarts, changed) {
         (true, true) | (false, false) => Ok(()),

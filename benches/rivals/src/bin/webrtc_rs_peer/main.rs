@@ -33,6 +33,8 @@ use peer::Peer;
 
 /// The crate's version.
 const VERSION: &str = "0.17";
+/// What the other side may ask for beyond channels.
+const FEATURES: [&str; 2] = ["trickle", "offer"];
 /// How long a check may take unless it says otherwise.
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
@@ -50,7 +52,7 @@ async fn obey(peer: &mut Option<Arc<Peer>>, line: &Value) -> Fallible<bool> {
             Err(error) => result(id, Err(error)),
         },
         (_, None) => result(id, Err(format!("{cmd} before create").into())),
-        ("offer", Some(peer)) => result(id, peer.offer().await),
+        ("offer", Some(peer)) => result(id, peer.offer(line["iceRestart"] == true).await),
         ("signal", Some(peer)) => peer.signal(line).await?,
         ("stats", Some(peer)) => result(id, Ok(peer.stats().await)),
         ("close", Some(peer)) => result(
@@ -86,7 +88,7 @@ async fn main() -> Fallible<()> {
         "ev": "ready",
         "impl": "webrtc-rs",
         "version": VERSION,
-        "features": ["trickle"],
+        "features": FEATURES,
         "checks": ["connect", "noConnect", "throughput"],
     }));
     let mut peer = None;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use webrtc::data::data_channel::DataChannel;
 use webrtc::data_channel::data_channel_init::RTCDataChannelInit;
 
-use crate::VERSION;
+use crate::{FEATURES, VERSION};
 use crate::channel::{Role, send_patterned};
 use crate::lines::{Fallible, init, log, number, text};
 use crate::peer::Peer;
@@ -31,7 +31,7 @@ impl Peer {
 
     async fn operate(self: &Arc<Self>, request: &Value) -> Fallible<Value> {
         match text(request, "op")? {
-            "ping" => Ok(json!({"impl": "webrtc-rs", "version": VERSION, "features": []})),
+            "ping" => Ok(json!({"impl": "webrtc-rs", "version": VERSION, "features": FEATURES})),
             "channels" => {
                 let all = self.channels();
                 let live: Vec<_> = all
@@ -85,6 +85,7 @@ impl Peer {
                 });
                 Ok(json!({"ok": true}))
             }
+            "offer" => self.offer(request["iceRestart"] == true).await,
             "stats" => Ok(json!({"stats": self.stats().await})),
             other => Err(format!("unknown op {other}").into()),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use webrtc::ice_transport::ice_candidate::RTCIceCandidateInit;
+use webrtc::peer_connection::offer_answer_options::RTCOfferOptions;
 use webrtc::peer_connection::sdp::sdp_type::RTCSdpType;
 use webrtc::peer_connection::sdp::session_description::RTCSessionDescription;
 
@@ -12,14 +13,18 @@ use crate::lines::{Fallible, emit, text};
 use crate::peer::Peer;
 
 impl Peer {
-    pub(crate) async fn offer(self: &Arc<Self>) -> Fallible<Value> {
+    pub(crate) async fn offer(self: &Arc<Self>, ice_restart: bool) -> Fallible<Value> {
         if self.pc.local_description().await.is_none() {
             let dc = self.pc.create_data_channel("boot", None).await?;
             self.adopt(dc, Role::Ignore);
         }
-        let offer = self.pc.create_offer(None).await?;
+        let options = RTCOfferOptions {
+            ice_restart,
+            ..Default::default()
+        };
+        let offer = self.pc.create_offer(Some(options)).await?;
         self.set_local(offer).await?;
-        Ok(json!({}))
+        Ok(json!({"ok": true}))
     }
 
     async fn set_local(&self, description: RTCSessionDescription) -> Fallible<()> {

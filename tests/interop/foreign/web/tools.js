@@ -5,7 +5,7 @@ export const CHECK_LIMIT_MS = 60_000;
 /** How long a connection, a channel or an event may take. */
 export const CONNECT_LIMIT_MS = 20_000;
 
-export const emit = (line) => window.peerEmit(JSON.stringify(line));
+export const emit = (line) => globalThis.peerEmit(JSON.stringify(line));
 export const log = (msg) => emit({ ev: 'log', msg: String(msg) });
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

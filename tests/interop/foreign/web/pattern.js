@@ -1,6 +1,6 @@
 // Numbered messages, and the counters of those that arrive.
 
-import { CHECK_LIMIT_MS, once } from './tools.js';
+import { CHECK_LIMIT_MS, until } from './tools.js';
 
 /** Messages above this size are checked by sequence number and last byte only. */
 const FULL_CHECK_BYTES = 4096;
@@ -57,9 +57,10 @@ export function report(c) {
 
 /** Sends `total` patterned messages, pausing while the buffer is full. */
 export async function sendPatterned(channel, total, size) {
-  channel.bufferedAmountLowThreshold = SEND_HIGH_WATER / 2;
+  const drained = () => channel.bufferedAmount <= SEND_HIGH_WATER / 2;
   for (let q = 0; q < total; q++) {
-    if (channel.bufferedAmount > SEND_HIGH_WATER) await once(channel, 'bufferedamountlow', CHECK_LIMIT_MS);
+    // Asked for, not waited for: wrtc has no `bufferedamountlow`.
+    if (channel.bufferedAmount > SEND_HIGH_WATER) await until(drained, CHECK_LIMIT_MS, 'room to send');
     channel.send(pattern(q, size));
   }
 }

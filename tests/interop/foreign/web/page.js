@@ -1,11 +1,14 @@
-// The page's half of the Chromium peer: one ordinary RTCPeerConnection that
-// answers the in-band requests of the other side (responder.js) and drives
-// checks of its own (checks.js). It uses web APIs only; `window.peerEmit`
-// carries a line to the outside.
+// One ordinary RTCPeerConnection that answers the in-band requests of the other
+// side (responder.js) and drives checks of its own (checks.js), in a page or in
+// Node. It uses web APIs only; whoever loads it calls `peer.start` and
+// `peer.line`, and gets the lines for the outside through `peerEmit`.
 
 import { check, checks } from './checks.js';
 import { create, inTurn, offer, pc, setProduct, signal, stats } from './responder.js';
 import { emit, log } from './tools.js';
+
+/** What the other side may ask for beyond channels. */
+const FEATURES = ['trickle', 'offer'];
 
 async function result(id, work) {
   try {
@@ -35,11 +38,12 @@ function line(command) {
   }
 }
 
-window.peer = {
+globalThis.peer = {
   line,
-  start(version) {
-    setProduct(version);
-    emit({ ev: 'ready', impl: 'chromium', version, features: ['trickle'], checks: Object.keys(checks) });
+  start(impl, version) {
+    const product = { impl, version, features: FEATURES };
+    setProduct(product);
+    emit({ ev: 'ready', ...product, checks: Object.keys(checks) });
   },
   /** Real host addresses instead of mDNS names: what a page with the camera gets. */
   async revealAddresses() {

@@ -47,13 +47,13 @@ export async function ask(op, fields = {}) {
 export async function connectCtl() {
   if (ctl && ctl.readyState === 'open') return;
   ctl = remember(pc.createDataChannel('ctl'));
-  ctl.onmessage = ({ data }) => {
+  ctl.addEventListener('message', ({ data }) => {
     const reply = JSON.parse(data);
     const resolve = asked.get(reply.rid);
     asked.delete(reply.rid);
     resolve?.(reply);
-  };
-  await once(ctl, 'open', CONNECT_LIMIT_MS);
+  });
+  if (ctl.readyState !== 'open') await once(ctl, 'open', CONNECT_LIMIT_MS);
 }
 
 export const same = (a, b) => {

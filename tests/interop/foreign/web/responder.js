@@ -5,7 +5,9 @@ import { emit, log } from './tools.js';
 
 /** The RTCPeerConnection, once it was asked for. */
 export let pc = null;
-let product = 'unknown';
+let product = {};
+/** How many offers were answered, by either side. */
+export let negotiations = 0;
 /** Candidates that came before the description. */
 const early = [];
 /** Every channel of this connection, in the order of its coming. */
@@ -13,9 +15,9 @@ const channels = [];
 /** Counters of `sink:*` channels opened by the other side, by label. */
 const sinks = new Map();
 
-/** The browser's name, for whoever asks. */
-export function setProduct(name) {
-  product = name;
+/** What this is, for whoever asks. */
+export function setProduct(what) {
+  product = what;
 }
 
 /** Commands run one after another, so that an answer never overtakes its offer. */
@@ -27,7 +29,11 @@ export const inTurn = (work) => {
 
 export async function create(config) {
   pc = new RTCPeerConnection(config ?? {});
-  pc.onicecandidate = ({ candidate }) => emit({ ev: 'signal', candidate: candidate && candidate.toJSON() });
+  pc.onicecandidate = ({ candidate }) => {
+    const line = { ev: 'signal', candidate: candidate ? candidate.toJSON() : null };
+    if (held) held.push(line);
+    else emit(line);
+  };
   const state = () =>
     emit({
       ev: 'state',
@@ -44,10 +50,24 @@ export async function create(config) {
   return {};
 }
 
+/** Candidates that came while a description was being set: they go after it. */
+let held = null;
+
+async function setLocal(made) {
+  held = [];
+  try {
+    await pc.setLocalDescription(made);
+    const { type, sdp } = pc.localDescription;
+    emit({ ev: 'signal', description: { type, sdp } });
+  } finally {
+    for (const line of held) emit(line);
+    held = null;
+  }
+}
+
 export async function offer(iceRestart) {
   if (!pc.localDescription) remember(pc.createDataChannel('boot'));
-  await pc.setLocalDescription(await pc.createOffer({ iceRestart: Boolean(iceRestart) }));
-  emit({ ev: 'signal', description: pc.localDescription.toJSON() });
+  await setLocal(await pc.createOffer({ iceRestart: Boolean(iceRestart) }));
   return {};
 }
 
@@ -56,9 +76,9 @@ export async function signal({ description, candidate }) {
     await pc.setRemoteDescription(description);
     for (const one of early.splice(0)) await pc.addIceCandidate(one);
     if (description.type === 'offer') {
-      await pc.setLocalDescription(await pc.createAnswer());
-      emit({ ev: 'signal', description: pc.localDescription.toJSON() });
+      await setLocal(await pc.createAnswer());
     }
+    negotiations++;
   } else if (!pc || !pc.remoteDescription) {
     if (candidate) early.push(candidate);
   } else {
@@ -90,24 +110,26 @@ function describe(channel) {
 function accept(channel) {
   remember(channel);
   emit({ ev: 'channel', ...describe(channel) });
-  if (channel.label === 'ctl') channel.onmessage = ({ data }) => answer(channel, data);
+  if (channel.label === 'ctl') onMessage(channel, (data) => answer(channel, data));
   else if (channel.label.startsWith('echo:')) echo(channel);
   else if (channel.label.startsWith('sink:')) {
     const c = counters();
     sinks.set(channel.label, c);
-    channel.onmessage = ({ data }) => count(c, data);
+    onMessage(channel, (data) => count(c, data));
   }
 }
+
+const onMessage = (channel, take) => channel.addEventListener('message', ({ data }) => take(data));
 
 function echo(channel) {
   const send = (data) => {
     if (channel.readyState === 'open') channel.send(data);
   };
-  channel.onmessage = ({ data }) => {
+  onMessage(channel, (data) => {
     // Chromium may deliver to a negotiated channel before it calls it open.
     if (channel.readyState === 'connecting') channel.addEventListener('open', () => send(data), { once: true });
     else send(data);
-  };
+  });
 }
 
 async function answer(channel, text) {
@@ -131,7 +153,7 @@ const live = (label) => {
 async function operate(request) {
   switch (request.op) {
     case 'ping':
-      return { impl: 'chromium', version: product, features: [] };
+      return product;
     case 'channels':
       return { channels: channels.filter((channel) => channel.readyState !== 'closed').map(describe) };
     case 'negotiate':
@@ -151,6 +173,9 @@ async function operate(request) {
       setTimeout(() => sendPatterned(channel, request.count, request.size).catch(log), 0);
       return { ok: true };
     }
+    case 'offer':
+      await inTurn(() => offer(request.iceRestart));
+      return { ok: true };
     case 'stats':
       return { stats: await stats() };
     default:

@@ -2,7 +2,7 @@
 
 import { ask, connectCtl, counted, echoed, fresh, open, settled } from './driver.js';
 import { pattern, counters, count, report, sendPatterned } from './pattern.js';
-import { pc, stats, inTurn, offer } from './responder.js';
+import { pc, stats, inTurn, negotiations, offer } from './responder.js';
 import { CHECK_LIMIT_MS, CONNECT_LIMIT_MS, Failed, expect, once, sleep, until, within } from './tools.js';
 
 const KINDS = [
@@ -228,22 +228,9 @@ export const checks = {
     return detail;
   },
 
-  async iceRestart() {
-    const ufrag = (description) => /a=ice-ufrag:(\S+)/.exec(description.sdp)[1];
-    const before = [ufrag(pc.localDescription), ufrag(pc.remoteDescription)];
-    await inTurn(() => offer(true));
-    await until(
-      () =>
-        pc.signalingState === 'stable' &&
-        ufrag(pc.localDescription) !== before[0] &&
-        ufrag(pc.remoteDescription) !== before[1],
-      CONNECT_LIMIT_MS,
-      'new credentials at both ends',
-    );
-    await until(() => pc.connectionState === 'connected', CONNECT_LIMIT_MS, 'connected again');
-    await ask('ping');
-    return stats();
-  },
+  iceRestart: ({ by }) => negotiate(true, by),
+
+  renegotiate: ({ by }) => negotiate(false, by),
 
   async identity() {
     const all = [...(await pc.getStats()).values()];
@@ -258,6 +245,44 @@ export const checks = {
     return { fingerprint: seen.fingerprint };
   },
 };
+
+/** What a restart changes in a description, and what nothing may change. */
+function parameters(description) {
+  const value = (name) => new RegExp(`^a=${name}:(.*?)\\r?$`, 'm').exec(description.sdp)?.[1];
+  return { ufrag: value('ice-ufrag'), password: value('ice-pwd'), fingerprint: value('fingerprint') };
+}
+
+const descriptions = () => ({ here: parameters(pc.localDescription), there: parameters(pc.remoteDescription) });
+
+/** Negotiates again, from here and from there (`by` asks for one of the two: `self` or `other`). */
+async function negotiate(restart, by) {
+  const channel = await open(fresh('echo:negotiate'));
+  const turn = async (who, makeOffer) => {
+    const before = descriptions();
+    const rounds = negotiations;
+    await makeOffer();
+    await until(() => negotiations > rounds, CONNECT_LIMIT_MS, `${who}: answered`);
+    const after = descriptions();
+    for (const end of ['here', 'there']) {
+      const [old, now] = [before[end], after[end]];
+      expect(old.fingerprint === now.fingerprint, `${who}: another fingerprint ${end}`);
+      const changed = old.ufrag !== now.ufrag && old.password !== now.password;
+      const kept = old.ufrag === now.ufrag && old.password === now.password;
+      expect(restart ? changed : kept, `${who}: ${restart ? 'the old' : 'new'} credentials ${end}`);
+    }
+    await until(() => pc.connectionState === 'connected', CONNECT_LIMIT_MS, `${who}: connected`);
+    await echoed(channel, 'after', `${who}: the channel lives on`);
+    const another = await open(fresh('echo:negotiated'));
+    await echoed(another, 'new', `${who}: a new channel`);
+    another.close();
+  };
+  if (by !== 'other') await turn('offer', () => inTurn(() => offer(restart)));
+  const theirs = by !== 'self' && ((await ask('ping')).features?.includes('offer') ?? false);
+  expect(theirs || by !== 'other', 'the other side cannot be asked to offer');
+  if (theirs) await turn('their offer', () => ask('offer', { iceRestart: restart }));
+  channel.close();
+  return { theirs };
+}
 
 export async function check({ name, args = {} }) {
   if (!checks[name]) throw new Failed(`cannot drive ${name}`);

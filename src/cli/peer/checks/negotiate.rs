@@ -1,0 +1,202 @@
+//! `iceRestart` and `renegotiate`: a new offer, from here and from there, and
+//! the channels live on.
+
+use std::time::Instant;
+
+use peerloom::webrtc::{DataChannel, IceConnectionState, Message, SessionDescription};
+use serde_json::{Value, json};
+
+use super::connect::millis;
+use super::{Check, attribute, echoed};
+
+/// What a peer says in `features` when it has the `offer` request.
+const OFFERS: &str = "offer";
+
+/// New credentials at both ends.
+pub(super) async fn ice_restart(check: &Check<'_>) -> Result<Value, String> {
+    negotiate(check, true).await
+}
+
+/// The same credentials at both ends.
+pub(super) async fn renegotiate(check: &Check<'_>) -> Result<Value, String> {
+    negotiate(check, false).await
+}
+
+/// Negotiates again, from here and from there (`by` asks for one of the two:
+/// `self` or `other`); whoever runs the peers carries the signals.
+async fn negotiate(check: &Check<'_>, restart: bool) -> Result<Value, String> {
+    let by = check.args.get("by").and_then(Value::as_str);
+    check.begin("open");
+    let channel = check.open_plain("echo:negotiate").await?;
+    echoed(&channel, Message::from("before")).await?;
+    let started = Instant::now();
+    if by != Some("other") {
+        our_turn(check, &channel, restart).await?;
+    }
+    let theirs = by != Some("self") && their_turn(check, &channel, restart).await?;
+    if by == Some("other") && !theirs {
+        return Err("the other side cannot be asked to offer".into());
+    }
+    channel.close().await;
+    Ok(json!({"ms": millis(started.elapsed()), "theirs": theirs}))
+}
+
+/// This side offers.
+async fn our_turn(check: &Check<'_>, channel: &DataChannel, restart: bool) -> Result<(), String> {
+    check.begin("offer");
+    let before = Descriptions::of(check);
+    let rounds = check.driver.states.borrow().negotiations;
+    check.driver.channels.offer(restart).await?;
+    settle(check, channel, &before, rounds, restart).await
+}
+
+/// The other side offers; false where it cannot be asked to.
+async fn their_turn(
+    check: &Check<'_>,
+    channel: &DataChannel,
+    restart: bool,
+) -> Result<bool, String> {
+    check.begin("what the other side can do");
+    let features = check.ask("ping", Value::Null).await?["features"].clone();
+    let features = features.as_array().into_iter().flatten();
+    if !features.into_iter().any(|feature| feature == OFFERS) {
+        return Ok(false);
+    }
+    check.begin("their offer");
+    let before = Descriptions::of(check);
+    let rounds = check.driver.states.borrow().negotiations;
+    check.ask(OFFERS, json!({"iceRestart": restart})).await?;
+    settle(check, channel, &before, rounds, restart).await?;
+    Ok(true)
+}
+
+/// Waits for the answer, compares the descriptions with those before, and uses
+/// the channel.
+async fn settle(
+    check: &Check<'_>,
+    channel: &DataChannel,
+    before: &Descriptions,
+    rounds: u64,
+    restart: bool,
+) -> Result<(), String> {
+    let step = check.step();
+    check.begin(format!("{step}: answered"));
+    check
+        .wait_for(|states| states.negotiations > rounds)
+        .await?;
+    check.begin(format!("{step}: descriptions"));
+    let after = Descriptions::of(check);
+    compare("here", &before.local, &after.local, restart)?;
+    compare("there", &before.remote, &after.remote, restart)?;
+    check.begin(format!("{step}: connected"));
+    check.wait_for(|states| is_up(states.ice)).await?;
+    check.begin(format!("{step}: the channel lives on"));
+    echoed(channel, Message::from("after")).await?;
+    check.begin(format!("{step}: a new channel opens"));
+    let another = check.open_plain("echo:negotiated").await?;
+    echoed(&another, Message::from("new")).await?;
+    another.close().await;
+    Ok(())
+}
+
+/// What a restart changes in a description, and what nothing may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Parameters {
+    /// RFC 8839, section 5.4.
+    ufrag: Option<String>,
+    /// RFC 8839, section 5.4.
+    password: Option<String>,
+    /// RFC 8122, section 5.
+    fingerprint: Option<String>,
+}
+
+impl Parameters {
+    fn of(description: Option<SessionDescription>) -> Self {
+        let sdp = description.map(|description| description.sdp);
+        let value = |name| attribute(sdp.as_deref().unwrap_or_default(), name).map(str::to_owned);
+        Self {
+            ufrag: value("ice-ufrag"),
+            password: value("ice-pwd"),
+            fingerprint: value("fingerprint"),
+        }
+    }
+}
+
+/// Of both ends.
+struct Descriptions {
+    local: Parameters,
+    remote: Parameters,
+}
+
+impl Descriptions {
+    fn of(check: &Check<'_>) -> Self {
+        let connection = check.driver.channels.connection();
+        Self {
+            local: Parameters::of(connection.local_description()),
+            remote: Parameters::of(connection.remote_description()),
+        }
+    }
+}
+
+/// A restart needs a new user name fragment and password (RFC 8839, section
+/// 4.4.1.1.1); without one they stay. The fingerprint stays.
+fn compare(
+    end: &str,
+    before: &Parameters,
+    after: &Parameters,
+    restart: bool,
+) -> Result<(), String> {
+    if before.fingerprint != after.fingerprint {
+        return Err(format!("another fingerprint {end}"));
+    }
+    let changed = before.ufrag != after.ufrag && before.password != after.password;
+    let kept = before.ufrag == after.ufrag && before.password == after.password;
+    match restart {
+        true if !changed => Err(format!("the old credentials {end} after a restart")),
+        false if !kept => Err(format!("new credentials {end} without a restart")),
+        true | false => Ok(()),
+    }
+}
+
+fn is_up(state: IceConnectionState) -> bool {
+    matches!(
+        state,
+        IceConnectionState::Connected | IceConnectionState::Completed
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(ufrag: &str, password: &str) -> Parameters {
+        Parameters {
+            ufrag: Some(ufrag.into()),
+            password: Some(password.into()),
+            fingerprint: Some("sha-256 AA".into()),
+        }
+    }
+
+    #[test]
+    fn a_restart_changes_both_credentials_and_nothing_else() {
+        let old = parameters("a", "b");
+        assert_eq!(compare("here", &old, &parameters("c", "d"), true), Ok(()));
+        for half in [parameters("c", "b"), parameters("a", "d"), old.clone()] {
+            assert!(compare("here", &old, &half, true).is_err());
+        }
+        let other = Parameters {
+            fingerprint: Some("sha-256 BB".into()),
+            ..parameters("c", "d")
+        };
+        assert!(compare("here", &old, &other, true).is_err());
+    }
+
+    #[test]
+    fn a_negotiation_without_a_restart_keeps_all() {
+        let old = parameters("a", "b");
+        assert_eq!(compare("here", &old, &old, false), Ok(()));
+        for new in [parameters("c", "b"), parameters("a", "d")] {
+            assert!(compare("here", &old, &new, false).is_err());
+        }
+    }
+}
