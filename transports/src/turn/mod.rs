@@ -3,7 +3,7 @@
 //! Each allocation has a port of its own, since it *is* the 5-tuple between us and the server
 //! (RFC 8656 §2.2): on a shared port, only one connection of a node could have one.
 //!
-//! Batches go in through a [`Tunnel`](crate::carrier::Tunnel) and come out at the connection's
+//! Batches go in through a [`Tunnel`] and come out at the connection's
 //! [`Ingress`]; nothing is done per packet but framing. The allocation is given back once the
 //! last tunnel is dropped and nobody listens to [`RelayEvent`]s any more.
 

@@ -85,7 +85,7 @@ impl Fingerprint {
     }
 
     /// The digest as `RTCDtlsFingerprint.value` has it (webrtc-pc 5.5.1): pairs of lowercase
-    /// hexadecimal digits with colons between them. [`Fingerprint::to_string`] is what SDP has.
+    /// hexadecimal digits with colons between them. Its `Display` is what SDP has.
     pub fn hex(&self) -> String {
         let pairs: Vec<String> = self
             .value
