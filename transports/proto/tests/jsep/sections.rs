@@ -112,6 +112,28 @@ fn another_certificate_or_role_needs_another_connection() {
 }
 
 #[test]
+fn an_answer_of_the_other_role_does_not_change_roles() {
+    let (mut alice, mut bob) = connected(); // bob answered: he is the DTLS client
+    let offer = bob
+        .create_offer(OfferOptions { ice_restart: true })
+        .unwrap();
+    bob.set_local(Some(offer)).unwrap();
+    alice.set_remote(bob.local_description().unwrap()).unwrap();
+    alice.set_local(None).unwrap();
+    let answer = alice.local_description().unwrap().sdp;
+    let contrary = answer.replace("a=setup:passive", "a=setup:active");
+    assert_ne!(contrary, answer);
+    bob.set_remote(SessionDescription::answer(contrary))
+        .unwrap();
+    let got = effects(&mut bob);
+    let started = |e: &Effect| matches!(e, Effect::StartDtls(_));
+    assert!(!got.iter().any(started), "the association goes on: {got:?}");
+    connect(&mut alice, &mut bob, OfferOptions::default());
+    let answer = bob.local_description().unwrap().sdp;
+    assert!(answer.contains("a=setup:active"), "{answer}");
+}
+
+#[test]
 fn identity_is_reported_before_anything_starts() {
     let (mut alice, mut bob) = (session(1), session(2));
     alice.request_data().unwrap();
