@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
     Absent,
     /// It fails, through the other side's fault.
     Fails,
-    /// It fails now and then, through the other side's fault.
+    /// It fails now and then; the reason says what is known of whose fault that is.
     AtTimes,
 }
 
@@ -190,7 +190,7 @@ const FAULTS: &[Fault] = &[
         Column::Restart,
         Verdict::AtTimes,
         Who::Either,
-        "its DTLS transport fails now and then after a restart, with Chromium as with Peerloom",
+        "its DTLS transport fails now and then after a restart; seen once with Chromium as well; whose fault it is was not found",
     ),
     fault(
         Kind::Aiortc,
