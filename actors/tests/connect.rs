@@ -51,7 +51,10 @@ async fn two_peers_connect_with_events_in_order() {
         .filter(|event| expected.contains(&event.as_str()))
         .collect();
     assert_eq!(ours, expected, "{seen:?}");
-    let position = |what: &str| seen.iter().position(|event| event == what);
+    let position = |what: &str| {
+        let found = seen.iter().position(|event| event == what);
+        found.unwrap_or_else(|| panic!("no {what}: {seen:?}"))
+    };
     assert!(position("stable") < position("ice:checking"), "{seen:?}");
     assert!(
         position("ice:checking") < position("connecting"),

@@ -96,12 +96,11 @@ impl Session {
             0,
             json!({"cmd": "check", "name": "throughput", "args": args}),
         )?;
-        loop {
+        let mut received = 0;
+        while received < BYTES / 4 && !self.results.contains_key(&(0, sending)) {
             let stats = self.request(1, json!({"cmd": "stats"}))?;
-            let received = &stats["stats"]["transport"][0]["bytesReceived"];
-            if received.as_u64().unwrap_or_default() > BYTES / 4 {
-                break;
-            }
+            let bytes = &stats["stats"]["transport"][0]["bytesReceived"];
+            received = bytes.as_u64().unwrap_or_default();
         }
         mover.move_host()?;
         let detail = self.result(0, sending)?;

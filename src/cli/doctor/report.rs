@@ -172,6 +172,7 @@ impl Report {
                 "A TURN server refused the credentials: check --username and --credential.".into(),
             );
         }
+        verdict.extend(self.servers.iter().filter_map(ServerFinding::complaint));
         match self.nat() {
             Nat::AddressDependent if !self.relay_works() => verdict.push(
                 "Peers behind a NAT of the same kind cannot be reached without a working TURN server.".into(),
@@ -256,6 +257,18 @@ impl Report {
 }
 
 impl ServerFinding {
+    /// What is wrong with it, if anything.
+    fn complaint(&self) -> Option<String> {
+        let url = &self.url;
+        match (&self.error, &self.carries) {
+            (Some((code, reason)), _) => Some(format!("{url} is of no use: {reason} ({code}).")),
+            (None, Some(carried)) if !carried.works => {
+                Some(format!("{url} gives a relay that carries nothing."))
+            }
+            (None, Some(_) | None) => None,
+        }
+    }
+
     fn outcome(&self) -> String {
         let transport = self.url.transport.name();
         let list = |all: &[SocketAddr]| {
@@ -398,6 +411,21 @@ mod tests {
         let text = report.text();
         assert!(text.contains("UDP seems to be blocked"), "{text}");
         assert!(text.contains("refused the credentials"), "{text}");
+        assert!(!text.contains("Nothing that was tested"), "{text}");
         assert_eq!(report.json()["nat"], "unknown");
+    }
+
+    #[test]
+    fn one_server_that_fails_is_no_all_clear() {
+        let report = |servers| Report {
+            hosts: vec!["10.0.0.1:5".parse().expect("an address")],
+            servers,
+            peer: None,
+        };
+        let well = report(vec![stun(&[], None)]).text();
+        assert!(well.contains("Nothing that was tested"), "{well}");
+        let text = report(vec![stun(&[], Some((701, "silence".into())))]).text();
+        assert!(!text.contains("Nothing that was tested"), "{text}");
+        assert!(text.contains("is of no use: silence (701)"), "{text}");
     }
 }
