@@ -17,6 +17,10 @@ use crate::clock;
 /// stays unresolved.
 const REQUESTS: usize = 64;
 
+/// Requests that wait for an answer. Filled by connections, whose peers name the candidates; a name
+/// beyond them stays unresolved.
+const MAX_WAITING: usize = 256;
+
 /// How long the task sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -102,7 +106,7 @@ struct Task {
     engine: Mdns,
     socket: UdpSocket,
     interfaces: Vec<Ipv4Addr>,
-    /// Bounded by the engine's questions and [`REQUESTS`].
+    /// At most [`MAX_WAITING`].
     waiting: Vec<Request>,
 }
 
@@ -131,7 +135,7 @@ impl Task {
     fn take(&mut self, request: Request) {
         let (name, answer) = request;
         self.waiting.retain(|(_, waiting)| !waiting.is_closed());
-        if self.engine.resolve(&name, clock::now()) {
+        if self.waiting.len() < MAX_WAITING && self.engine.resolve(&name, clock::now()) {
             self.waiting.push((name, answer));
         }
     }
