@@ -2,6 +2,7 @@
 //! sends, and writes it to the socket itself.
 
 mod messages;
+mod traffic;
 mod way_out;
 
 use std::time::Instant;
@@ -22,6 +23,7 @@ use crate::sctp_transport::{Packets, PacketsSent, PeerClosed, SctpTransportActor
 use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
 pub(crate) use messages::{DtlsCommand, DtlsStats, GetDtlsStats, Outgoing, PathSelected, Records};
+pub(crate) use traffic::{Carried, Traffic};
 use way_out::WayOut;
 
 /// Messages in the transport's mailbox: record batches from the sockets (dropped when
@@ -45,6 +47,7 @@ pub(crate) struct DtlsTransportActor {
     start: Option<StartDtls>,
     transport: Option<Transport>,
     way: WayOut,
+    traffic: Traffic,
     early: Backlog<Datagrams>,
     plain: Vec<Bytes>,
     unanswered: usize,
@@ -53,7 +56,6 @@ pub(crate) struct DtlsTransportActor {
     credit: Outlet<PacketsSent>,
     end: Outlet<PeerClosed>,
     connection: Outlet<DtlsReport>,
-    stats: DtlsStats,
     alarm: Alarm,
 }
 
@@ -70,6 +72,7 @@ impl DtlsTransportActor {
             start: None,
             transport: None,
             way: WayOut::default(),
+            traffic: Traffic::default(),
             early: Backlog::new(EARLY_BATCHES, EARLY_BYTES),
             plain: Vec::new(),
             unanswered: 0,
@@ -78,7 +81,6 @@ impl DtlsTransportActor {
             credit: Outlet::keeping(sctp.clone().recipient()),
             end: Outlet::keeping(sctp.clone().recipient()),
             connection: Outlet::keeping(connection),
-            stats: DtlsStats::default(),
             alarm: Alarm::default(),
         }
     }
@@ -138,9 +140,8 @@ impl DtlsTransportActor {
     }
 
     fn decrypt(&mut self, batch: &Datagrams, now: Instant) {
+        self.traffic.received(batch, now);
         for datagram in batch.runs().flat_map(|run| run.datagrams()) {
-            self.stats.packets_received += 1;
-            self.stats.bytes_received += datagram.len() as u64;
             if let Some(transport) = &mut self.transport {
                 transport.handle_packet(datagram, now);
             }
@@ -192,7 +193,7 @@ impl DtlsTransportActor {
     }
 
     /// Writes batches to the socket until it blocks. Whether the budget ran out.
-    fn transmit(&mut self) -> Drained {
+    fn transmit(&mut self, now: Instant) -> Drained {
         let Some(path) = self.way.path() else {
             return Drained::Idle;
         };
@@ -203,6 +204,7 @@ impl DtlsTransportActor {
             let Some(batch) = self.transport.as_mut().and_then(|t| t.poll_transmit(path)) else {
                 return Drained::Idle;
             };
+            self.traffic.sent(&batch, now);
             self.way.send(batch);
         }
         Drained::More
@@ -248,11 +250,11 @@ impl Shell for DtlsTransportActor {
         }
     }
 
-    fn drain(&mut self, ctx: &mut Context<Self>, _: Instant) -> Drained {
+    fn drain(&mut self, ctx: &mut Context<Self>, now: Instant) -> Drained {
         self.way.flush();
         self.drain_events();
         self.hand_up();
-        let drained = self.transmit();
+        let drained = self.transmit(now);
         self.await_socket(ctx);
         self.answer();
         if self.closing && drained == Drained::Idle && !self.way.is_blocked() {
@@ -282,14 +284,13 @@ impl Handler<GetDtlsStats> for DtlsTransportActor {
         DtlsStats {
             role: transport.map(Transport::role),
             version: transport.and_then(Transport::version),
+            suite: transport.and_then(Transport::cipher_suite),
             state: transport.map(Transport::state),
             peer_certificate: transport
                 .and_then(Transport::peer_certificate)
                 .map(Bytes::copy_from_slice),
-            packets_sent: self.way.packets_sent(),
-            bytes_sent: self.way.bytes_sent(),
+            traffic: self.traffic.clone(),
             batches_dropped: self.early.dropped() + self.way.lost() + self.sctp.dropped(),
-            ..self.stats.clone()
         }
     }
 }

@@ -168,6 +168,9 @@ entries! {
         /// `FEFD` is DTLS 1.2, `FEFC` is 1.3.
         #[serde(skip_serializing_if = "Option::is_none")]
         tls_version: Option<&'static str>,
+        /// As in the registry of TLS cipher suites, once chosen.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dtls_cipher: Option<String>,
         /// `RTCDtlsRole`.
         dtls_role: &'static str,
         /// How often another pair was selected; the first counts.
@@ -185,6 +188,20 @@ entries! {
         state: &'static str,
         /// Whether it was nominated.
         nominated: bool,
+        /// Datagrams sent over it, without checks.
+        packets_sent: u64,
+        /// The same, received.
+        packets_received: u64,
+        /// Bytes of those sent, without IP and UDP headers.
+        bytes_sent: u64,
+        /// Bytes of those received.
+        bytes_received: u64,
+        /// When the latest was sent: milliseconds since the Unix epoch.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_packet_sent_timestamp: Option<f64>,
+        /// When the latest arrived.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_packet_received_timestamp: Option<f64>,
         /// Sum of all round trips, in seconds.
         total_round_trip_time: f64,
         /// The latest one, in seconds.

@@ -102,7 +102,9 @@ async fn the_transport_tells_roles_states_and_traffic() {
     assert_eq!(roles, ["server", "client"], "the answerer is active");
     assert_eq!(a["dtlsState"], "connected");
     assert_eq!(a["iceState"], pair.a.ice_connection_state().name());
-    assert!(a["tlsVersion"] == "FEFC" || a["tlsVersion"] == "FEFD");
+    assert_eq!(a["tlsVersion"], "FEFC");
+    assert_eq!(a["dtlsCipher"], "TLS_AES_128_GCM_SHA256");
+    assert_eq!(a["dtlsCipher"], b["dtlsCipher"]);
     assert_eq!(a["selectedCandidatePairChanges"], 1);
     let sdp = pair.a.local_description().expect("set").sdp;
     let ufrag = a["iceLocalUsernameFragment"].as_str().expect("set");
@@ -122,6 +124,39 @@ async fn the_transport_tells_roles_states_and_traffic() {
     grown("packetsSent", 50);
     grown("bytesReceived", 0);
     grown("packetsReceived", 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pair_in_use_has_carried_what_the_transport_has() {
+    let pair = Pair::new(&runtime(2)).await;
+    let all = json(&report(&pair.a).await);
+    let transport = only(&all, "transport");
+    let pairs = all.as_object().expect("an object").values();
+    for entry in pairs.filter(|entry| entry["type"] == "candidate-pair") {
+        let selected = entry["id"] == transport["selectedCandidatePairId"];
+        for member in [
+            "packetsSent",
+            "bytesSent",
+            "packetsReceived",
+            "bytesReceived",
+        ] {
+            if selected {
+                assert_ne!(entry[member], 0, "{member}");
+                assert_eq!(entry[member], transport[member], "{member}");
+            } else {
+                assert_eq!(entry[member], 0, "{member}");
+            }
+        }
+        for member in ["lastPacketSentTimestamp", "lastPacketReceivedTimestamp"] {
+            let at = entry[member].as_f64();
+            assert_eq!(at.is_some(), selected, "{member}");
+            let taken = entry["timestamp"].as_f64().expect("a number");
+            assert!(
+                at.is_none_or(|at| at <= taken && at > taken - 60_000.0),
+                "{member}"
+            );
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

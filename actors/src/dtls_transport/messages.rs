@@ -8,6 +8,8 @@ use peerloom_transports::proto::id::{DtlsRole, Path};
 use peerloom_transports::proto::jsep::StartDtls;
 use peerloom_transports::udp::Datagrams;
 
+use super::Traffic;
+
 /// From the connection to its DTLS transport.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -46,11 +48,9 @@ pub(crate) struct GetDtlsStats;
 pub(crate) struct DtlsStats {
     pub(crate) role: Option<DtlsRole>,
     pub(crate) version: Option<dtls::Version>,
+    pub(crate) suite: Option<dtls::CipherSuite>,
     pub(crate) state: Option<dtls::State>,
     pub(crate) peer_certificate: Option<Bytes>,
-    pub(crate) packets_sent: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) packets_received: u64,
-    pub(crate) bytes_received: u64,
+    pub(crate) traffic: Traffic,
     pub(crate) batches_dropped: u64,
 }

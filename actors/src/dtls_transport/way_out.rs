@@ -15,8 +15,6 @@ pub(super) struct WayOut {
     sender: Sender,
     /// Somebody waits for the socket already.
     waiting: bool,
-    packets_sent: u64,
-    bytes_sent: u64,
 }
 
 impl WayOut {
@@ -35,8 +33,6 @@ impl WayOut {
 
     /// Writes a batch to the socket, or keeps it when the socket would block.
     pub(super) fn send(&mut self, batch: Transmit) {
-        self.packets_sent += batch.datagram_count() as u64;
-        self.bytes_sent += batch.contents.len() as u64;
         match self.sender.send(batch) {
             // What is lost is counted by the sender and sent again by SCTP.
             Sent::Done | Sent::Kept | Sent::Lost => {}
@@ -71,16 +67,6 @@ impl WayOut {
     /// The wait is over.
     pub(super) fn woken(&mut self) {
         self.waiting = false;
-    }
-
-    /// Datagrams handed to the socket so far.
-    pub(super) fn packets_sent(&self) -> u64 {
-        self.packets_sent
-    }
-
-    /// Bytes handed to the socket so far.
-    pub(super) fn bytes_sent(&self) -> u64 {
-        self.bytes_sent
     }
 
     /// Batches lost here.

@@ -180,6 +180,7 @@ impl PeerConnectionActor {
         });
         let input = report::Input {
             timestamp: since.unwrap_or_default().as_secs_f64() * 1000.0,
+            now: clock::now(),
             snapshot,
             answers,
             certificate: self.certificate.der(),
@@ -235,10 +236,10 @@ fn transport(snapshot: &Snapshot, answers: &Answers) -> TransportStats {
         dtls_state: dtls.state,
         dtls_role: dtls.role,
         dtls_version: dtls.version,
-        packets_sent: dtls.packets_sent,
-        bytes_sent: dtls.bytes_sent,
-        packets_received: dtls.packets_received,
-        bytes_received: dtls.bytes_received,
+        packets_sent: dtls.traffic.total.packets_sent,
+        bytes_sent: dtls.traffic.total.bytes_sent,
+        packets_received: dtls.traffic.total.packets_received,
+        bytes_received: dtls.traffic.total.bytes_received,
         batches_dropped: dtls.batches_dropped + answers.sctp.batches_dropped,
         datagrams_dropped: answers.ice.inlet_overflow,
         chunks_retransmitted: answers.sctp.chunks_retransmitted,

@@ -24,6 +24,7 @@
 mod alert;
 mod engine;
 mod filter;
+mod suite;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use crate::error::EngineFault;
 
 pub use alert::Alert;
+pub use suite::CipherSuite;
 pub use transport::{MAX_QUEUED_BYTES, Transport};
 
 /// Largest DTLS record in plaintext (RFC 9147 §4.4), which is more than any path carries.

@@ -1,13 +1,16 @@
 //! Makes the report of W3C webrtc-stats out of what the connection and its transports know.
 
+use std::time::Instant;
+
 use data_encoding::BASE64;
 use peerloom_transports::proto::candidate::{Candidate, CandidateKind, Protocol, TcpType};
 use peerloom_transports::proto::certificate::{Fingerprint, HashFunction};
 use peerloom_transports::proto::dtls::Version;
 use peerloom_transports::proto::ice::{Pair, PairState};
-use peerloom_transports::proto::id::{DtlsRole, IceRole};
+use peerloom_transports::proto::id::{DtlsRole, IceRole, Path};
 
 use super::{Answers, DataChannelStats};
+use crate::dtls_transport::Carried;
 use crate::peer_connection::events::Snapshot;
 use crate::stats::{
     CandidateEntry, CandidatePairEntry, CertificateEntry, DataChannelEntry, Entry,
@@ -20,6 +23,8 @@ const TRANSPORT: &str = "T1";
 /// Everything there is to report.
 pub(super) struct Input<'a> {
     pub(super) timestamp: f64,
+    /// The same moment on the clock of the transports.
+    pub(super) now: Instant,
     pub(super) snapshot: &'a Snapshot,
     pub(super) answers: &'a Answers,
     /// Our certificate in DER.
@@ -93,13 +98,14 @@ impl Input<'_> {
 
     fn transport(&self, selected: Option<String>) -> TransportEntry {
         let (transports, dtls) = (&self.snapshot.transports, &self.answers.dtls);
+        let carried = &dtls.traffic.total;
         TransportEntry {
             id: TRANSPORT.into(),
             timestamp: self.timestamp,
-            packets_sent: dtls.packets_sent,
-            packets_received: dtls.packets_received,
-            bytes_sent: dtls.bytes_sent,
-            bytes_received: dtls.bytes_received,
+            packets_sent: carried.packets_sent,
+            packets_received: carried.packets_received,
+            bytes_sent: carried.bytes_sent,
+            bytes_received: carried.bytes_received,
             ice_role: match transports.ice.role {
                 None => "unknown",
                 Some(IceRole::Controlling) => "controlling",
@@ -115,6 +121,7 @@ impl Input<'_> {
                 Version::Dtls12 => "FEFD",
                 Version::Dtls13 => "FEFC",
             }),
+            dtls_cipher: dtls.suite.map(|suite| suite.to_string()),
             dtls_role: match dtls.role {
                 None => "unknown",
                 Some(DtlsRole::Client) => "client",
@@ -135,6 +142,7 @@ impl Input<'_> {
             PairState::Succeeded => "succeeded",
             PairState::Failed => "failed",
         };
+        let carried = self.carried(pair.path);
         report.insert(Entry::CandidatePair(Box::new(CandidatePairEntry {
             id: id.clone(),
             timestamp: self.timestamp,
@@ -143,6 +151,12 @@ impl Input<'_> {
             remote_candidate_id: remote.id.clone(),
             state,
             nominated: pair.nominated,
+            packets_sent: carried.packets_sent,
+            packets_received: carried.packets_received,
+            bytes_sent: carried.bytes_sent,
+            bytes_received: carried.bytes_received,
+            last_packet_sent_timestamp: self.moment(carried.last_sent),
+            last_packet_received_timestamp: self.moment(carried.last_received),
             total_round_trip_time: pair.total_round_trip.as_secs_f64(),
             current_round_trip_time: pair.round_trip.map(|it| it.as_secs_f64()),
             requests_received: pair.requests_received,
@@ -154,6 +168,18 @@ impl Input<'_> {
         report.insert(Entry::LocalCandidate(Box::new(local)));
         report.insert(Entry::RemoteCandidate(Box::new(remote)));
         id
+    }
+
+    fn carried(&self, path: Path) -> Carried {
+        let paths = &self.answers.dtls.traffic.paths;
+        let found = paths.iter().find(|it| it.0 == path);
+        found.map_or(Carried::default(), |it| it.1)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    fn moment(&self, at: Option<Instant>) -> Option<f64> {
+        let ago = self.now.saturating_duration_since(at?);
+        Some(self.timestamp - ago.as_secs_f64() * 1000.0)
     }
 
     /// Our candidate whose base is the local end of the path.

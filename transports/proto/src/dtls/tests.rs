@@ -140,6 +140,12 @@ fn negotiates_every_combination_of_versions() {
             pair.server.peer_certificate(),
             Some(pair.certificates[0].der())
         );
+        let suite = pair.client.cipher_suite().and_then(CipherSuite::name);
+        assert_eq!(
+            suite.map(|name| name.contains("ECDHE")),
+            Some(expected == Version::Dtls12)
+        );
+        assert_eq!(pair.server.cipher_suite(), pair.client.cipher_suite());
     }
 }
 

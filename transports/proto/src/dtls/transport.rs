@@ -10,6 +10,7 @@ use dimpl::{Dtls, Output, ProtocolVersion};
 use super::alert;
 use super::engine::{new_engine, told_by};
 use super::filter::opens_server_flight;
+use super::suite::CipherSuite;
 use super::{Error, Event, MAX_RECORD, State, Timer, Version};
 use crate::certificate::{Certificate, Fingerprint};
 use crate::config::DtlsConfig;
@@ -32,6 +33,7 @@ pub struct Transport {
     state: State,
     expected: Vec<Fingerprint>,
     peer_certificate: Option<Bytes>,
+    suite: Option<CipherSuite>,
     /// The peer is someone else: the engine lives on only to say so.
     refused: bool,
     deadline: Option<Instant>,
@@ -66,6 +68,7 @@ impl Transport {
             state: State::Connecting,
             expected,
             peer_certificate: None,
+            suite: None,
             refused: false,
             deadline: None,
             told: None,
@@ -97,6 +100,9 @@ impl Transport {
                 self.fail(Error::Alert(alert));
             }
             return;
+        }
+        if self.suite.is_none() && self.role == DtlsRole::Client {
+            self.suite = CipherSuite::of_server_hello(packet);
         }
         let told = self.told.replace(now) == Some(now);
         let result = guard(Layer::Dtls, || {
@@ -192,6 +198,9 @@ impl Transport {
         };
         match guard(Layer::Dtls, || engine.poll_output(scratch.as_mut_slice()))? {
             Output::Packet(packet) => {
+                if self.suite.is_none() && self.role == DtlsRole::Server {
+                    self.suite = CipherSuite::of_server_hello(packet);
+                }
                 self.queued += packet.len();
                 push(&mut self.batch, &mut self.ready, packet);
             }
@@ -328,6 +337,11 @@ impl Transport {
             ProtocolVersion::DTLS1_3 => Some(Version::Dtls13),
             _ => None,
         }
+    }
+
+    /// The cipher suite that the server has chosen.
+    pub fn cipher_suite(&self) -> Option<CipherSuite> {
+        self.suite
     }
 
     /// The peer's certificate in DER, once it was seen and found to be the expected one.
