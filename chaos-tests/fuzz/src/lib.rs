@@ -19,11 +19,16 @@ mod assertion;
 mod dcep;
 mod dtls;
 mod envelope;
+mod ice;
+mod mdns;
+mod oidc;
 mod script;
 mod sctp;
 mod sdp;
 mod seeds;
+mod server;
 mod stun;
+mod turn;
 
 #[path = "../../../mesh/proto/tests/support/forge.rs"]
 mod mesh_forge;
@@ -34,23 +39,31 @@ pub use assertion::assertion;
 pub use dcep::dcep;
 pub use dtls::dtls;
 pub use envelope::envelope;
+pub use ice::ice;
+pub use mdns::mdns;
+pub use oidc::oidc;
 pub use sctp::sctp;
 pub use sdp::sdp;
 pub use seeds::{Seed, seeds};
 pub use stun::stun;
+pub use turn::turn;
 
 /// A target: whether the bytes got anywhere.
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name; each has a program in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("assertion", assertion),
     ("dcep", dcep),
     ("dtls", dtls),
     ("envelope", envelope),
+    ("ice", ice),
+    ("mdns", mdns),
+    ("oidc", oidc),
     ("sctp", sctp),
     ("sdp", sdp),
     ("stun", stun),
+    ("turn", turn),
 ];
 
 /// The program of one target.

@@ -5,7 +5,7 @@ use peerloom_transports_proto::channel::{ChannelInit, DcepMessage, Message, Open
 use peerloom_transports_proto::jsep::OfferOptions;
 
 use super::sdp::{CERTIFICATE, session};
-use super::{assertion, dtls, envelope, sctp, stun};
+use super::{assertion, dtls, envelope, ice, mdns, oidc, sctp, stun, turn};
 
 /// One input.
 pub struct Seed {
@@ -60,6 +60,16 @@ pub fn seeds() -> Vec<Seed> {
     add("dcep", true, dcep_messages());
     // An open without its labels.
     add("dcep", false, vec![0, 0, 0, 1, 3]);
+    for (bytes, real) in stun::real() {
+        add("stun", real, bytes);
+    }
+    for (bytes, real) in turn::real() {
+        add("turn", real, bytes);
+    }
+    for bytes in oidc::real() {
+        add("oidc", false, bytes[..bytes.len() / 2].to_vec());
+        add("oidc", true, bytes);
+    }
     assertions(&mut seeds);
     seeds
 }
@@ -123,15 +133,20 @@ fn scripts(seeds: &mut Vec<Seed>) {
     for _ in 0..8 {
         connect.extend([WAIT, 20, PASS, PASS]);
     }
-    changes(seeds, "stun", &connect, stun::packets);
+    changes(seeds, "ice", &connect, ice::packets);
     for restart in [ACT, ACT | TO_SECOND] {
         let bytes = [&connect[..], &[restart, 2, WAIT, 20, PASS]].concat();
         seeds.push(Seed {
-            target: "stun",
+            target: "ice",
             bytes,
             real: true,
         });
     }
+    // Each asks for a name of the other's, then for one that nobody has.
+    let ask = [ACT, 0, ACT | TO_SECOND, 16, PASS, PASS];
+    let give_up = [ACT, 34, WAIT | FLAG, 20, PASS, WAIT | FLAG, 60, PASS];
+    let script = [&[0][..], &ask, &give_up].concat();
+    changes(seeds, "mdns", &script, mdns::packets);
     // Both versions, 1.2 only, 1.3 only; bits for each end.
     for setup in [0, 5, 10] {
         let mut script = vec![setup];

@@ -1,128 +1,212 @@
-//! STUN: two ICE agents and what arrives at them.
+//! STUN with servers: messages, and asking for reflexive addresses.
+//!
+//! The first byte says what the rest is: 0 a message; 1 attributes, of which a message is made; 2
+//! a script of questions and answers:
+//!
+//! | byte & 7 | then | what |
+//! | --- | --- | --- |
+//! | 0 | answer | a question is answered ([`Requests::answer`]) |
+//! | 1 | | the oldest question is lost |
+//! | 2 | n | n + 1 tenths of a second pass |
+//! | 3 | len, bytes | these bytes arrive |
+//! | 4 | n | the server n & 15 is asked from the address n >> 4 |
+//! | 5 | n | the address n is gone |
+//! | 6 | | time passes until something is due |
+//! | 7 | | with the flag (bit 4) everything stops, otherwise gathering ends |
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use peerloom_transports_proto::candidate::Credentials;
-use peerloom_transports_proto::config::IceConfig;
-use peerloom_transports_proto::ice::{Agent, MAX_QUEUED_PACKETS, is_stun, username};
-use peerloom_transports_proto::id::{IceRole, Path};
-use rand::SeedableRng;
-use rand_chacha::ChaCha20Rng;
+use peerloom_transports_proto::id::Path;
+use peerloom_transports_proto::stun::message::{attribute, method};
+use peerloom_transports_proto::stun::reflexive::{Event, MAX_PROBES};
+use peerloom_transports_proto::stun::{Builder, Class, Message, Reflexive, ServerId};
 
-use super::packet_forge::sign;
-use super::script::{Ends, Reader, play};
+use super::script::Reader;
+use super::server::{Requests, attributes, good, masked, plain, refusal};
 
-struct Agents {
-    agents: [Agent; 2],
+/// Steps of one script; the rest is not read.
+const MAX_STEPS: usize = 200;
+
+struct World {
+    reflexive: Reflexive,
+    requests: Requests,
     now: Instant,
+    mapped: usize,
 }
 
-fn address(end: usize) -> SocketAddr {
-    let host = u8::try_from(end).unwrap_or_default();
-    SocketAddr::from(([10, 0, 0, host + 1], 1000))
+fn path(n: u8) -> Path {
+    let ours = SocketAddr::from(([10, 0, 0, n >> 4], 1000));
+    let theirs = match n & 15 {
+        15 => SocketAddr::from(([0x20; 16], 3478)),
+        14 => SocketAddr::from(([127, 0, 0, 1], 3478)),
+        n => SocketAddr::from(([192, 0, 2, n], 3478)),
+    };
+    Path::new(ours, theirs)
 }
 
-impl Agents {
-    /// Bit 0 of `setup` makes both claim the same role, bit 1 lets candidates come later.
-    fn new(setup: u8) -> Self {
-        let now = Instant::now();
-        let second = if setup & 1 == 0 {
-            IceRole::Controlled
-        } else {
-            IceRole::Controlling
-        };
-        let roles = [IceRole::Controlling, second];
-        let mut agents = [0, 1].map(|end| {
-            let seed = u64::try_from(end).unwrap_or_default();
-            let own = Credentials::generate(&mut ChaCha20Rng::seed_from_u64(seed));
-            let mut agent = Agent::new(IceConfig::default(), own, roles[end], now).expect("agent");
-            agent.add_host(address(end), now).expect("host");
-            agent
-        });
-        let credentials = [0, 1].map(|end: usize| agents[end].local_credentials().clone());
-        for (end, agent) in agents.iter_mut().enumerate() {
-            let remote = credentials[1 - end].clone();
-            agent.start(remote, roles[end], now).expect("start");
-            if setup & 2 == 0 {
-                tell_candidate(agent, end, now);
+impl World {
+    fn drain(&mut self) {
+        let mut count = 0;
+        while let Some(transmit) = self.reflexive.poll_transmit() {
+            self.requests.note(&transmit.contents);
+            count += 1;
+        }
+        assert!(count <= MAX_PROBES);
+        while let Some(event) = self.reflexive.poll_event() {
+            match event {
+                Event::Mapped { mapped, .. } => {
+                    assert!(mapped.port() != 0 && !mapped.ip().is_unspecified());
+                    self.mapped += 1;
+                }
+                Event::Done { .. } => {}
             }
         }
-        Self { agents, now }
     }
-}
 
-fn tell_candidate(agent: &mut Agent, end: usize, now: Instant) {
-    let text = format!("candidate:1 1 udp 9 10.0.0.{} 1000 typ host", 2 - end);
-    let candidate = text.parse().expect("candidate");
-    // An agent that is closed refuses it.
-    drop(agent.add_remote_candidate(&candidate, now));
-}
+    fn arrives(&mut self, packet: &[u8]) {
+        for n in 0..4 {
+            let taken = self.reflexive.handle_packet(path(n), packet, self.now);
+            assert!(!taken || Message::parse(packet).is_some());
+        }
+    }
 
-impl Ends for Agents {
-    fn drain(&mut self, sent: &mut Vec<(usize, Vec<u8>)>) {
-        for (end, agent) in self.agents.iter_mut().enumerate() {
-            while agent.poll_event().is_some() {}
-            let mut count = 0;
-            while let Some(transmit) = agent.poll_transmit() {
-                count += 1;
-                sent.push((1 - end, transmit.contents.to_vec()));
+    fn wait_until(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        self.reflexive.handle_timeout(self.now);
+        let next = self.reflexive.poll_timeout();
+        assert!(next.is_none_or(|next| next > self.now), "due again at once");
+    }
+
+    fn step(&mut self, reader: &mut Reader<'_>) -> Option<()> {
+        let op = reader.byte()?;
+        match op & 7 {
+            0 => {
+                let answer = self.requests.answer(reader, |_| b"key".to_vec());
+                self.arrives(&answer.unwrap_or_default());
             }
-            assert!(count <= MAX_QUEUED_PACKETS);
-        }
-    }
-
-    fn feed(&mut self, to: usize, packet: &[u8]) {
-        assert!(is_stun(packet) || username(packet).is_none());
-        let path = Path::new(address(to), address(1 - to));
-        let agent = &mut self.agents[to];
-        let authentic = agent.is_authentic(packet);
-        let taken = agent.handle_packet(path, packet, self.now).is_ok();
-        assert!(!authentic || is_stun(packet), "taken: {taken}");
-    }
-
-    fn seal(&self, to: usize, packet: &mut Vec<u8>) {
-        let answer = packet.first().is_some_and(|byte| byte & 1 != 0);
-        let signer = if answer { 1 - to } else { to };
-        sign(packet, &self.agents[signer].local_credentials().pwd);
-    }
-
-    fn wait(&mut self, time: Duration) {
-        self.now += time;
-        for agent in &mut self.agents {
-            agent.handle_timeout(self.now);
-        }
-    }
-
-    fn act(&mut self, end: usize, what: u8) {
-        let agent = &mut self.agents[end];
-        match what % 5 {
-            0 => tell_candidate(agent, end, self.now),
-            1 => agent.end_of_remote_candidates(),
+            1 => self.requests.lose(),
             2 => {
-                let seed = u64::from(what) + 2;
-                let own = Credentials::generate(&mut ChaCha20Rng::seed_from_u64(seed));
-                // Refused while another restart is under way.
-                drop(agent.restart(own, self.now));
+                let count = u64::from(reader.byte()?) + 1;
+                self.wait_until(self.now + Duration::from_millis(count * 100));
             }
-            3 => agent.close(),
-            _ => agent.end_of_local_candidates(),
+            3 => {
+                let len = reader.word()?;
+                self.arrives(reader.bytes(len));
+            }
+            4 => {
+                let n = reader.byte()?;
+                let server = ServerId(u16::from(n & 15));
+                self.reflexive.ask(server, path(n), self.now);
+            }
+            5 => self.reflexive.forget(path(reader.byte()?).local),
+            6 => {
+                if let Some(at) = self.reflexive.poll_timeout() {
+                    self.wait_until(at);
+                }
+            }
+            _ if op >> 4 & 1 == 1 => {
+                self.reflexive.stop();
+                assert!(!self.reflexive.is_asking() && self.reflexive.poll_timeout().is_none());
+            }
+            _ => {
+                self.reflexive.give_up();
+                assert!(!self.reflexive.is_asking());
+            }
         }
+        Some(())
     }
 }
 
-/// A byte of setup, then a script. Gets anywhere if a path is selected.
+/// Gets anywhere if the message is well-formed, or an address is learnt.
 pub fn stun(data: &[u8]) -> bool {
     let mut reader = Reader(data);
-    let mut agents = Agents::new(reader.byte().unwrap_or_default());
-    play(reader.0, &mut agents);
-    let selected = |agent: &Agent| agent.selected_path().is_some();
-    agents.agents.iter().any(selected)
+    match reader.byte().unwrap_or_default() % 3 {
+        0 => message(reader.0),
+        1 => written(&mut reader),
+        _ => questions(&mut reader),
+    }
 }
 
-/// The packets of a script.
-pub(crate) fn packets(data: &[u8]) -> Vec<(usize, Vec<u8>)> {
-    let mut reader = Reader(data);
-    let mut agents = Agents::new(reader.byte().unwrap_or_default());
-    play(reader.0, &mut agents)
+fn message(packet: &[u8]) -> bool {
+    let Some(message) = Message::parse(packet) else {
+        return false;
+    };
+    message.error();
+    assert!(!message.verify(b"a key that nobody has"));
+    for kind in (0..0x40).chain(0x8020..0x8030) {
+        let value = message.attribute(kind);
+        assert!(value.is_none_or(|value| value.len() <= packet.len()));
+        message.xor_address(kind);
+        message.address(kind);
+        message.number(kind);
+    }
+    true
+}
+
+/// What is written is read again, and by its own key only.
+fn written(reader: &mut Reader<'_>) -> bool {
+    let (first, second) = (reader.word().unwrap_or(0), reader.byte().unwrap_or(0));
+    let class = [
+        Class::Request,
+        Class::Indication,
+        Class::Success,
+        Class::Error,
+    ][first % 4];
+    let method = u16::try_from(first >> 4).unwrap_or_default();
+    let builder = attributes(Builder::new(class, method, [second; 12]), reader);
+    let packet = builder.finish_with_integrity(&[second]);
+    let Some(read) = Message::parse(&packet) else {
+        // An attribute that the script calls an integrity, and that has not its length.
+        return false;
+    };
+    assert_eq!((read.class, read.method), (class, method));
+    assert!(!read.verify(&[second, 1]));
+    message(&packet)
+}
+
+fn questions(reader: &mut Reader<'_>) -> bool {
+    let mut world = World {
+        reflexive: Reflexive::new([5; 32]),
+        requests: Requests::default(),
+        now: Instant::now(),
+        mapped: 0,
+    };
+    for _ in 0..MAX_STEPS {
+        if world.step(reader).is_none() {
+            break;
+        }
+        world.drain();
+    }
+    world.mapped > 0
+}
+
+/// A message, attributes, and scripts of two servers; and the same in pieces.
+pub(crate) fn real() -> Vec<(Vec<u8>, bool)> {
+    let mapped = masked(attribute::XOR_MAPPED_ADDRESS, [203, 0, 113, 1], 6000);
+    let plain_mapped = plain(attribute::MAPPED_ADDRESS, &[0, 1, 4, 0, 203, 0, 113, 1]);
+    let builder = Builder::new(Class::Success, method::BINDING, [9; 12]);
+    let message = attributes(builder, &mut Reader(&[&[1][..], &mapped].concat()));
+    let message = message.finish_with_integrity(b"key");
+    let raw = [&[0][..], &message].concat();
+    let cut = raw[..raw.len() - 3].to_vec();
+    let attributes = [&[1, 0, 0x12, 7, 2][..], &mapped, &plain_mapped].concat();
+    let busy = plain(attribute::ERROR_CODE, &[0, 0, 5, 0, b'n', b'o']);
+    let script = [
+        &[2, 4, 0, 4, 1, 2, 0][..],
+        &[&[0][..], &good(&[mapped])].concat(),
+        &[&[0][..], &good(&[plain_mapped])].concat(),
+        &[6, 4, 2, 2, 9],
+        &[&[0][..], &refusal(std::slice::from_ref(&busy))].concat(),
+        &[5, 0, 6, 6, 7, 0x17],
+    ]
+    .concat();
+    let refused = [&[2, 4, 0, 2, 0, 0][..], &refusal(&[busy])].concat();
+    vec![
+        (raw, true),
+        (cut, false),
+        (attributes, true),
+        (script, true),
+        (refused, false),
+    ]
 }

@@ -29,6 +29,7 @@
 mod core;
 mod http;
 mod login;
+mod name;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use peerloom_actors::{
 
 use self::core::Core;
 use self::http::Http;
+pub use self::name::NameClaim;
 use self::token::Trust;
 
 /// How old an ID token may be, as a default. Guess: providers issue them for an hour.
@@ -77,19 +79,6 @@ pub struct OidcConfig {
     pub redirect_port: u16,
     /// Certificate authorities (DER) to trust beside the system's, for the provider's HTTPS.
     pub authorities: Vec<Vec<u8>>,
-}
-
-/// What a peer is called: always `name@domain`, as RFC 8827 section 7.6 demands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NameClaim {
-    /// The subject's id at the issuer's host, as in `24400320@accounts.example.com`. What could be
-    /// mistaken in it (`@`, `%`, spaces) is percent-encoded.
-    Subject,
-    /// The e-mail address, if the provider has verified it.
-    Email {
-        /// Domains that the provider may speak for, beside its own host.
-        domains: Vec<String>,
-    },
 }
 
 /// Whether an assertion must prove possession of the certificate's key.

@@ -139,6 +139,19 @@ fn e_mail_addresses_count_if_verified_and_vouched_for() {
     );
     let no_name = Err(TokenError::NoName("accounts.example.com".into()));
     assert_eq!(check(&claims(), &["example.com"]), no_name);
+    for (odd, name) in [
+        ("al@ice%@Example.ORG", Ok("al%40ice%25@example.org".into())),
+        (
+            "a\u{202e}b c@example.org",
+            Ok("a%E2%80%AEb%20c@example.org".into()),
+        ),
+        ("@example.org", no_name.clone()),
+        ("example.org", no_name.clone()),
+    ] {
+        let mut claims = claims();
+        claims["email"] = json!(odd);
+        assert_eq!(check(&claims, &["example.org"]), name, "{odd:?}");
+    }
     let mut unverified = claims();
     unverified["email_verified"] = json!(false);
     assert_eq!(check(&unverified, &["example.org"]), no_name);

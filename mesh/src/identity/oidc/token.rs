@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use openidconnect::core::{
-    CoreGenderClaim, CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm,
+    CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm,
 };
 use openidconnect::{
-    ClaimsVerificationError, ClientId, EmptyAdditionalClaims, IdTokenClaims, IssuerUrl, Nonce,
-    SignatureVerificationError,
+    ClaimsVerificationError, ClientId, IssuerUrl, Nonce, SignatureVerificationError,
 };
 
-use super::NameClaim;
+use super::name::{Claims, NameClaim};
 
 /// How far the provider's clock may be ahead of ours, in seconds. As for presence in the mesh.
 const MAX_CLOCK_SKEW_S: i64 = 120;
@@ -27,8 +26,6 @@ const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::EcdsaP384Sha384,
     CoreJwsSigningAlgorithm::EdDsa,
 ];
-
-type Claims = IdTokenClaims<EmptyAdditionalClaims, CoreGenderClaim>;
 
 /// What tokens are held against.
 #[derive(Debug, Clone)]
@@ -100,34 +97,12 @@ impl Trust {
             return Err(TokenError::Age);
         }
         Ok(Checked {
-            identity: self.identity(claims)?,
+            identity: self
+                .name
+                .of(claims, &self.domain)
+                .ok_or_else(|| TokenError::NoName(self.domain.clone()))?,
             expires: claims.expiration().timestamp(),
         })
-    }
-
-    fn identity(&self, claims: &Claims) -> Result<String, TokenError> {
-        match &self.name {
-            NameClaim::Subject => {
-                let subject = escaped(claims.subject().as_str());
-                Ok(format!("{subject}@{}", self.domain))
-            }
-            NameClaim::Email { domains } => {
-                let email = claims.email().map(|email| email.as_str());
-                let verified = claims.email_verified() == Some(true);
-                let email = email.filter(|email| verified && self.vouches(email, domains));
-                let email = email.ok_or_else(|| TokenError::NoName(self.domain.clone()))?;
-                Ok(email.to_owned())
-            }
-        }
-    }
-
-    /// Whether the provider may speak for this address.
-    fn vouches(&self, email: &str, domains: &[String]) -> bool {
-        let Some((_, domain)) = email.rsplit_once('@') else {
-            return false;
-        };
-        let mut trusted = domains.iter().chain([&self.domain]);
-        trusted.any(|trusted| trusted.eq_ignore_ascii_case(domain))
     }
 }
 
@@ -139,19 +114,4 @@ fn refusal(error: ClaimsVerificationError) -> TokenError {
         return TokenError::UnknownKey;
     }
     TokenError::Refused(error.to_string())
-}
-
-/// The subject with what could be taken for the end of it, or is not printed, as percent-encoded.
-fn escaped(subject: &str) -> String {
-    let mut text = String::new();
-    for c in subject.chars() {
-        if matches!(c, '@' | '%') || c.is_whitespace() || c.is_control() {
-            let mut buffer = [0; 4];
-            let bytes = c.encode_utf8(&mut buffer).bytes();
-            text.extend(bytes.map(|byte| format!("%{byte:02X}")));
-        } else {
-            text.push(c);
-        }
-    }
-    text
 }
