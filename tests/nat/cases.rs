@@ -63,11 +63,6 @@ pub(crate) fn all() -> Vec<Case> {
         (Nat::UdpBlocked, Servers::TurnTls),
     ] {
         for strain in [Strain::Loss, Strain::Delay, Strain::Move] {
-            // Through TURN over UDP one run in five did not come back:
-            // docs/known-defects.md.
-            if strain == Strain::Move && servers == Servers::TurnUdp {
-                continue;
-            }
             cases.push(Case {
                 nats: [nat; 2],
                 servers,

@@ -7,6 +7,7 @@ mod server;
 
 use common::{channel, endpoint, incoming, negotiate, runtime, soon};
 use futures::StreamExt as _;
+use peerloom_actors::stats::Entry;
 use peerloom_actors::{
     Configuration, DataChannel, Endpoint, Event, IceServer, IceTransportPolicy, Message,
     PeerConnection,
@@ -210,6 +211,74 @@ async fn a_closed_connection_gives_its_relay_back() {
         }
     };
     soon("the relay that was given back", again).await;
+}
+
+/// The relayed address in use once there is one other than `but`, and ours as its server sees it.
+/// What comes after the end of candidates is not told to the peer (RFC 8838 section 13) but used.
+async fn relay_of(peer: &PeerConnection, but: Option<u16>) -> (u16, String) {
+    let relay = async {
+        loop {
+            let report = peer.get_stats().await.expect("open").report;
+            for entry in report.of_type("local-candidate") {
+                let Entry::LocalCandidate(candidate) = entry else {
+                    panic!("{entry:?}");
+                };
+                let mapped = candidate.related_address.clone();
+                if let Some(mapped) = mapped.filter(|_| Some(candidate.port) != but) {
+                    return (candidate.port, mapped);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a relay", relay).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_lost_is_asked_for_again_whoever_uses_it() {
+    let Some(mut server) = Coturn::start(&[]).await else {
+        return;
+    };
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let url = format!("turn:127.0.0.1:{}?transport=tcp", server.port);
+    let peer = PeerConnection::new(&endpoint, relay_only(&server, url))
+        .await
+        .expect("a connection");
+    let _channel = channel(&peer, "first").await;
+    peer.set_local_description(None).await.expect("an offer");
+    let (first, _) = relay_of(&peer, None).await;
+    server.restart();
+    relay_of(&peer, Some(first)).await;
+}
+
+/// The allocation belongs to the address it was made from (RFC 8656 §3.2).
+#[cfg(feature = "chaos")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_is_remade_at_once_from_a_new_address() {
+    let Some(server) = Coturn::start(&[]).await else {
+        return;
+    };
+    let runtime = runtime(1);
+    let any = peerloom_actors::EndpointConfig {
+        bind: vec!["0.0.0.0:0".parse().expect("an address")],
+    };
+    let roaming = Endpoint::bind(&runtime, any).await.expect("sockets");
+    let addresses = ["127.0.0.1", "127.0.0.2"].map(|ip| ip.parse().expect("an address"));
+    for transport in ["udp", "tcp"] {
+        roaming.pretend_addresses(vec![addresses[0]]);
+        let url = format!("turn:127.0.0.1:{}?transport={transport}", server.port);
+        let peer = PeerConnection::new(&roaming, relay_only(&server, url))
+            .await
+            .expect("a connection");
+        let _channel = channel(&peer, "first").await;
+        peer.set_local_description(None).await.expect("an offer");
+        let (first, mapped) = relay_of(&peer, None).await;
+        assert_eq!(mapped, "127.0.0.1");
+        roaming.pretend_addresses(vec![addresses[1]]);
+        let (_, mapped) = relay_of(&peer, Some(first)).await;
+        assert_eq!(mapped, "127.0.0.2");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ pub(crate) struct Coturn {
     pub(crate) tls_port: u16,
     /// What it shows over TLS, DER.
     pub(crate) certificate: Bytes,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 impl Drop for Coturn {
@@ -56,10 +56,23 @@ impl Coturn {
             port,
             tls_port,
             certificate: made.cert.der().to_vec().into(),
-            _files: files,
+            files,
         };
         server.wait_until_up();
         Some(server)
+    }
+
+    /// Ends it, and starts another one at the same ports, which knows nothing of the first one's
+    /// relays.
+    pub(crate) fn restart(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("a process");
+        let files = self.files.path();
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| files.join(name));
+        self.process = command(self.port, self.tls_port, &certificate, &key, files)
+            .spawn()
+            .expect("turnserver can be started");
+        self.wait_until_up();
     }
 
     fn wait_until_up(&mut self) {

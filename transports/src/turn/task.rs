@@ -94,14 +94,17 @@ fn failed(reason: &str, local: Option<SocketAddr>) -> RelayEvent {
 
 async fn connect(config: &RelayConfig, server: SocketAddr) -> io::Result<Session> {
     let url = &config.server.url;
-    let beside = config.udp.beside(server);
+    // A relay is for one address of ours: from another, the server would not know us.
+    let mut home = Home::new(&config.udp);
+    let ours = SocketAddr::new(config.udp.source(server)?, 0);
+    home.settle(ours.ip());
     let line = match url.transport {
         ServerTransport::Udp => {
-            let socket = config.udp.bind_extra(beside).map_err(io::Error::other)?;
+            let socket = config.udp.bind_extra(ours).map_err(io::Error::other)?;
             Line::Datagrams(Box::new(DatagramLine::new(socket, server)))
         }
         ServerTransport::Tcp | ServerTransport::Tls => {
-            let connecting = connect_stream(config, server, beside);
+            let connecting = connect_stream(config, server, ours);
             let late = || io::Error::new(io::ErrorKind::TimedOut, "the connection takes too long");
             let connected = timeout(CONNECT_PATIENCE, connecting).await;
             Line::Stream(connected.map_err(|_| late())??)
@@ -119,7 +122,7 @@ async fn connect(config: &RelayConfig, server: SocketAddr) -> io::Result<Session
     };
     Ok(Session {
         client: Client::new(client, clock::now()),
-        home: Home::of(&line, &config.udp),
+        home,
         line,
         delivery: config.ingress.delivery(),
         relayed: None,
@@ -132,13 +135,13 @@ async fn connect(config: &RelayConfig, server: SocketAddr) -> io::Result<Session
 async fn connect_stream(
     config: &RelayConfig,
     server: SocketAddr,
-    beside: SocketAddr,
+    ours: SocketAddr,
 ) -> io::Result<StreamLine> {
     let socket = match server {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    socket.bind(SocketAddr::new(beside.ip(), 0))?;
+    socket.bind(ours)?;
     let stream = socket.connect(server).await?;
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
@@ -285,46 +288,64 @@ impl Session {
     }
 }
 
-/// Our own address towards the server. A connection does not notice that it is gone: what is sent
-/// gets lost until TCP gives up, minutes later.
+/// Our own address towards the server. Neither socket nor connection notices that it is gone: what
+/// is sent gets lost, and the allocation belongs to the old address (RFC 8656 §3.2).
 struct Home {
     udp: Endpoint,
     changes: watch::Receiver<u64>,
+    /// Those there were before ours was chosen.
+    before: Vec<IpAddr>,
     /// `None` when it is not one of the machine's that come and go.
     address: Option<IpAddr>,
+    /// Addresses have changed since it was looked for.
+    doubtful: bool,
 }
 
 impl Home {
-    fn of(line: &Line, udp: &Endpoint) -> Self {
-        let mut home = Self {
-            udp: udp.clone(),
+    fn new(udp: &Endpoint) -> Self {
+        Self {
             changes: udp.changes(),
-            address: Some(line.local().ip()),
-        };
-        home.address = home.address.filter(|_| home.is_there());
-        home
+            before: present(udp),
+            udp: udp.clone(),
+            address: None,
+            doubtful: true,
+        }
+    }
+
+    /// Ours is this one. It may be gone already.
+    fn settle(&mut self, address: IpAddr) {
+        let known = self.before.contains(&address) || present(&self.udp).contains(&address);
+        self.address = known.then_some(address);
     }
 
     fn is_there(&self) -> bool {
-        let any = match self.address {
-            Some(IpAddr::V4(_)) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            Some(IpAddr::V6(_)) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-            None => return true, // not ours to miss
-        };
-        let present = self.udp.host_addresses(SocketAddr::new(any, 0));
         self.address
-            .is_some_and(|address| present.contains(&address))
+            .is_none_or(|address| present(&self.udp).contains(&address))
     }
 
     /// Resolves once the address is gone.
     async fn lost(&mut self) {
-        while self.changes.changed().await.is_ok() {
-            if !self.is_there() {
+        loop {
+            if std::mem::take(&mut self.doubtful) && !self.is_there() {
                 return;
             }
+            if self.changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            self.doubtful = true;
         }
-        std::future::pending().await
     }
+}
+
+/// The machine's addresses, of both families.
+fn present(udp: &Endpoint) -> Vec<IpAddr> {
+    let any = [
+        IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    ];
+    any.into_iter()
+        .flat_map(|any| udp.host_addresses(SocketAddr::new(any, 0)))
+        .collect()
 }
 
 /// Never resolves without tunnels; `None` when the last one is gone.

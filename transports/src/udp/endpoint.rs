@@ -73,6 +73,23 @@ impl Endpoint {
         sockets.into_iter().find(of_family).unwrap_or(any)
     }
 
+    /// Our own address towards `remote`: that of the shared socket, or where that is bound to the
+    /// wildcard, the one the system's routes begin with.
+    pub(crate) fn source(&self, remote: SocketAddr) -> io::Result<IpAddr> {
+        let beside = self.beside(remote);
+        if !beside.ip().is_unspecified() {
+            return Ok(beside.ip());
+        }
+        if let Some(pretended) = self.faults.addresses() {
+            let of_family = |ip: &IpAddr| ip.is_ipv4() == remote.is_ipv4();
+            let found = pretended.into_iter().find(of_family);
+            return found.ok_or(io::ErrorKind::AddrNotAvailable.into());
+        }
+        let socket = std::net::UdpSocket::bind(SocketAddr::new(beside.ip(), 0))?;
+        socket.connect(remote)?; // sends nothing
+        Ok(socket.local_addr()?.ip())
+    }
+
     /// The addresses at which a socket bound to `bound` can be reached: [`host_addresses`](super::host_addresses).
     pub fn host_addresses(&self, bound: SocketAddr) -> Vec<IpAddr> {
         let pretended = self

@@ -1,0 +1,47 @@
+//! Candidates of the peer whose addresses are names.
+
+use std::time::Instant;
+
+use peerloom_transports::proto::candidate::{Address, Candidate};
+use peerloom_transports::udp::Endpoint;
+
+use super::{Gathering, Notice};
+use crate::ice_agent::IceAgentActor;
+use crate::ice_agent::sockets::log_refusal;
+
+impl Gathering {
+    /// Finds out the address behind a candidate's name; without one the candidate is dropped.
+    fn look_up(&mut self, name: String, candidate: Candidate, udp: Endpoint) {
+        while self.tasks.try_join_next().is_some() {}
+        let sender = self.sender.clone();
+        self.tasks.spawn_local(async move {
+            match udp.resolver().resolve(&name).await {
+                Some(ip) => {
+                    let address = Address::Ip(ip);
+                    let named = Candidate {
+                        address,
+                        ..candidate
+                    };
+                    drop(sender.send(Notice::Named(named)).await);
+                }
+                None => tracing::debug!(name, "nobody answers for a candidate's name"),
+            }
+        });
+    }
+}
+
+impl IceAgentActor {
+    /// A candidate of the peer. One with a name is added once the name is resolved; the state
+    /// machine bounds how many there are.
+    pub(in crate::ice_agent) fn add_remote(&mut self, candidate: Candidate, now: Instant) {
+        if let Address::Name(name) = &candidate.address {
+            let (name, udp) = (name.clone(), self.sockets.endpoint());
+            return self.gathering.look_up(name, candidate, udp);
+        }
+        let added = self
+            .agent
+            .as_mut()
+            .map(|agent| agent.add_remote_candidate(&candidate, now));
+        log_refusal("remote candidate", added);
+    }
+}
