@@ -163,20 +163,6 @@ fn driven_by(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// The checks that a peer of this kind is asked to answer.
-fn asked_of(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Pion => &BRIEF,
-        Kind::Peerloom
-        | Kind::Chromium
-        | Kind::Firefox
-        | Kind::Aiortc
-        | Kind::Werift
-        | Kind::Wrtc
-        | Kind::WebrtcRs => &FULL,
-    }
-}
-
 pub(crate) fn all() -> Vec<Case> {
     use Kind::{Aiortc, Chromium, Firefox, Peerloom, WebrtcRs};
     use Side::{Driver, Responder};
@@ -187,7 +173,7 @@ pub(crate) fn all() -> Vec<Case> {
     for kind in Kind::FOREIGN {
         let driven = driven_by(kind);
         both_roles(&mut cases, kind, Peerloom, driven);
-        both_roles(&mut cases, Peerloom, kind, asked_of(kind));
+        both_roles(&mut cases, Peerloom, kind, &FULL);
         if driven.is_empty() {
             wrong_fingerprint(&mut cases, Peerloom, kind, &[Driver, Responder]);
         } else {

@@ -173,8 +173,6 @@ const fn fault(
     }
 }
 
-const UNTRIED: &str = "not tried yet";
-
 const NO_NAMES: &str = "its host candidates are addresses, never names";
 
 const FAULTS: &[Fault] = &[
@@ -234,69 +232,6 @@ const FAULTS: &[Fault] = &[
         Verdict::Absent,
         Who::Them,
         "has no `bufferedamountlow` event, so it cannot drive this check",
-    ),
-    fault(
-        Kind::Pion,
-        Column::Channels,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Sizes,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Buffered,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Ordered,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Unreliable,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Close,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Restart,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Renegotiate,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
-    ),
-    fault(
-        Kind::Pion,
-        Column::Identity,
-        Verdict::Absent,
-        Who::Either,
-        UNTRIED,
     ),
     fault(
         Kind::WebrtcRs,

@@ -113,7 +113,8 @@ pub struct SctpConfig {
     pub clock_rate: u32,
     /// How long the DTLS server waits for the client's INIT before it sends one itself; `None`
     /// waits for ever. 600 ms: longer than a round trip, so that it only happens with a client that
-    /// never begins.
+    /// never begins. As long a client whose INIT met the peer's waits for an answer, before it
+    /// answers the peer's instead.
     pub init_patience: Option<Duration>,
     /// Bytes per second at which a window leaves that is open wider than a burst of 512 KiB.
     /// 1 GB/s: above what the engine reaches.

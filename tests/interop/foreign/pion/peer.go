@@ -34,8 +34,12 @@ type Command struct {
 type Peer struct {
 	pc *webrtc.PeerConnection
 
-	// Held while a description is set and told: its candidates come after it.
-	describing sync.Mutex
+	telling sync.Mutex
+	// Whether a description is being set. Its candidates are told after it; Pion may come with one
+	// from within SetLocalDescription.
+	describing bool
+	held       []object
+
 	// Candidates that came before their description.
 	early []webrtc.ICECandidateInit
 
@@ -79,9 +83,13 @@ func (p *Peer) listen() {
 		if candidate != nil {
 			line["candidate"] = candidate.ToJSON()
 		}
-		p.describing.Lock()
-		defer p.describing.Unlock()
-		emit(line)
+		p.telling.Lock()
+		defer p.telling.Unlock()
+		if p.describing {
+			p.held = append(p.held, line)
+		} else {
+			emit(line)
+		}
 	})
 	p.pc.OnConnectionStateChange(func(webrtc.PeerConnectionState) { p.emitState() })
 	p.pc.OnICEConnectionStateChange(func(webrtc.ICEConnectionState) { p.emitState() })
@@ -133,13 +141,20 @@ func (p *Peer) offer(restart bool) error {
 }
 
 func (p *Peer) setLocal(description webrtc.SessionDescription) error {
-	p.describing.Lock()
-	defer p.describing.Unlock()
-	if err := p.pc.SetLocalDescription(description); err != nil {
-		return err
+	p.telling.Lock()
+	p.describing = true
+	p.telling.Unlock()
+	err := p.pc.SetLocalDescription(description)
+	p.telling.Lock()
+	if err == nil {
+		emit(object{"ev": "signal", "description": p.pc.LocalDescription()})
 	}
-	emit(object{"ev": "signal", "description": p.pc.LocalDescription()})
-	return nil
+	for _, line := range p.held {
+		emit(line)
+	}
+	p.held, p.describing = nil, false
+	p.telling.Unlock()
+	return err
 }
 
 func (p *Peer) signal(command Command) error {

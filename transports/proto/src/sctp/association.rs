@@ -2,6 +2,7 @@
 
 mod flow;
 mod intake;
+mod opening;
 mod outcome;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::opening::Opening;
 use super::clock::Clock;
 use super::engine::{Engine, engine_reliability};
 use super::gate::Gate;
@@ -40,29 +42,6 @@ const RESET_RETRY: Duration = Duration::from_millis(250);
 
 /// Timers of the engine that may run out before its retransmission timer does.
 const TIMERS_TO_SKIP: usize = 3;
-
-/// How the association comes about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opening {
-    /// We send the INIT.
-    Begins,
-    /// The peer sends it.
-    Answers,
-    /// It should by then.
-    Waits(Instant),
-    /// It did not.
-    BeganInstead,
-}
-
-impl Opening {
-    fn new(role: DtlsRole, patience: Option<Duration>, now: Instant) -> Self {
-        match (role, patience) {
-            (DtlsRole::Client, _) => Opening::Begins,
-            (DtlsRole::Server, Some(patience)) => Opening::Waits(now + patience),
-            (DtlsRole::Server, None) => Opening::Answers,
-        }
-    }
-}
 
 /// Counters of an association.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,12 +125,7 @@ impl Association {
 
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Opening::Waits(until) = self.opening
-            && until <= now
-        {
-            self.opening = Opening::BeganInstead;
-            self.begin_anew(DtlsRole::Client, now);
-        }
+        self.open(now);
         if self.reset_retry.is_some_and(|at| at <= now) {
             self.outgoing.extend(self.gate.unanswered_resets());
             self.reset_retry = self.gate.resets_open().then(|| now + RESET_RETRY);
@@ -288,12 +262,8 @@ impl Association {
     pub fn poll_protocol_timeout(&self) -> Option<Deadline<Timer>> {
         let engine = self.engine.as_ref().and_then(Engine::poll_timeout);
         let protocol = engine.map(|at| Deadline::new(self.clock.to_ours(at), Timer::Protocol));
-        let opening = match self.opening {
-            Opening::Waits(until) if self.engine.is_some() => {
-                Some(Deadline::new(until, Timer::Protocol))
-            }
-            Opening::Waits(_) | Opening::Begins | Opening::Answers | Opening::BeganInstead => None,
-        };
+        let opening = self.opening.due().filter(|_| self.engine.is_some());
+        let opening = opening.map(|at| Deadline::new(at, Timer::Protocol));
         let protocol = Deadline::earlier(opening, protocol);
         let reset = self
             .reset_retry

@@ -19,6 +19,8 @@ struct Pair {
     /// About one in so many packets is lost; 0 for none.
     lose: usize,
     count: usize,
+    /// The end that takes no INIT, like werift 0.25 where it controls ICE.
+    deaf: Option<usize>,
     /// Whether each end reads what arrives.
     reads: [bool; 2],
     got: [Vec<(StreamId, Message)>; 2],
@@ -45,6 +47,7 @@ impl Pair {
             latency: Duration::from_millis(5),
             lose: 0,
             count: 0,
+            deaf: None,
             reads: [true; 2],
             got: Default::default(),
             events: Default::default(),
@@ -76,7 +79,8 @@ impl Pair {
                 self.count += 1;
                 // No fixed rhythm, or the same packet of an exchange would be lost each time.
                 let lost = self.lose != 0 && (self.count * 7919 / 13).is_multiple_of(self.lose);
-                if !lost {
+                let unheard = self.deaf == Some(1 - index) && packet::is_init(&packet);
+                if !lost && !unheard {
                     self.wire.push((self.now + self.latency, 1 - index, packet));
                 }
             }
@@ -149,6 +153,36 @@ fn a_server_begins_when_the_client_does_not() {
         assert!(pair.run(Duration::from_secs(30), up), "lose {lose}");
         pair.write(1, S, "hello");
         assert!(pair.run(Duration::from_secs(9), |pair| !pair.got[0].is_empty()));
+    }
+}
+
+#[test]
+fn a_client_gives_way_to_a_server_that_begins_and_answers_no_init() {
+    for lose in [0, 3] {
+        let mut pair = Pair::new();
+        (pair.lose, pair.deaf) = (lose, Some(1));
+        let begins = SctpConfig {
+            init_patience: Some(Duration::ZERO),
+            ..SctpConfig::default()
+        };
+        pair.ends[1] = Association::new(begins, DtlsRole::Server, pair.now).expect("sctp");
+        let up = |pair: &Pair| pair.ends.iter().all(Association::is_connected);
+        assert!(pair.run(Duration::from_secs(30), up), "lose {lose}");
+        pair.write(0, S, "hello");
+        assert!(pair.run(Duration::from_secs(9), |pair| !pair.got[1].is_empty()));
+    }
+}
+
+#[test]
+fn ends_that_both_begin_agree_however_long_the_round_trip() {
+    for millis in [0, 1, 100, 299, 301, 599, 700, 2000] {
+        let mut pair = Pair::new();
+        pair.latency = Duration::from_millis(millis);
+        let up = |pair: &Pair| pair.ends.iter().all(Association::is_connected);
+        assert!(pair.run(Duration::from_secs(60), up), "{millis} ms");
+        pair.write(0, S, "hello");
+        let arrived = |pair: &Pair| !pair.got[1].is_empty();
+        assert!(pair.run(Duration::from_secs(60), arrived), "{millis} ms");
     }
 }
 

@@ -4,41 +4,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::super::engine::Engine;
-use super::super::gate::{Gate, Verdict};
+use super::super::gate::Verdict;
 use super::super::packet;
-use super::{Association, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS, Opening};
-use crate::id::DtlsRole;
+use super::{Association, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS};
 
 impl Association {
     /// Takes an SCTP packet that DTLS has decrypted.
     pub fn handle_packet(&mut self, packet: Bytes, now: Instant) {
         self.stats.packets_received += 1;
-        if packet::is_init(&packet) && self.opening != Opening::Begins {
-            return self.answer_init(packet, now);
+        if packet::is_init(&packet) {
+            return self.take_init(packet, now);
         }
         self.take_packet(packet, now);
-    }
-
-    /// An INIT while we wait for one: if we have begun ourselves meanwhile, we let the peer.
-    fn answer_init(&mut self, packet: Bytes, now: Instant) {
-        if self.connected || self.gate.knows_peer() && self.opening == Opening::BeganInstead {
-            return; // our own INIT was answered already
-        }
-        if self.opening == Opening::BeganInstead {
-            self.begin_anew(DtlsRole::Server, now);
-        }
-        self.opening = Opening::Answers;
-        self.take_packet(packet, now);
-    }
-
-    pub(super) fn begin_anew(&mut self, role: DtlsRole, now: Instant) {
-        self.outgoing.clear();
-        self.gate = Gate::new(self.config.streams);
-        match Engine::new(&self.config, role, self.clock.to_engine(now)) {
-            Ok(engine) => self.engine = Some(engine),
-            Err(error) => tracing::debug!(%error, "SCTP engine"),
-        }
     }
 
     pub(super) fn take_packet(&mut self, mut packet: Bytes, now: Instant) {
