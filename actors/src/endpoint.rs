@@ -1,9 +1,9 @@
 //! A node's UDP sockets on the arbiter pool.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use peerloom_transports::{net_watch, udp};
+use peerloom_transports::{net_watch, tcp, udp};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::runtime::{Runtime, RuntimeError};
@@ -54,9 +54,12 @@ impl Drop for Inner {
 }
 
 impl Inner {
+    fn loops(&self) -> MutexGuard<'_, Vec<AbortHandle>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn stop_loops(&self) {
-        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        for receive_loop in loops.drain(..) {
+        for receive_loop in self.loops().drain(..) {
             receive_loop.abort();
         }
     }
@@ -94,6 +97,34 @@ impl Endpoint {
             .iter()
             .map(udp::Socket::local_addr)
             .collect()
+    }
+
+    /// Accepts TCP connections for the peer connections of this endpoint (RFC 6544): those that gather
+    /// from now on have passive TCP candidates there, one listener serving them all. Browsers never
+    /// do; do it where peers may be whose UDP is blocked. Returns the bound address: port 0 asks
+    /// for any, a wildcard address stays one. It ends with the endpoint.
+    ///
+    /// Connections are *opened* to other peers' passive candidates without this, see
+    /// [`IceConfig::tcp_active`](peerloom_transports::proto::config::IceConfig::tcp_active).
+    ///
+    /// # Errors
+    ///
+    /// [`EndpointError::Bind`]: the address cannot be had.
+    pub async fn listen_tcp(&self, addr: SocketAddr) -> Result<SocketAddr, EndpointError> {
+        let udp = self.inner.udp.clone();
+        let listen = move || -> Result<_, udp::BindError> {
+            let listener = tcp::Listener::bind(addr)?;
+            let local = listener.local_addr();
+            let accepting = udp.clone();
+            let accept = move || listener.clone().accept(accepting.clone());
+            let accepting = tokio::task::spawn_local(again_and_again(local, accept));
+            udp.accepts_at(local);
+            Ok((local, accepting.abort_handle()))
+        };
+        let runtime = &self.inner.runtime;
+        let (local, accepting) = runtime.run_on(runtime.pick(), listen).await??;
+        self.inner.loops().push(accepting);
+        Ok(local)
     }
 
     /// The kernel buffers granted to each socket.
@@ -172,7 +203,7 @@ where
         let mut receiving = JoinSet::new();
         receiving.spawn_local(receive());
         let ended = receiving.join_next().await;
-        tracing::error!(%local, ?ended, "the receive loop of a socket ended; starting it again");
+        tracing::error!(%local, ?ended, "the loop of a socket ended; starting it again");
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }

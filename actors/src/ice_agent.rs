@@ -8,6 +8,7 @@ mod gathering;
 mod messages;
 mod network;
 mod sockets;
+mod tcp;
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ pub(crate) use gathering::Sources;
 use gathering::{Gathering, Notice};
 pub(crate) use messages::{Checks, GetIceStats, IceCommand, IceStats};
 use sockets::{Sockets, log_refusal};
+use tcp::Streams;
 
 /// Messages in the agent's mailbox: STUN batches from the sockets (dropped when full)
 /// and commands from the connection.
@@ -42,6 +44,7 @@ pub(crate) struct IceAgentActor {
     gathering: Gathering,
     agent: Option<Agent>,
     sockets: Sockets,
+    streams: Streams,
     selected: Option<Path>,
     connection: Outlet<IceReport>,
     dtls: Outlet<PathSelected>,
@@ -65,6 +68,7 @@ impl IceAgentActor {
             gathering,
             agent: None,
             sockets,
+            streams: Streams::new(),
             selected: None,
             connection: Outlet::keeping(connection),
             dtls: Outlet::keeping(dtls),
@@ -135,6 +139,10 @@ impl IceAgentActor {
             }
         }
         self.agent = Some(agent);
+        if self.gathering.hosts() {
+            let hosts = self.sockets.hosts();
+            self.add_tcp_hosts(&hosts, now);
+        }
         Ok(())
     }
 
@@ -198,6 +206,8 @@ impl IceAgentActor {
                     let ufrag = ufrag.unwrap_or_default();
                     self.announce(ufrag, candidate);
                 }
+                Event::Connect(path) => self.connect_tcp(path),
+                Event::Disconnect(path) => self.disconnect_tcp(path),
                 Event::RoleChange(role) => self.report(IceReport::Role(role)),
                 Event::PathAnswered { path, round_trip } => {
                     tracing::debug!(%path, ?round_trip, "path answered");
@@ -263,6 +273,10 @@ impl Actor for IceAgentActor {
         self.watch_network();
         if let Some(notices) = self.gathering.notices() {
             ctx.add_stream(notices);
+        }
+        if let Some(news) = self.streams.news() {
+            ctx.add_stream(news);
+            self.sockets.take_streams(self.streams.inlet());
         }
         shell::start(self, ctx);
     }

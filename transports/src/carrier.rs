@@ -62,12 +62,15 @@ impl Carrier {
 enum End {
     /// All that begin at this relayed address.
     Relayed(SocketAddr),
+    /// This one, over TCP.
+    Tcp(Path),
 }
 
 impl End {
     fn serves(self, path: Path) -> bool {
         match self {
             End::Relayed(local) => path.protocol == Protocol::Udp && path.local == local,
+            End::Tcp(own) => path == own,
         }
     }
 }
@@ -83,6 +86,11 @@ impl Tunnel {
     /// For paths from `relayed`; what is sent comes out of the receiver.
     pub(crate) fn relayed(relayed: SocketAddr) -> (Self, mpsc::Receiver<Transmit>) {
         Self::new(End::Relayed(relayed))
+    }
+
+    /// For one TCP connection; what is sent comes out of the receiver.
+    pub(crate) fn tcp(path: Path) -> (Self, mpsc::Receiver<Transmit>) {
+        Self::new(End::Tcp(path))
     }
 
     fn new(end: End) -> (Self, mpsc::Receiver<Transmit>) {

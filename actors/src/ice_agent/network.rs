@@ -30,12 +30,14 @@ impl IceAgentActor {
         for base in &gone {
             lost_path |= agent.retire(*base);
         }
-        let mut added = false;
-        for addr in present
-            .iter()
-            .chain(&extra)
-            .filter(|addr| !before.contains(addr))
-        {
+        let mut new = present.clone();
+        new.retain(|addr| !before.contains(addr));
+        for addr in &new {
+            log_refusal("host candidate", Some(agent.add_host(*addr, now)));
+        }
+        let again = extra.iter().filter(|addr| !before.contains(addr));
+        let mut added = !new.is_empty();
+        for addr in again {
             log_refusal("host candidate", Some(agent.add_host(*addr, now)));
             added = true;
         }
@@ -43,6 +45,7 @@ impl IceAgentActor {
             return;
         }
         let restart = lost_path || added && without_path(agent);
+        self.add_tcp_hosts(&new, now);
         self.gathering.readdress(&gone);
         self.drain_events();
         self.report(IceReport::NetworkChange { restart });

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use peerloom_transports::carrier::{Carrier, Tunnel};
+use peerloom_transports::proto::candidate::Protocol;
 use peerloom_transports::proto::engine::Transmit;
 use peerloom_transports::proto::ice;
 use peerloom_transports::proto::id::Path;
+use peerloom_transports::tcp::StreamInlet;
 use peerloom_transports::udp::{self, Claim, Ingress, Registration, Sender, Sent, Socket};
 use tokio::task::JoinSet;
 
@@ -77,7 +79,7 @@ impl Sockets {
     /// Takes a 5-tuple for this connection, if no other has it. What a tunnel of this connection
     /// carries is its own anyway.
     pub(super) fn claim(&mut self, path: Path) -> Claim {
-        if self.relayed.contains(&path.local) {
+        if path.protocol == Protocol::Tcp || self.relayed.contains(&path.local) {
             return Claim::Granted;
         }
         self.registration.claim(path)
@@ -110,9 +112,35 @@ impl Sockets {
         self.sender.remove(Path::new(relayed, relayed));
     }
 
-    /// Whether this connection has taken the 5-tuple.
+    /// Every address at which the peer may open TCP connections to the endpoint.
+    pub(super) fn tcp_hosts(&self) -> Vec<SocketAddr> {
+        let mut hosts = Vec::new();
+        for bound in self.udp.accepting() {
+            let ips = self.udp.host_addresses(bound);
+            hosts.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, bound.port())));
+        }
+        hosts
+    }
+
+    /// Takes the TCP connections that are for this connection.
+    pub(super) fn take_streams(&self, inlet: StreamInlet) {
+        self.registration.take_streams(inlet);
+    }
+
+    /// A TCP connection carries this path.
+    pub(super) fn add_tcp(&mut self, path: Path, tunnel: Tunnel) {
+        self.sender.remove(path);
+        self.sender.add(Carrier::Tunnel(tunnel));
+    }
+
+    /// It does not any more.
+    pub(super) fn remove_tcp(&mut self, path: Path) {
+        self.sender.remove(path);
+    }
+
+    /// Whether this connection has taken the 5-tuple. Over TCP only its own packets arrive.
     pub(super) fn owns(&self, path: Path) -> bool {
-        self.registration.owns(path)
+        path.protocol == Protocol::Tcp || self.registration.owns(path)
     }
 
     /// Gives up all 5-tuples but this one, and says what carries it.

@@ -1,6 +1,7 @@
 //! ICE candidates as text (RFC 8839 §5.1) and the credentials that go with them (§5.4).
 
 mod parse;
+mod tcp;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use rand::CryptoRng;
 
 pub use parse::{CandidateError, MAX_CANDIDATE_LEN};
+pub use tcp::ACTIVE_PORT;
 
 /// A username fragment and password (RFC 8445 §5.3, RFC 8839 §5.4).
 #[derive(Clone, PartialEq, Eq)]
@@ -185,12 +187,13 @@ impl Candidate {
         }
     }
 
-    /// A UDP peer-reflexive candidate at `addr`, as learnt from a check with this `priority`.
-    pub fn peer_reflexive(addr: SocketAddr, priority: u32) -> Self {
+    /// A peer-reflexive candidate at `addr`, as learnt from a check with this `priority`.
+    pub fn peer_reflexive(protocol: Protocol, addr: SocketAddr, priority: u32) -> Self {
         let kind = CandidateKind::PeerReflexive;
         Self {
-            foundation: foundation(kind, Protocol::Udp, addr.ip()),
+            foundation: foundation(kind, protocol, addr.ip()),
             kind,
+            protocol,
             priority,
             ..Self::host(addr, u16::MAX)
         }

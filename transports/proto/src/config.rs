@@ -28,6 +28,12 @@ pub struct IceConfig {
     /// address translators to learn each other's candidates and to open the way, short enough that
     /// a connection that needs the relay does not seem slow. There is no renomination.
     pub relay_patience: Duration,
+    /// How long TCP connections (RFC 6544) are put off, for a path over UDP to be found. 500 ms, as
+    /// for relays: nobody whose UDP works opens a connection.
+    pub tcp_patience: Duration,
+    /// Whether connections are opened to the peer's passive TCP candidates (`tcptype active`). On,
+    /// as in browsers: it costs no socket until one is opened.
+    pub tcp_active: bool,
     /// How long servers may take to give us candidates. 10 s: as browsers.
     pub gather_patience: Duration,
     /// Whether a connection asks for an ICE restart by itself (`negotiationneeded`) when the
@@ -46,6 +52,8 @@ impl Default for IceConfig {
             failed_after: Duration::from_secs(30),
             reflexive_patience: Duration::from_millis(50),
             relay_patience: Duration::from_millis(500),
+            tcp_patience: Duration::from_millis(500),
+            tcp_active: true,
             gather_patience: Duration::from_secs(10),
             restart_on_network_change: true,
         }

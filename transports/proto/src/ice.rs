@@ -12,6 +12,8 @@
 //! * checks that arrive before the remote description are kept, within a bound, and answered
 //!   when it is known;
 //! * an old path stays usable during a restart, until a new one is selected (RFC 8445 §9);
+//! * TCP connections (RFC 6544): when one is to be opened or closed ([`Event::Connect`],
+//!   [`Event::Disconnect`]), what it means that one is lost, and recovery over a new one;
 //! * bounds on candidates, pairs and queues;
 //! * a timeline of every pair, with the cause of its failure ([`Agent::pairs`]).
 //!
@@ -26,13 +28,15 @@ mod engine;
 mod pairs;
 mod stun;
 #[cfg(test)]
+mod tcp_tests;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 pub use agent::{
-    Agent, MAX_EARLY_CHECKS, MAX_HOSTS_PER_FAMILY, MAX_LOCAL_CANDIDATES, MAX_PAIRS,
-    MAX_QUEUED_PACKETS, MAX_REMOTE_CANDIDATES,
+    Agent, MAX_CONNECTIONS, MAX_EARLY_CHECKS, MAX_HOSTS_PER_FAMILY, MAX_LOCAL_CANDIDATES,
+    MAX_PAIRS, MAX_QUEUED_PACKETS, MAX_REMOTE_CANDIDATES,
 };
 pub use pairs::{Cause, MAX_MARKS, Mark, Pair, PairState};
 pub use stun::{is_stun, username};
@@ -67,6 +71,8 @@ pub enum Timer {
     Check,
     /// The next consent check on the selected path.
     Consent,
+    /// Time to open TCP connections, or to open a lost one anew.
+    Connect,
 }
 
 /// What the agent reports.
@@ -80,6 +86,11 @@ pub enum Event {
     LocalCandidate(Candidate),
     /// A role conflict was resolved against us (RFC 8445 §7.3.1.1).
     RoleChange(IceRole),
+    /// A TCP connection is wanted from the address of `path.local` (any port of it) to
+    /// `path.remote`. Answer with [`Agent::connection_opened`] or [`Agent::connection_lost`].
+    Connect(Path),
+    /// The TCP connection of this path is not wanted any more, opened or not. Needs no answer.
+    Disconnect(Path),
     /// The first answer on a path, for timelines and statistics.
     PathAnswered {
         /// Which path.

@@ -52,7 +52,7 @@
 //!
 //! # Deliberately absent
 //!
-//! ICE-TCP and ICE-lite; media beyond its negotiation; SCTP multihoming, zero
+//! ICE-lite and simultaneous open of ICE-TCP; media beyond its negotiation; SCTP multihoming, zero
 //! checksum and message interleaving; DTLS resumption, which WebRTC does not use.
 
 pub mod candidate;
@@ -62,6 +62,7 @@ pub mod config;
 pub mod dtls;
 pub mod engine;
 pub mod error;
+pub mod framing;
 pub mod ice;
 pub mod ice_server;
 pub mod id;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use peerloom_transports_proto::id::Path;
 
@@ -11,6 +11,7 @@ use peerloom_transports_proto::stun::transaction::Token;
 
 use super::buffer::Datagrams;
 use super::ingress::Ingress;
+use crate::tcp::StreamInlet;
 
 /// 5-tuples one connection may own at a time: as many as an ICE agent has pairs
 /// (`ice::MAX_PAIRS`, and half as many again). Filled by its connectivity checks; further
@@ -54,6 +55,8 @@ pub(crate) struct Route {
     id: u64,
     pub(crate) stun: Inlet,
     pub(crate) records: Inlet,
+    /// Where TCP connections go, once it takes any.
+    streams: OnceLock<StreamInlet>,
     pub(crate) overflowed: AtomicU64,
     pub(crate) unclaimed: AtomicU64,
 }
@@ -132,6 +135,7 @@ impl Routes {
             id,
             stun,
             records,
+            streams: OnceLock::new(),
             overflowed: AtomicU64::new(0),
             unclaimed: AtomicU64::new(0),
         };
@@ -153,6 +157,12 @@ impl Routes {
     pub(crate) fn snapshot(&self) -> (u64, Arc<Table>) {
         let master = self.lock();
         (self.version(), master.table.clone())
+    }
+
+    /// Where TCP connections go that begin with a check for this username fragment.
+    pub(crate) fn stream_inlet(&self, ufrag: &str) -> Option<StreamInlet> {
+        let table = self.lock().table.clone();
+        table.by_ufrag(ufrag)?.streams.get().cloned()
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
@@ -225,6 +235,14 @@ impl Registration {
             }
             table.tokens.insert(token, route);
         });
+    }
+
+    /// Takes the TCP connections that begin with a check for a username fragment of ours. Only the
+    /// first inlet counts.
+    pub fn take_streams(&self, inlet: StreamInlet) {
+        if self.route.streams.set(inlet).is_err() {
+            tracing::debug!("a connection takes TCP connections already");
+        }
     }
 
     /// The connection's entry for what arrives by other ways than the sockets.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::demux::Routes;
 use super::faults::Faults;
@@ -13,13 +13,32 @@ use tokio::sync::watch;
 
 /// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot bind UDP {addr}: {source}")]
+#[error("cannot bind {transport} {addr}: {source}")]
 pub struct BindError {
+    transport: &'static str,
     /// The address asked for.
     pub addr: SocketAddr,
     /// What the system said.
     #[source]
     pub source: io::Error,
+}
+
+impl BindError {
+    fn udp(addr: SocketAddr, source: io::Error) -> Self {
+        let transport = "UDP";
+        Self {
+            transport,
+            addr,
+            source,
+        }
+    }
+
+    pub(crate) fn tcp(addr: SocketAddr, source: io::Error) -> Self {
+        Self {
+            transport: "TCP",
+            ..Self::udp(addr, source)
+        }
+    }
 }
 
 /// A node's UDP sockets and the routes of the connections on them.
@@ -30,6 +49,8 @@ pub struct Endpoint {
     faults: Arc<Faults>,
     changes: Arc<watch::Sender<u64>>,
     resolver: Resolver,
+    /// Where TCP connections are accepted. Filled by [`Endpoint::accepts_at`].
+    listening: Arc<Mutex<Vec<SocketAddr>>>,
 }
 
 impl Endpoint {
@@ -38,10 +59,7 @@ impl Endpoint {
     pub fn bind(addrs: &[SocketAddr]) -> Result<Endpoint, BindError> {
         let faults = Arc::new(Faults::default());
         let bind = |addr: &SocketAddr| {
-            Socket::bind(*addr, faults.clone()).map_err(|source| BindError {
-                addr: *addr,
-                source,
-            })
+            Socket::bind(*addr, faults.clone()).map_err(|source| BindError::udp(*addr, source))
         };
         let sockets = addrs.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
         Ok(Endpoint {
@@ -50,6 +68,7 @@ impl Endpoint {
             faults,
             changes: Arc::new(watch::Sender::new(0)),
             resolver: Resolver::default(),
+            listening: Arc::default(),
         })
     }
 
@@ -57,7 +76,7 @@ impl Endpoint {
     /// whose 5-tuple on the shared one is taken. Bound within the current runtime.
     pub fn bind_extra(&self, beside: SocketAddr) -> Result<Socket, BindError> {
         let addr = SocketAddr::new(beside.ip(), 0);
-        Socket::bind(addr, self.faults.clone()).map_err(|source| BindError { addr, source })
+        Socket::bind(addr, self.faults.clone()).map_err(|source| BindError::udp(addr, source))
     }
 
     /// The shared socket's address that is of the family of `remote`, or its wildcard: what a port
@@ -103,6 +122,34 @@ impl Endpoint {
             }
             None => host::host_addresses(bound),
         }
+    }
+
+    /// Says that TCP connections are accepted at `addr`, perhaps a wildcard: connections that gather
+    /// from now on tell their peers.
+    pub fn accepts_at(&self, addr: SocketAddr) {
+        self.listening().push(addr);
+    }
+
+    /// Where TCP connections are accepted.
+    pub fn accepting(&self) -> Vec<SocketAddr> {
+        self.listening().clone()
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        // A list that is only added to is always whole.
+        self.listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing may leave from or arrive at this address, by fault injection.
+    pub(crate) fn is_cut(&self, ip: IpAddr) -> bool {
+        self.faults.silent() || self.faults.hides(ip)
+    }
+
+    /// Whether fault injection loses the next datagram.
+    pub(crate) fn loses_next(&self) -> bool {
+        self.faults.impaired() && self.faults.loses_next()
     }
 
     /// Finds the addresses behind names on the local network.

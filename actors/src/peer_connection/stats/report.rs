@@ -1,5 +1,6 @@
 //! Makes the report of W3C webrtc-stats out of what the connection and its transports know.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use data_encoding::BASE64;
@@ -186,28 +187,26 @@ impl Input<'_> {
     fn local_end(&self, pair: &Pair) -> CandidateEntry {
         let known = self.answers.ice.local.iter().find(|it| {
             let base = it.related.as_ref().and_then(|(address, port)| {
-                Some(std::net::SocketAddr::new(
-                    address.to_string().parse().ok()?,
-                    *port,
-                ))
+                Some(SocketAddr::new(address.to_string().parse().ok()?, *port))
             });
             let at = [it.socket_addr(), base];
-            it.kind == pair.local && at.contains(&Some(pair.path.local))
+            let alike = it.kind == pair.local && it.protocol == pair.path.protocol;
+            alike && at.contains(&Some(pair.path.local))
         });
         match known {
             Some(candidate) => self.local(candidate),
-            None => unsignaled(self.local(&Candidate::peer_reflexive(pair.path.local, 0))),
+            None => unsignaled(self.local(&reflexive(pair, pair.path.local))),
         }
     }
 
     fn remote_end(&self, pair: &Pair) -> CandidateEntry {
         let told = &self.answers.ice.remote;
-        match told
-            .iter()
-            .find(|it| it.socket_addr() == Some(pair.path.remote))
-        {
+        let at = |it: &&Candidate| {
+            it.protocol == pair.path.protocol && it.socket_addr() == Some(pair.path.remote)
+        };
+        match told.iter().find(at) {
             Some(candidate) => self.remote(candidate),
-            None => unsignaled(self.remote(&Candidate::peer_reflexive(pair.path.remote, 0))),
+            None => unsignaled(self.remote(&reflexive(pair, pair.path.remote))),
         }
     }
 
@@ -247,6 +246,10 @@ impl Input<'_> {
             }),
         }
     }
+}
+
+fn reflexive(pair: &Pair, addr: SocketAddr) -> Candidate {
+    Candidate::peer_reflexive(pair.path.protocol, addr, 0)
 }
 
 /// A candidate of which only the address is known.

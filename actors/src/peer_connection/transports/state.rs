@@ -187,11 +187,13 @@ impl Transports {
     pub(super) fn selected(&self) -> Option<IceCandidatePair> {
         let path = self.ice.path?;
         let find = |among: &[Candidate], addr| {
-            let known = among.iter().find(|it| it.socket_addr() == Some(addr));
+            let at =
+                |it: &&Candidate| it.protocol == path.protocol && it.socket_addr() == Some(addr);
+            let known = among.iter().find(at);
             // Its priority is what the check said, which is not told here.
             known
                 .cloned()
-                .unwrap_or_else(|| Candidate::peer_reflexive(addr, 0))
+                .unwrap_or_else(|| Candidate::peer_reflexive(path.protocol, addr, 0))
         };
         let local = find(&self.ice.local_candidates, path.local);
         let remote = find(&self.ice.remote_candidates, path.remote);

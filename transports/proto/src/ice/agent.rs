@@ -1,6 +1,7 @@
 //! The agent: pace, authentication, consent and bounds around the packaged engine.
 
 mod candidates;
+mod connections;
 mod pace;
 mod packets;
 
@@ -11,11 +12,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use candidates::Local;
+use connections::Connections;
+pub use connections::MAX_CONNECTIONS;
 
 use super::checks::Checks;
 use super::engine::{Engine, Output};
 use super::pairs::{Pair, Pairs};
-use super::stun::{Binding, Class};
+use super::stun::{Binding, Class, answer};
 use super::{Error, Event, State, Stats, Timer};
 use crate::candidate::{Candidate, Credentials, Protocol};
 use crate::config::IceConfig;
@@ -69,6 +72,8 @@ pub struct Agent {
     previous: Option<Path>,
     consent_at: Option<Instant>,
     checks: Checks,
+    /// Over TCP.
+    connections: Connections,
     early: VecDeque<(Path, Bytes)>,
     early_due: Option<Instant>,
     next_round: Option<Instant>,
@@ -109,6 +114,7 @@ impl Agent {
             previous: None,
             consent_at: None,
             checks: Checks::default(),
+            connections: Connections::default(),
             early: VecDeque::new(),
             early_due: None,
             next_round: None,
@@ -146,6 +152,7 @@ impl Agent {
             self.pair_remote(candidate)?;
         }
         self.next_round = Some(now);
+        self.connections.due_at = Some(now + self.config.tcp_patience);
         self.collect(now);
         Ok(())
     }
@@ -178,6 +185,7 @@ impl Agent {
         self.early_due = None;
         self.next_round = None;
         self.remote_done = false;
+        self.close_connections();
         self.pause = self.config.check_interval_min;
         for local in &self.locals {
             let candidate = local.candidate.clone().with_ufrag(&self.local.ufrag);
@@ -193,12 +201,23 @@ impl Agent {
         };
         let mut outputs = Vec::new();
         while let Some((path, packet)) = engine.poll_packet() {
-            if let Some(binding) = Binding::parse(&packet)
-                && binding.class == Class::Request
-            {
-                self.stats.requests_sent += 1;
-                self.checks.sent(binding.transaction, path, now);
-                self.pairs.sent(path, now);
+            if !self.connections.carry(path) {
+                continue; // as lost as on a wire that is not there
+            }
+            let mut packet = packet;
+            if let Some(binding) = Binding::parse(&packet) {
+                match binding.class {
+                    Class::Request => {
+                        self.stats.requests_sent += 1;
+                        self.checks.sent(binding.transaction, path, now);
+                        self.pairs.sent(path, now);
+                    }
+                    // The engine has put its own name for the peer's address in.
+                    Class::Success if path.protocol == Protocol::Tcp => {
+                        packet = answer(binding.transaction, path.remote, &self.local.pwd);
+                    }
+                    Class::Success | Class::Error | Class::Indication => {}
+                }
             }
             if self.packets.len() >= MAX_QUEUED_PACKETS {
                 self.packets.pop_front();
@@ -231,6 +250,7 @@ impl Agent {
         self.consent_at = Some(now);
         self.next_round = Some(now + self.config.consent_interval.min(Duration::from_secs(1)));
         self.events.push_back(Event::SelectedPath(path));
+        self.close_connections();
         self.complete();
     }
 
@@ -252,6 +272,7 @@ impl Agent {
             self.selected = None;
             self.previous = None;
             self.consent_at = None;
+            self.close_connections();
         }
         self.complete();
     }
@@ -265,6 +286,8 @@ impl Agent {
     /// Stops everything. What was queued is dropped.
     pub fn close(&mut self) {
         self.set_state(State::Closed);
+        (self.selected, self.previous) = (None, None);
+        self.close_connections();
         self.engine = None;
         self.next_round = None;
         self.early.clear();
@@ -291,7 +314,9 @@ impl Agent {
         };
         let early = self.early_due.map(|at| Deadline::new(at, Timer::Check));
         let round = self.next_round.map(|at| Deadline::new(at, reason));
-        Deadline::earlier(early, round)
+        let connect = self.connections.wakes_at();
+        let connect = connect.map(|at| Deadline::new(at, Timer::Connect));
+        Deadline::earlier(Deadline::earlier(early, round), connect)
     }
 
     /// Whether data arriving on `path` belongs to this agent: a local address of ours and a remote

@@ -1,6 +1,8 @@
 //! The packaged agent (`rtc-ice`) behind calls that cannot unwind, and translations to and from
 //! its types.
 
+mod aliases;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,8 @@ use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::state::ConnectionState;
 use webrtc_ice::tcp_type::TcpType as EngineTcpType;
 use webrtc_ice::{AgentConfig, Event as EngineEvent};
+
+use aliases::Aliases;
 
 use super::{Error, State};
 use crate::candidate::{Candidate, CandidateKind, Credentials, Protocol, TcpType};
@@ -39,6 +43,8 @@ pub(super) enum Output {
 
 pub(super) struct Engine {
     agent: webrtc_ice::Agent,
+    /// The engine finds a peer's candidate by its address alone, whatever its transport.
+    aliases: Aliases,
 }
 
 impl Engine {
@@ -72,18 +78,24 @@ impl Engine {
             webrtc_ice::Agent::new(now, Arc::new(engine_config), crypto)
         })?
         .map_err(engine_error)?;
-        Ok(Self { agent })
+        Ok(Self {
+            agent,
+            aliases: Aliases::default(),
+        })
     }
 
     pub(super) fn add_local(&mut self, candidate: &Candidate) -> Result<(), Error> {
-        let candidate = translate(candidate)?;
+        let addr = candidate.socket_addr().ok_or(Error::Unresolved)?;
+        let candidate = translate(candidate, addr)?;
         guard(Layer::Ice, || self.agent.add_local_candidate(candidate))?
             .map(drop)
             .map_err(engine_error)
     }
 
     pub(super) fn add_remote(&mut self, candidate: &Candidate) -> Result<(), Error> {
-        let candidate = translate(candidate)?;
+        let addr = candidate.socket_addr().ok_or(Error::Unresolved)?;
+        let known_as = self.aliases.of(candidate.protocol, addr);
+        let candidate = translate(candidate, known_as)?;
         guard(Layer::Ice, || self.agent.add_remote_candidate(candidate))?
             .map(drop)
             .map_err(engine_error)
@@ -107,6 +119,7 @@ impl Engine {
     /// A new generation, without candidates of either end.
     pub(super) fn restart(&mut self, local: &Credentials, now: Instant) -> Result<(), Error> {
         let (ufrag, pwd) = (local.ufrag.clone(), local.pwd.clone());
+        self.aliases = Aliases::default();
         guard(Layer::Ice, || self.agent.restart(now, ufrag, pwd, false))?.map_err(engine_error)
     }
 
@@ -120,7 +133,7 @@ impl Engine {
             now,
             transport: TransportContext {
                 local_addr: path.local,
-                peer_addr: path.remote,
+                peer_addr: self.aliases.of(path.protocol, path.remote),
                 transport_protocol: match path.protocol {
                     Protocol::Udp => TransportProtocol::UDP,
                     Protocol::Tcp => TransportProtocol::TCP,
@@ -136,12 +149,17 @@ impl Engine {
         guard(Layer::Ice, || self.agent.handle_timeout(now))?.map_err(engine_error)
     }
 
+    /// The TCP path from `old` goes to `new` from now on: the peer connected anew.
+    pub(super) fn rename(&mut self, old: SocketAddr, new: SocketAddr) {
+        self.aliases.rename(old, new);
+    }
+
     pub(super) fn poll_packet(&mut self) -> Option<(Path, Bytes)> {
         let message = self.agent.poll_write()?;
         let (local, remote) = (message.transport.local_addr, message.transport.peer_addr);
         let tcp = message.transport.transport_protocol == TransportProtocol::TCP;
         let path = if tcp {
-            Path::tcp(local, remote)
+            Path::tcp(local, self.aliases.behind(remote))
         } else {
             Path::new(local, remote)
         };
@@ -159,7 +177,7 @@ impl Engine {
                 EngineEvent::SelectedCandidatePairChange(local, remote) => {
                     let (base, remote) = (local.base_addr(), remote.addr());
                     return Some(Output::Selected(if local.network_type().is_tcp() {
-                        Path::tcp(base, remote)
+                        Path::tcp(base, self.aliases.behind(remote))
                     } else {
                         Path::new(base, remote)
                     }));
@@ -178,8 +196,7 @@ impl Engine {
     }
 }
 
-fn translate(candidate: &Candidate) -> Result<EngineCandidate, Error> {
-    let addr: SocketAddr = candidate.socket_addr().ok_or(Error::Unresolved)?;
+fn translate(candidate: &Candidate, addr: SocketAddr) -> Result<EngineCandidate, Error> {
     let base_config = CandidateConfig {
         network: match candidate.protocol {
             Protocol::Udp => "udp".to_owned(),

@@ -45,6 +45,12 @@ pub enum Cause {
     /// It was selected, and then nobody answered any more (RFC 7675 §5.1).
     #[error("it was in use, and then nobody answered for too long")]
     ConsentExpired,
+    /// The TCP connection could not be opened (RFC 6544 §7.1).
+    #[error("the TCP connection was refused or timed out")]
+    NotConnected,
+    /// The TCP connection was there, and broke or was closed by the peer.
+    #[error("the TCP connection was lost")]
+    ConnectionLost,
 }
 
 /// What happened to a pair.
@@ -52,6 +58,8 @@ pub enum Cause {
 pub enum Mark {
     /// It was formed.
     Created,
+    /// Its TCP connection was opened.
+    Connected,
     /// Our first check left.
     FirstCheck,
     /// The peer's first check arrived.
@@ -187,6 +195,29 @@ impl Pairs {
         }
     }
 
+    /// Its TCP connection is there: checks can leave.
+    pub(super) fn connected(&mut self, path: Path, now: Instant) {
+        if let Some(pair) = self.pairs.get_mut(&path) {
+            if pair.state == PairState::Failed {
+                pair.state = match pair.requests_sent {
+                    0 => PairState::Waiting,
+                    _ => PairState::InProgress,
+                };
+                pair.cause = None;
+            }
+            pair.mark(Mark::Connected, now);
+        }
+    }
+
+    /// Its TCP connection is gone, or never came to be.
+    pub(super) fn disconnected(&mut self, path: Path, cause: Cause, now: Instant) {
+        if let Some(pair) = self.pairs.get_mut(&path) {
+            pair.state = PairState::Failed;
+            pair.cause = Some(cause);
+            pair.mark(Mark::Failed(cause), now);
+        }
+    }
+
     pub(super) fn requested(&mut self, path: Path, now: Instant) {
         if let Some(pair) = self.pairs.get_mut(&path) {
             pair.requests_received += 1;
@@ -204,8 +235,11 @@ impl Pairs {
         pair.round_trip = Some(round_trip);
         pair.total_round_trip += round_trip;
         if pair.responses_received == 1 {
-            pair.state = PairState::Succeeded;
             pair.mark(Mark::Answered, now);
+        }
+        match pair.state {
+            PairState::Waiting | PairState::InProgress => pair.state = PairState::Succeeded,
+            PairState::Succeeded | PairState::Failed => {}
         }
     }
 

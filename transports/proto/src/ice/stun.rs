@@ -3,7 +3,13 @@
 
 use aws_lc_rs::hmac;
 
-use crate::stun::message::split_type;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::candidate::Credentials;
+use crate::id::IceRole;
+use crate::stun::message::{Builder, attribute, method, split_type};
 pub(super) use crate::stun::message::{Class, TransactionId};
 
 const HEADER_LEN: usize = 20;
@@ -11,6 +17,10 @@ const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING: u16 = 0x0001;
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
+const PRIORITY: u16 = 0x0024;
+const USE_CANDIDATE: u16 = 0x0025;
+const ICE_CONTROLLED: u16 = 0x8029;
+const ICE_CONTROLLING: u16 = 0x802a;
 const INTEGRITY_LEN: usize = 20;
 
 /// Longest STUN packet we read: checks have about 120 bytes, and none may exceed a path MTU.
@@ -103,6 +113,48 @@ impl<'a> Binding<'a> {
         let sent = &self.packet[at + 4..at + 4 + INTEGRITY_LEN];
         aws_lc_rs::constant_time::verify_slices_are_equal(tag.as_ref(), sent).is_ok()
     }
+}
+
+/// A check of our own.
+pub(super) struct Check<'a> {
+    /// A different one for each check of a generation.
+    pub(super) number: u64,
+    pub(super) local: &'a Credentials,
+    pub(super) remote: &'a Credentials,
+    pub(super) role: IceRole,
+    pub(super) priority: u32,
+}
+
+impl Check<'_> {
+    /// The transaction and the packet (RFC 8445 §7.2.2). Both the transaction and the tie-breaker
+    /// come from our password, which nobody on the way knows.
+    pub(super) fn write(&self) -> (TransactionId, Bytes) {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.local.pwd.as_bytes());
+        let tag = hmac::sign(&key, &self.number.to_be_bytes());
+        let mut transaction = [0; 12];
+        transaction.copy_from_slice(&tag.as_ref()[..12]);
+        let tie_breaker = hmac::sign(&key, b"tie-breaker");
+        let tie_breaker = &tie_breaker.as_ref()[..8];
+        let username = format!("{}:{}", self.remote.ufrag, self.local.ufrag);
+        let check = Builder::new(Class::Request, method::BINDING, transaction)
+            .attribute(USERNAME, username.as_bytes())
+            .number(PRIORITY, self.priority);
+        let check = match self.role {
+            IceRole::Controlling => check
+                .attribute(USE_CANDIDATE, &[])
+                .attribute(ICE_CONTROLLING, tie_breaker),
+            IceRole::Controlled => check.attribute(ICE_CONTROLLED, tie_breaker),
+        };
+        let packet = check.finish_with_integrity(self.remote.pwd.as_bytes());
+        (transaction, packet)
+    }
+}
+
+/// The answer to a check from `peer` (RFC 8445 §7.3.1.2), made by who knows `password`.
+pub(super) fn answer(transaction: TransactionId, peer: SocketAddr, password: &str) -> Bytes {
+    Builder::new(Class::Success, method::BINDING, transaction)
+        .xor_address(attribute::XOR_MAPPED_ADDRESS, peer)
+        .finish_with_integrity(password.as_bytes())
 }
 
 #[cfg(test)]

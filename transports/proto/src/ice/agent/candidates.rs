@@ -1,11 +1,11 @@
 //! Candidates of both ends, and which of them are paired.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::super::{Error, Event, State};
 use super::{Agent, MAX_HOSTS_PER_FAMILY, MAX_LOCAL_CANDIDATES, MAX_PAIRS, MAX_REMOTE_CANDIDATES};
-use crate::candidate::{Candidate, CandidateKind, Protocol, TcpType};
+use crate::candidate::{ACTIVE_PORT, Candidate, CandidateKind, Protocol, TcpType};
 use crate::ice::pairs::Cause;
 use crate::id::Path;
 
@@ -25,6 +25,20 @@ impl Agent {
     pub fn add_host(&mut self, addr: SocketAddr, now: Instant) -> Result<(), Error> {
         let candidate = Candidate::host(addr, self.next_preference());
         self.add_own(candidate, addr, now)
+    }
+
+    /// Adds an address at which we accept TCP connections. Call [`Agent::connection_opened`] for each.
+    pub fn add_tcp_passive(&mut self, addr: SocketAddr, now: Instant) -> Result<(), Error> {
+        let candidate = Candidate::tcp_passive(addr, self.next_rank());
+        self.add_own(candidate, addr, now)
+    }
+
+    /// Adds an address from which we can open TCP connections: those to the peer's passive
+    /// candidates are asked for by [`Event::Connect`], unless there is a path before
+    /// `IceConfig::tcp_patience` has passed.
+    pub fn add_tcp_active(&mut self, ip: IpAddr, now: Instant) -> Result<(), Error> {
+        let candidate = Candidate::tcp_active(ip, self.next_rank());
+        self.add_own(candidate, SocketAddr::new(ip, ACTIVE_PORT), now)
     }
 
     /// Adds what `base`, a host address of ours, looks like to `server`: told to the peer, but not
@@ -60,17 +74,26 @@ impl Agent {
         self.add_own(candidate, relayed, now)
     }
 
-    /// The address is not ours any more: the next generation is without it, and without what
-    /// servers said about it. Returns whether the selected path begins there.
+    /// The address is not ours any more: the next generation is without it, without TCP there, and
+    /// without what servers said about it. Returns whether the selected path begins there.
     pub fn retire(&mut self, base: SocketAddr) -> bool {
-        for local in self.locals.iter_mut().filter(|local| local.base == base) {
-            local.gone = true;
+        let there = |protocol: Protocol, addr: SocketAddr| match protocol {
+            Protocol::Udp => addr == base,
+            Protocol::Tcp => addr.ip() == base.ip(),
+        };
+        for local in &mut self.locals {
+            local.gone |= there(local.candidate.protocol, local.base);
         }
-        self.selected_path().is_some_and(|path| path.local == base)
+        self.selected_path()
+            .is_some_and(|path| there(path.protocol, path.local))
     }
 
     fn next_preference(&self) -> u16 {
-        u16::MAX - u16::try_from(self.locals.len()).unwrap_or(u16::MAX)
+        u16::MAX - self.next_rank()
+    }
+
+    fn next_rank(&self) -> u16 {
+        u16::try_from(self.locals.len()).unwrap_or(u16::MAX)
     }
 
     pub(super) fn add_own(
@@ -93,6 +116,7 @@ impl Agent {
         let alike = |local: &&Local| {
             local.candidate.kind == candidate.kind
                 && local.candidate.protocol == candidate.protocol
+                && local.candidate.tcp_type == candidate.tcp_type
                 && local.base.is_ipv4() == base.is_ipv4()
         };
         let hosts = self
@@ -125,6 +149,7 @@ impl Agent {
         }
         self.locals.push(local);
         if checked {
+            self.connect_new();
             self.hasten(now);
         }
         Ok(())
@@ -160,6 +185,7 @@ impl Agent {
             return Ok(());
         }
         self.pair_remote(candidate)?;
+        self.connect_new();
         self.early_due = self.early_due.map(|due| due.min(now));
         self.hasten(now);
         Ok(())
@@ -207,7 +233,7 @@ impl Agent {
             .find(|local| is_at(local, path))
             .map(|local| &local.candidate);
         if let Some(local) = local {
-            let remote = Candidate::peer_reflexive(path.remote, local.priority);
+            let remote = Candidate::peer_reflexive(path.protocol, path.remote, local.priority);
             self.pairs.form(path, local, &remote, now);
         }
         self.pairs.requested(path, now);

@@ -23,6 +23,7 @@ impl Agent {
                 }
             }
         }
+        self.open_connections(now);
         if self.consent_expired(now) {
             tracing::debug!("consent expired");
             self.set_state(State::Failed);

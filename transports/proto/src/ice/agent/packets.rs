@@ -86,6 +86,7 @@ impl Agent {
             return Err(Error::Unauthenticated);
         }
         self.stats.requests_received += 1;
+        self.reconnected(path, now);
         self.learn_remote(path)?;
         self.pair_checked_by_peer(path, now);
         self.give_to_engine(path, packet, now)?;
@@ -131,6 +132,7 @@ impl Agent {
         if self.selected == Some(path) {
             self.consent_at = Some(now);
             self.stats.round_trip = Some(answer.round_trip);
+            self.recovered(path);
         }
         Ok(())
     }
