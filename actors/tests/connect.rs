@@ -41,7 +41,8 @@ async fn two_peers_connect_with_events_in_order() {
         "NegotiationNeeded",
         "have-local-offer",
         "gathering:gathering",
-        "candidate",
+        "candidate", // over UDP
+        "candidate", // over TCP
         "gathering:complete",
         "end-of-candidates",
     ];

@@ -6,7 +6,7 @@ use common::{Pair, channel, endpoint, negotiate_with, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
     CandidateKind, Configuration, IceComponent, IceConnectionState, IceGatheringState, IceRole,
-    IceTransport, IceTransportEvent, OfferOptions, PeerConnection, Protocol,
+    IceTransport, IceTransportEvent, OfferOptions, PeerConnection, Protocol, TcpType,
 };
 
 fn ice(pc: &PeerConnection) -> IceTransport {
@@ -36,7 +36,12 @@ async fn the_offerer_controls_and_both_know_the_same() {
 async fn candidates_and_the_selected_pair_are_those_of_the_descriptions() {
     let pair = Pair::new(&runtime(2)).await;
     let (a, b) = (ice(&pair.a), ice(&pair.b));
-    let [local] = a.get_local_candidates().try_into().expect("one address");
+    let [local, active] = a.get_local_candidates().try_into().expect("one address");
+    assert_eq!(active.tcp_type(), Some(TcpType::Active));
+    assert_eq!(
+        (active.protocol(), active.port()),
+        (Some(Protocol::Tcp), Some(9))
+    );
     let sdp = pair.a.local_description().expect("set").sdp;
     assert!(sdp.contains(local.candidate().split(" ufrag").next().expect("a line")));
     assert_eq!(local.kind(), Some(CandidateKind::Host));

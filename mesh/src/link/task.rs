@@ -95,12 +95,14 @@ async fn connect(
     ends: &mut Ends,
     slot: &mut Option<PeerConnection>,
 ) -> Result<(Negotiation, DataChannel), End> {
-    let configuration = Configuration {
+    let mut configuration = Configuration {
         identity_provider: Some(plan.provider),
         peer_identity: Some(plan.peer.to_string()),
         require_identity: true,
         ..Configuration::default()
     };
+    // No node listens for TCP: a candidate line for each address less to seal and send.
+    configuration.ice.tcp_active = false;
     let pc = PeerConnection::new(&plan.endpoint, configuration).await?;
     *slot = Some(pc.clone());
     if let Some(connected) = ends.connection.take() {

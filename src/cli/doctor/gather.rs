@@ -28,10 +28,12 @@ pub(super) struct Found {
 }
 
 fn config(server: Option<IceServer>) -> Configuration {
-    Configuration {
+    let mut config = Configuration {
         ice_servers: server.into_iter().collect(),
         ..Configuration::default()
-    }
+    };
+    config.ice.tcp_active = false; // tells nothing about this machine
+    config
 }
 
 fn failed(error: Error) -> Failure {

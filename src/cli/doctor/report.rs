@@ -160,7 +160,7 @@ impl Report {
             .count();
         if all_udp > 1 && failed.iter().filter(udp).filter(silent).count() == all_udp {
             verdict.push(
-                "No server answers over UDP: UDP seems to be blocked here; use turns: servers."
+                "No server answers over UDP: UDP seems to be blocked here; use turns: servers, or peers that accept ICE over TCP."
                     .into(),
             );
         }
@@ -185,7 +185,7 @@ impl Report {
                 "The peer was not found: it may be down, or its addresses may be out of reach from here.".into(),
             ),
             Some(_) => verdict.push(
-                "The peer was found, but no path to it: one of you needs a TURN server, or an open UDP port.".into(),
+                "The peer was found, but no path to it: one of you needs a TURN server, or an open UDP or TCP port.".into(),
             ),
             None => {}
         }
@@ -346,6 +346,7 @@ impl ServerFinding {
 fn mark_name(mark: PathMark) -> &'static str {
     match mark {
         PathMark::Created => "created",
+        PathMark::Connected => "TCP connection opened",
         PathMark::FirstCheck => "first check",
         PathMark::PeerCheck => "checked by the peer",
         PathMark::Answered => "answered",

@@ -59,9 +59,9 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Binds sockets and makes the connection.
+    /// Binds sockets, for UDP and for TCP, and makes the connection.
     pub(super) async fn create(
-        bind: &[SocketAddr],
+        [bind, listen_tcp]: [&[SocketAddr]; 2],
         config: CreateConfig,
         out: &mpsc::Sender<Event>,
     ) -> Result<Self, String> {
@@ -72,6 +72,10 @@ impl Live {
         let endpoint = Endpoint::bind(&runtime, sockets)
             .await
             .map_err(|error| chain(&error))?;
+        for addr in listen_tcp {
+            let listening = endpoint.listen_tcp(*addr).await;
+            listening.map_err(|error| chain(&error))?;
+        }
         let connection = PeerConnection::new(&endpoint, configuration(config)?)
             .await
             .map_err(|error| chain(&error))?;

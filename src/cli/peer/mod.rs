@@ -48,13 +48,19 @@ pub(crate) struct Args {
     /// Local addresses to bind, instead of all interfaces (repeatable).
     #[arg(long = "bind", value_name = "ADDR")]
     bind: Vec<SocketAddr>,
+
+    /// Local addresses at which ICE over TCP is accepted (repeatable); port 0 takes any.
+    #[arg(long = "listen-tcp", value_name = "ADDR")]
+    listen_tcp: Vec<SocketAddr>,
 }
 
 /// Serves stdin until it ends or says `exit`.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let (events, written) = mpsc::channel(EVENTS);
     let writer = tokio::spawn(write(written));
-    let outcome = Session::new(args.bind, events).run(read_lines()).await;
+    let outcome = Session::new(args.bind, args.listen_tcp, events)
+        .run(read_lines())
+        .await;
     if let Ok(Err(error)) = writer.await {
         return Err(Failure::unwritable(error));
     }

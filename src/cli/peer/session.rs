@@ -32,15 +32,21 @@ pub(crate) const FEATURES: &[&str] = &[
 /// A peer process: nothing yet, or one peer connection.
 pub(crate) struct Session {
     bind: Vec<SocketAddr>,
+    listen_tcp: Vec<SocketAddr>,
     out: mpsc::Sender<Event>,
     live: Option<Live>,
 }
 
 impl Session {
-    /// A session that binds these addresses and reports there.
-    pub(crate) fn new(bind: Vec<SocketAddr>, out: mpsc::Sender<Event>) -> Self {
+    /// A session that binds these addresses, over UDP and TCP, and reports there.
+    pub(crate) fn new(
+        bind: Vec<SocketAddr>,
+        listen_tcp: Vec<SocketAddr>,
+        out: mpsc::Sender<Event>,
+    ) -> Self {
         Self {
             bind,
+            listen_tcp,
             out,
             live: None,
         }
@@ -128,7 +134,7 @@ impl Session {
         if !media.is_empty() {
             return Err(format!("no media in this peer: {}", media.join(", ")));
         }
-        self.live = Some(Live::create(&self.bind, config, &self.out).await?);
+        self.live = Some(Live::create([&self.bind, &self.listen_tcp], config, &self.out).await?);
         self.report_states().await;
         Ok(())
     }
