@@ -2,6 +2,7 @@
 
 mod candidates;
 mod connections;
+mod nomination;
 mod pace;
 mod packets;
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use candidates::Local;
 use connections::Connections;
 pub use connections::MAX_CONNECTIONS;
+use nomination::Nomination;
 
 use super::checks::Checks;
 use super::engine::{Engine, Output};
@@ -74,6 +76,7 @@ pub struct Agent {
     checks: Checks,
     /// Over TCP.
     connections: Connections,
+    nomination: Nomination,
     early: VecDeque<(Path, Bytes)>,
     early_due: Option<Instant>,
     next_round: Option<Instant>,
@@ -115,6 +118,7 @@ impl Agent {
             consent_at: None,
             checks: Checks::default(),
             connections: Connections::default(),
+            nomination: Nomination::default(),
             early: VecDeque::new(),
             early_due: None,
             next_round: None,
@@ -181,6 +185,7 @@ impl Agent {
         self.previous = self.selected.take().or(self.previous);
         self.consent_at = None;
         self.checks.clear();
+        self.nomination = Nomination::default();
         self.early.clear();
         self.early_due = None;
         self.next_round = None;
@@ -199,33 +204,15 @@ impl Agent {
         let Some(engine) = self.engine.as_mut() else {
             return;
         };
-        let mut outputs = Vec::new();
-        while let Some((path, packet)) = engine.poll_packet() {
-            if !self.connections.carry(path) {
-                continue; // as lost as on a wire that is not there
-            }
-            let mut packet = packet;
-            if let Some(binding) = Binding::parse(&packet) {
-                match binding.class {
-                    Class::Request => {
-                        self.stats.requests_sent += 1;
-                        self.checks.sent(binding.transaction, path, now);
-                        self.pairs.sent(path, now);
-                    }
-                    // The engine has put its own name for the peer's address in.
-                    Class::Success if path.protocol == Protocol::Tcp => {
-                        packet = answer(binding.transaction, path.remote, &self.local.pwd);
-                    }
-                    Class::Success | Class::Error | Class::Indication => {}
-                }
-            }
-            if self.packets.len() >= MAX_QUEUED_PACKETS {
-                self.packets.pop_front();
-            }
-            self.packets.push_back((path, packet));
+        let (mut packets, mut outputs) = (Vec::new(), Vec::new());
+        while let Some(packet) = engine.poll_packet() {
+            packets.push(packet);
         }
         while let Some(output) = engine.poll_output() {
             outputs.push(output);
+        }
+        for (path, packet) in packets {
+            self.queue_packet(path, packet, now);
         }
         for output in outputs {
             match output {
@@ -238,6 +225,31 @@ impl Agent {
                 }
             }
         }
+    }
+
+    fn queue_packet(&mut self, path: Path, mut packet: Bytes, now: Instant) {
+        if !self.connections.carry(path) {
+            return; // as lost as on a wire that is not there
+        }
+        if let Some(binding) = Binding::parse(&packet) {
+            match binding.class {
+                Class::Request => {
+                    self.stats.requests_sent += 1;
+                    self.checks.sent(binding.transaction, path, now);
+                    self.pairs.sent(path, now);
+                    self.nomination.sent(path, &packet);
+                }
+                // The engine has put its own name for the peer's address in.
+                Class::Success if path.protocol == Protocol::Tcp => {
+                    packet = answer(binding.transaction, path.remote, &self.local.pwd);
+                }
+                Class::Success | Class::Error | Class::Indication => {}
+            }
+        }
+        if self.packets.len() >= MAX_QUEUED_PACKETS {
+            self.packets.pop_front();
+        }
+        self.packets.push_back((path, packet));
     }
 
     fn select(&mut self, path: Path, now: Instant) {

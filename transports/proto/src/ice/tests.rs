@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rand::SeedableRng;
 
 use super::*;
@@ -13,6 +14,7 @@ use crate::candidate::{Candidate, Credentials};
 use crate::config::IceConfig;
 use crate::engine::Transmit;
 use crate::id::{IceRole, Path};
+use crate::stun::message::{Builder, Message, attribute};
 
 struct Pair {
     a: Agent,
@@ -20,6 +22,8 @@ struct Pair {
     now: Instant,
     wire: Vec<(bool, Instant, Transmit)>,
     cut: bool,
+    /// Nominations of `a` that `b` will answer without noticing what they are.
+    unnoticed: usize,
     events: [Vec<Event>; 2],
 }
 
@@ -29,6 +33,25 @@ fn addr(text: &str) -> SocketAddr {
 
 fn credentials(seed: u64) -> Credentials {
     Credentials::generate(&mut rand_chacha::ChaCha20Rng::seed_from_u64(seed))
+}
+
+fn nominates(packet: &[u8]) -> bool {
+    let message = Message::parse(packet);
+    message.is_some_and(|message| message.attribute(attribute::USE_CANDIDATE).is_some())
+}
+
+/// The same check as an ordinary one.
+fn without_nomination(packet: &[u8], password: &str) -> Bytes {
+    let message = Message::parse(packet).expect("STUN");
+    let mut builder = Builder::new(message.class, message.method, message.transaction);
+    for kind in [
+        attribute::USERNAME,
+        attribute::ICE_CONTROLLING,
+        attribute::PRIORITY,
+    ] {
+        builder = builder.attribute(kind, message.attribute(kind).expect("attribute"));
+    }
+    builder.finish_with_integrity(password.as_bytes())
 }
 
 const LATENCY: Duration = Duration::from_micros(300);
@@ -50,6 +73,7 @@ impl Pair {
             now,
             wire: Vec::new(),
             cut: false,
+            unnoticed: 0,
             events: Default::default(),
         }
     }
@@ -88,7 +112,12 @@ impl Pair {
             while let Some(event) = agent.poll_event() {
                 self.events[index].push(event);
             }
-            while let Some(transmit) = agent.poll_transmit() {
+            while let Some(mut transmit) = agent.poll_transmit() {
+                if index == 0 && self.unnoticed > 0 && nominates(&transmit.contents) {
+                    self.unnoticed -= 1;
+                    let password = &agent.remote_credentials().expect("started").pwd;
+                    transmit.contents = without_nomination(&transmit.contents, password);
+                }
                 if !self.cut {
                     self.wire.push((index == 0, self.now + LATENCY, transmit));
                 }
@@ -142,6 +171,19 @@ impl Pair {
 }
 
 use IceRole::{Controlled, Controlling};
+
+#[test]
+fn a_nomination_is_said_again_to_a_peer_that_has_missed_it() {
+    for unnoticed in [1, 3, 5] {
+        let mut pair = Pair::new(IceRole::Controlling, IceRole::Controlled);
+        pair.unnoticed = unnoticed;
+        pair.start(IceRole::Controlling, IceRole::Controlled);
+        pair.trickle();
+        let selected = |agent: &Agent| agent.selected_path().is_some();
+        let both = |pair: &Pair| selected(&pair.a) && selected(&pair.b);
+        assert!(pair.run(Duration::from_secs(2), both), "{unnoticed} missed");
+    }
+}
 
 #[test]
 fn connects_within_a_few_milliseconds_and_agrees_on_the_path() {

@@ -61,6 +61,12 @@ pub mod attribute {
     pub const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
     /// Protocol of the relayed address.
     pub const REQUESTED_TRANSPORT: u16 = 0x0019;
+    /// What the candidate would be worth if it were peer-reflexive (RFC 8445 §16.1).
+    pub const PRIORITY: u16 = 0x0024;
+    /// Nominates the pair.
+    pub const USE_CANDIDATE: u16 = 0x0025;
+    /// The sender controls, with its tie-breaker.
+    pub const ICE_CONTROLLING: u16 = 0x802a;
     /// Our address.
     pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
     /// Another server to try.

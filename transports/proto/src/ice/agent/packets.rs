@@ -90,6 +90,7 @@ impl Agent {
         self.learn_remote(path)?;
         self.pair_checked_by_peer(path, now);
         self.give_to_engine(path, packet, now)?;
+        self.nominate_again(path, now);
         if self.role == IceRole::Controlling && self.selected.is_none() {
             self.hasten(now);
         }
