@@ -62,6 +62,7 @@ impl World {
         let config = Config {
             username: "ada".into(),
             password: zeroize::Zeroizing::new("secret".into()),
+            server: SocketAddr::from(([192, 0, 2, 255], 3478)),
             reliable,
             seed: [3; 32],
         };

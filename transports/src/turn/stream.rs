@@ -1,16 +1,16 @@
 //! A TURN server over TCP or TLS.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use peerloom_transports_proto::engine::Transmit;
 use peerloom_transports_proto::turn::{Client, Framer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 /// Bytes that wait for the connection. Filled by batches; beyond it no more are taken from the
 /// tunnel, so that one batch (60 KiB and its framing) may go over it.
@@ -97,15 +97,12 @@ impl StreamLine {
             return Ok(true);
         }
         let buffer = self.framer.buffer();
-        let start = buffer.len();
-        buffer.resize(start + READ_BUFFER, 0);
-        let mut free = ReadBuf::new(&mut buffer[start..]);
-        let result = self.io.as_mut().poll_read(task, &mut free);
-        let count = free.filled().len();
-        buffer.truncate(start + count);
+        buffer.reserve(READ_BUFFER); // what was read before has been taken: the same memory
+        let mut free = buffer.limit(READ_BUFFER);
+        let result = pin!(self.io.read_buf(&mut free)).poll(task);
         match result {
-            Poll::Ready(Ok(())) if count == 0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            Poll::Ready(Ok(())) => {
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Ok(_)) => {
                 self.unread = true;
                 Ok(true)
             }

@@ -49,10 +49,11 @@ async fn attempts(
     let url = &config.server.url;
     let found = dns::resolve(&url.host, url.port).await;
     let mut servers = found.map_err(|error| failed(&format!("{}: {error}", url.host), None))?;
-    let mut redirections = 0;
+    let (mut visited, mut redirections) = (Vec::new(), 0);
     let mut last = None;
     while !servers.is_empty() {
         let server = servers.remove(0);
+        visited.push(server);
         let mut session = match connect(config, server).await {
             Ok(session) => session,
             Err(error) => {
@@ -62,7 +63,10 @@ async fn attempts(
         };
         match session.run(events).await {
             End::Closed => return Ok(()),
-            End::Redirected(other) if redirections < MAX_REDIRECTIONS => {
+            // RFC 8489 §10: not in circles. At most that many servers beside those of the name.
+            End::Redirected(other)
+                if redirections < MAX_REDIRECTIONS && !visited.contains(&other) =>
+            {
                 redirections += 1;
                 servers.insert(0, other);
             }
@@ -117,6 +121,7 @@ async fn connect(config: &RelayConfig, server: SocketAddr) -> io::Result<Session
     let client = Config {
         username: config.server.username.clone(),
         password: config.server.password.clone(),
+        server,
         reliable: matches!(line, Line::Stream(_)),
         seed: rand::random(),
     };

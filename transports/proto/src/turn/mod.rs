@@ -16,6 +16,7 @@
 //! addresses on request, and the SHA-256 credentials of RFC 8489 §9.2, which no server in use
 //! demands.
 
+mod address;
 mod client;
 mod frame;
 mod peers;
@@ -38,6 +39,8 @@ pub struct Config {
     pub username: String,
     /// The password.
     pub password: Zeroizing<String>,
+    /// Where the server is: bounds what it may say about other addresses.
+    pub server: SocketAddr,
     /// The server is reached over TCP or TLS: nothing is repeated, frames are padded.
     pub reliable: bool,
     /// Chance: transaction ids come from it.
@@ -65,7 +68,8 @@ pub enum Event {
     },
     /// There is no allocation: it was refused, never granted, or is lost. The client is over.
     Failed(Failure),
-    /// The server asks us to try another one (RFC 8489 §10). The client is over.
+    /// The server asks us to try another one over the same transport (RFC 8489 §10), of the same
+    /// family and no nearer to us than itself. The client is over.
     Redirected(SocketAddr),
 }
 

@@ -29,6 +29,7 @@ fn config(password: &str) -> Config {
     Config {
         username: "ada".into(),
         password: Zeroizing::new(password.into()),
+        server: addr("192.0.2.1:3478"),
         reliable: false,
         seed: [3; 32],
     }
@@ -43,6 +44,7 @@ struct Server {
     refreshed: u32,
     to_peers: Vec<(SocketAddr, Vec<u8>)>,
     refuse: Option<(u16, Option<SocketAddr>)>,
+    relayed: SocketAddr,
 }
 
 impl Server {
@@ -55,6 +57,7 @@ impl Server {
             refreshed: 0,
             to_peers: Vec::new(),
             refuse: None,
+            relayed: addr("198.51.100.1:50000"),
         }
     }
 
@@ -111,7 +114,7 @@ impl Server {
             method::ALLOCATE => {
                 self.allocated = true;
                 reply = reply
-                    .xor_address(attribute::XOR_RELAYED_ADDRESS, addr("198.51.100.1:50000"))
+                    .xor_address(attribute::XOR_RELAYED_ADDRESS, self.relayed)
                     .xor_address(attribute::XOR_MAPPED_ADDRESS, addr("203.0.113.1:6000"))
                     .number(attribute::LIFETIME, 600);
             }
@@ -299,6 +302,118 @@ fn refusals_and_redirections_end_the_client() {
     world.server.refuse = Some((300, Some(addr("192.0.2.99:3478"))));
     assert!(world.run(MINUTE, |world| !world.events.is_empty()));
     assert_eq!(world.events, [Event::Redirected(addr("192.0.2.99:3478"))]);
+}
+
+/// An answer to the request that leaves next, made by someone who sees it and has no key.
+fn forged(client: &mut Client, code: u16) -> Bytes {
+    let request = client.poll_packet().expect("a request");
+    let request = Message::parse(&request).expect("STUN");
+    Builder::new(Class::Error, request.method, request.transaction)
+        .error(code, "forged")
+        .attribute(attribute::REALM, REALM.as_bytes())
+        .attribute(attribute::NONCE, b"forged")
+        .finish()
+}
+
+#[test]
+fn who_has_no_key_cannot_end_an_allocation() {
+    for code in [300, 400, 401, 403, 437, 441, 486, 500] {
+        let mut world = World::new(config("secret"), 0.0, 1);
+        assert!(world.run(MINUTE, World::allocated));
+        world.now += 6 * MINUTE; // the refresh is due after five
+        world.client.handle_timeout(world.now);
+        let reply = forged(&mut world.client, code);
+        let received = world.client.handle_packet(&reply, world.now);
+        assert_eq!(received, Received::Ignored, "{code}");
+        assert!(!world.run(2 * MINUTE, |_| false));
+        assert_eq!(world.events.len(), 1, "{code}: {:?}", world.events);
+        assert_eq!(
+            world.server.refreshed, 1,
+            "{code}: the next try is answered"
+        );
+    }
+}
+
+#[test]
+fn what_nobody_signed_is_told_when_nobody_else_answers() {
+    let mut world = World::new(config("secret"), 0.0, 1);
+    assert!(world.run(MINUTE, World::allocated));
+    world.now += 6 * MINUTE;
+    world.client.handle_timeout(world.now);
+    let reply = forged(&mut world.client, 437);
+    world.client.handle_packet(&reply, world.now);
+    world.loss = 1.0;
+    assert!(world.run(MINUTE, |world| world.events.len() == 2));
+    let failed = Event::Failed(Failure {
+        code: 437,
+        reason: "forged".into(),
+    });
+    assert_eq!(world.events[1], failed);
+}
+
+#[test]
+fn over_a_connection_an_unsigned_error_ends_the_request() {
+    let reliable = Config {
+        reliable: true,
+        ..config("secret")
+    };
+    let mut world = World::new(reliable, 0.0, 1);
+    assert!(world.run(MINUTE, World::allocated));
+    world.now += 6 * MINUTE;
+    world.client.handle_timeout(world.now);
+    let reply = forged(&mut world.client, 437);
+    let received = world.client.handle_packet(&reply, world.now);
+    assert_eq!(received, Received::Answer);
+    assert!(world.client.is_over());
+}
+
+#[test]
+fn a_new_nonce_is_taken_unsigned_but_no_other_realm() {
+    let mut world = World::new(config("secret"), 0.0, 1);
+    assert!(world.run(MINUTE, World::allocated));
+    world.now += 6 * MINUTE;
+    world.client.handle_timeout(world.now);
+    let request = world.client.poll_packet().expect("a request");
+    let request = Message::parse(&request).expect("STUN").transaction;
+    let stale = |realm: &str| {
+        Builder::new(Class::Error, method::REFRESH, request)
+            .error(438, "stale")
+            .attribute(attribute::REALM, realm.as_bytes())
+            .attribute(attribute::NONCE, b"2")
+            .finish()
+    };
+    world.server.nonce = 2;
+    let other = world.client.handle_packet(&stale("elsewhere"), world.now);
+    assert_eq!(other, Received::Ignored);
+    let same = world.client.handle_packet(&stale(REALM), world.now);
+    assert_eq!(same, Received::Answer);
+    assert!(world.run(MINUTE, |world| world.server.refreshed == 1));
+}
+
+#[test]
+fn a_server_does_not_send_us_to_what_only_we_can_reach() {
+    let mut world = World::new(config("secret"), 0.0, 1);
+    world.server.refuse = Some((300, Some(addr("127.0.0.1:3478"))));
+    assert!(world.run(MINUTE, |world| !world.events.is_empty()));
+    assert!(
+        matches!(&world.events[..], [Event::Failed(failure)] if failure.code == 300),
+        "{:?}",
+        world.events
+    );
+}
+
+#[test]
+fn a_relayed_address_has_to_be_one_that_a_host_can_have() {
+    for relayed in ["0.0.0.0:5", "127.0.0.1:5", "224.0.0.1:5", "198.51.100.1:0"] {
+        let mut world = World::new(config("secret"), 0.0, 1);
+        world.server.relayed = addr(relayed);
+        assert!(world.run(MINUTE, |world| !world.events.is_empty()));
+        assert!(
+            matches!(&world.events[..], [Event::Failed(failure)] if failure.code == 400),
+            "{:?}",
+            world.events
+        );
+    }
 }
 
 #[test]
