@@ -90,6 +90,7 @@ impl IceAgentActor {
                     .as_mut()
                     .map(|agent| agent.restart(start.local.clone(), now));
                 log_refusal("restart", restarted);
+                self.forget_names();
                 self.start(start, now);
             }
             IceCommand::AddRemote(candidate) => self.add_remote(candidate, now),

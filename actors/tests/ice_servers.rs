@@ -123,3 +123,26 @@ fn kinds(candidates: &[String]) -> Vec<String> {
     };
     candidates.iter().map(kind).collect()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_urls_of_one_server_are_no_error() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let port = socket.local_addr().expect("an address").port();
+    let mapped: SocketAddr = "203.0.113.5:40000".parse().expect("an address");
+    let server = tokio::spawn(answer_as(socket, mapped));
+    let mut config = config(format!("stun:127.0.0.1:{port}"));
+    config.ice_servers[0]
+        .urls
+        .push(format!("stun:localhost:{port}"));
+    let peer = PeerConnection::new(&endpoint, config)
+        .await
+        .expect("a connection");
+    let (candidates, errors) = gather(&peer).await;
+    let mut kinds = kinds(&candidates);
+    kinds.sort();
+    assert_eq!(kinds, ["tcp host", "udp host", "udp srflx"]);
+    assert_eq!(errors, []);
+    server.abort();
+}

@@ -5,9 +5,12 @@ mod common;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use common::{channel, endpoint, incoming, runtime, soon};
+use common::{Pair, channel, endpoint, incoming, negotiate, runtime, soon};
 use futures::StreamExt as _;
-use peerloom_actors::{Configuration, Event, Message, PeerConnection, SessionDescription};
+use peerloom_actors::stats::Entry;
+use peerloom_actors::{
+    Configuration, Event, IceCandidateInit, Message, PeerConnection, SessionDescription,
+};
 use peerloom_transports::proto::mdns::{GROUP, Mdns};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -92,5 +95,55 @@ async fn peers_that_know_only_each_others_names_connect() {
         soon("a message", incoming.recv()).await,
         Some(Message::Text("found".into()))
     );
+    answering.abort();
+}
+
+/// A candidate of the peer that is a name.
+fn named(name: &str, port: u16) -> IceCandidateInit {
+    IceCandidateInit {
+        candidate: format!("candidate:1 1 udp 2130706431 {name} {port} typ host"),
+        sdp_mid: Some("0".into()),
+        ..IceCandidateInit::default()
+    }
+}
+
+/// The ports of the peer's candidates.
+async fn remote_ports(peer: &PeerConnection) -> Vec<u16> {
+    let report = peer.get_stats().await.expect("open").report;
+    let port = |entry: &Entry| {
+        let Entry::RemoteCandidate(candidate) = entry else {
+            return None;
+        };
+        Some(candidate.port)
+    };
+    report
+        .of_type("remote-candidate")
+        .filter_map(port)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_found_after_a_restart_belongs_to_the_past() {
+    let mut names = Mdns::new([8; 32]);
+    let name = names.register(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let name = name.expect("a name");
+    let pair = Pair::new(&runtime(2)).await;
+    let add = async |port| pair.b.add_ice_candidate(Some(named(&name, port))).await;
+    add(9).await.expect("a candidate");
+    pair.a.restart_ice().await.expect("open");
+    negotiate(&pair.a, &pair.b).await.expect("a restart");
+    add(10).await.expect("a candidate");
+    let answering = tokio::spawn(answer(names));
+    let ports = async {
+        loop {
+            let ports = remote_ports(&pair.b).await;
+            if ports.contains(&10) {
+                return ports;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let ports = soon("the candidate of this generation", ports).await;
+    assert!(!ports.contains(&9), "{ports:?}");
     answering.abort();
 }

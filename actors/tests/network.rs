@@ -5,9 +5,12 @@ mod common;
 
 use std::net::IpAddr;
 
-use common::{Pair, endpoint, negotiate, runtime, soon};
+use common::{Pair, channel, endpoint, negotiate, runtime, soon};
 use futures::StreamExt as _;
-use peerloom_actors::{Configuration, Endpoint, EndpointConfig, Event, Message};
+use peerloom_actors::{
+    Configuration, Endpoint, EndpointConfig, Event, IceServer, Message, PeerConnection,
+};
+use tokio::net::UdpSocket;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
@@ -93,5 +96,52 @@ async fn who_does_not_want_restarts_is_only_told() {
         if let Event::NetworkChange { lost_path } = event {
             told.push(lost_path);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_taken_away_is_not_asked_from_a_new_address() {
+    let runtime = runtime(1);
+    let config = EndpointConfig {
+        bind: vec!["0.0.0.0:0".parse().expect("an address")],
+    };
+    let roaming = Endpoint::bind(&runtime, config).await.expect("sockets");
+    roaming.pretend_addresses(vec![ip("127.0.0.1")]);
+    let bind = async || UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let servers = [bind().await, bind().await];
+    let naming = |server: &UdpSocket| {
+        let port = server.local_addr().expect("an address").port();
+        Configuration {
+            ice_servers: vec![IceServer {
+                urls: vec![format!("stun:127.0.0.1:{port}")],
+                ..IceServer::default()
+            }],
+            ..Configuration::default()
+        }
+    };
+    let peer = PeerConnection::new(&roaming, naming(&servers[0])).await;
+    let peer = peer.expect("a connection");
+    let _channel = channel(&peer, "first").await;
+    peer.set_local_description(None).await.expect("an offer");
+    let mut buffer = [0; 1500];
+    soon("a question", servers[0].recv_from(&mut buffer))
+        .await
+        .expect("asked");
+    peer.set_configuration(naming(&servers[1]))
+        .await
+        .expect("allowed");
+    let mut events = peer.events();
+    roaming.pretend_addresses(vec![ip("127.0.0.2")]);
+    let changed =
+        async { while !matches!(events.next().await, Some(Event::NetworkChange { .. })) {} };
+    soon("the change", changed).await;
+    peer.restart_ice().await.expect("open");
+    peer.set_local_description(None).await.expect("an offer");
+    // Questions leave 5 ms apart, in the order of the servers.
+    soon("a question", servers[1].recv_from(&mut buffer))
+        .await
+        .expect("asked");
+    while let Ok((_, from)) = servers[0].try_recv_from(&mut buffer) {
+        assert_eq!(from.ip(), ip("127.0.0.1"), "asked again");
     }
 }

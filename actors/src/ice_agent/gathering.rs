@@ -70,8 +70,8 @@ pub(super) enum Notice {
     Relay(ServerId, RelayEvent),
     /// The machine's addresses may have changed.
     Network,
-    /// A candidate of the peer whose name was found.
-    Named(Candidate),
+    /// A candidate of the peer whose name was found, in the generation in which it was looked for.
+    Named(u64, Candidate),
 }
 
 /// How far a server is.
@@ -94,6 +94,8 @@ pub(super) struct Gathering {
     progress: BTreeMap<ServerId, Progress>,
     reflexive: Reflexive,
     relays: Relays,
+    /// How often the peer's candidates have begun anew.
+    remote_generation: u64,
     /// Generations that are not told yet that gathering is over.
     untold: Vec<String>,
     give_up_at: Option<Instant>,
@@ -116,6 +118,7 @@ impl Gathering {
             progress: BTreeMap::new(),
             reflexive: Reflexive::new(rand::random()),
             relays: Relays::default(),
+            remote_generation: 0,
             untold: Vec::new(),
             give_up_at: None,
             sender,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use peerloom_transports::proto::candidate::Candidate;
 use peerloom_transports::proto::ice_server::{ServerKind, ServerTransport};
 use peerloom_transports::proto::id::Path;
-use peerloom_transports::proto::stun::{ServerId, UNREACHABLE, reflexive};
+use peerloom_transports::proto::stun::{Asked, ServerId, UNREACHABLE, reflexive};
 use peerloom_transports::udp::Run;
 
 use super::{Notice, Progress};
@@ -43,7 +43,7 @@ impl IceAgentActor {
                 self.network_changed(now);
                 self.hasten_relays(now);
             }
-            Notice::Named(candidate) => self.add_remote(candidate, now),
+            Notice::Named(generation, candidate) => self.add_named(generation, candidate, now),
             Notice::Resolved(id, Ok(addrs)) => self.ask_reflexive(id, &addrs, now),
             Notice::Resolved(id, Err(reason)) => self.server_failed(id, UNREACHABLE, reason, None),
             Notice::Relay(id, event) => self.relay_told(id, event, now),
@@ -57,20 +57,28 @@ impl IceAgentActor {
             .as_ref()
             .map(|agent| agent.bases())
             .unwrap_or_default();
-        let mut asked = false;
+        let mut outcomes = Vec::new();
         for base in bases {
             // One address of each family will do.
             let server = addrs.iter().find(|addr| addr.is_ipv4() == base.is_ipv4());
             if let Some(server) = server {
-                asked |= self
-                    .gathering
-                    .reflexive
-                    .ask(id, Path::new(base, *server), now);
+                let path = Path::new(base, *server);
+                outcomes.push(self.gathering.reflexive.ask(id, path, now));
             }
         }
-        if self.gathering.reflexive.is_known(id) && !asked {
+        if outcomes.contains(&Asked::Now) {
+            return;
+        }
+        if outcomes.contains(&Asked::Before) {
             self.gathering.progress.insert(id, Progress::Done);
-        } else if !asked {
+        } else if outcomes.contains(&Asked::TooMany) {
+            // Nothing is wrong with this server: the next gathering may have room for it.
+            tracing::debug!(
+                server = id.0,
+                "an ICE server is not asked: there are too many"
+            );
+            self.gathering.progress.insert(id, Progress::Idle);
+        } else {
             let reason = "no address of ours can reach the server".into();
             self.server_failed(id, UNREACHABLE, reason, None);
         }

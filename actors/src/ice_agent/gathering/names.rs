@@ -13,7 +13,7 @@ impl Gathering {
     /// Finds out the address behind a candidate's name; without one the candidate is dropped.
     fn look_up(&mut self, name: String, candidate: Candidate, udp: Endpoint) {
         while self.tasks.try_join_next().is_some() {}
-        let sender = self.sender.clone();
+        let (sender, generation) = (self.sender.clone(), self.remote_generation);
         self.tasks.spawn_local(async move {
             match udp.resolver().resolve(&name).await {
                 Some(ip) => {
@@ -22,7 +22,7 @@ impl Gathering {
                         address,
                         ..candidate
                     };
-                    drop(sender.send(Notice::Named(named)).await);
+                    drop(sender.send(Notice::Named(generation, named)).await);
                 }
                 None => tracing::debug!(name, "nobody answers for a candidate's name"),
             }
@@ -31,6 +31,20 @@ impl Gathering {
 }
 
 impl IceAgentActor {
+    /// The peer's candidates begin anew: those being looked for belong to the past.
+    pub(in crate::ice_agent) fn forget_names(&mut self) {
+        self.gathering.remote_generation += 1;
+    }
+
+    /// A name was found.
+    pub(super) fn add_named(&mut self, generation: u64, candidate: Candidate, now: Instant) {
+        if generation == self.gathering.remote_generation {
+            self.add_remote(candidate, now);
+        } else {
+            tracing::debug!("a name of a former generation was found too late");
+        }
+    }
+
     /// A candidate of the peer. One with a name is added once the name is resolved; the state
     /// machine bounds how many there are.
     pub(in crate::ice_agent) fn add_remote(&mut self, candidate: Candidate, now: Instant) {

@@ -53,6 +53,17 @@ pub enum Cause {
     ConnectionLost,
 }
 
+impl Cause {
+    /// Nobody was heard: an answer may come yet.
+    fn is_silence(self) -> bool {
+        match self {
+            Self::NeverChecked | Self::NoAnswer | Self::OneWay => true,
+            Self::NotSelected | Self::ConsentExpired => false,
+            Self::NotConnected | Self::ConnectionLost => false,
+        }
+    }
+}
+
 /// What happened to a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {
@@ -114,6 +125,12 @@ impl Pair {
             self.timeline.remove(FIRST_MARKS);
         }
         self.timeline.push((now, mark));
+    }
+
+    fn fail(&mut self, cause: Cause, now: Instant) {
+        self.state = PairState::Failed;
+        self.cause = Some(cause);
+        self.mark(Mark::Failed(cause), now);
     }
 
     fn rank(&mut self, role: IceRole) {
@@ -239,6 +256,11 @@ impl Pairs {
         }
         match pair.state {
             PairState::Waiting | PairState::InProgress => pair.state = PairState::Succeeded,
+            // It was given up too soon; a connection that is gone is another matter.
+            PairState::Failed if pair.cause.is_some_and(Cause::is_silence) => {
+                pair.state = PairState::Succeeded;
+                pair.cause = None;
+            }
             PairState::Succeeded | PairState::Failed => {}
         }
     }
@@ -269,6 +291,26 @@ impl Pairs {
         }
     }
 
+    /// Gives up what has not answered for `patience` since it was formed or
+    /// connected. It may answer yet.
+    pub(super) fn give_up(&mut self, patience: Duration, now: Instant) {
+        for pair in self.pairs.values_mut() {
+            let begins =
+                |(_, mark): &&(Instant, Mark)| matches!(mark, Mark::Created | Mark::Connected);
+            let begun = pair.timeline.iter().rfind(begins);
+            let begun = begun.map_or(now, |(at, _)| *at);
+            let cause = match pair.state {
+                PairState::Waiting => Cause::NeverChecked,
+                PairState::InProgress if pair.requests_received > 0 => Cause::OneWay,
+                PairState::InProgress => Cause::NoAnswer,
+                PairState::Succeeded | PairState::Failed => continue,
+            };
+            if now.saturating_duration_since(begun) >= patience {
+                pair.fail(cause, now);
+            }
+        }
+    }
+
     /// All is lost: `selected` because of `lost`, the others for what happened to them.
     pub(super) fn fail(&mut self, selected: Option<Path>, lost: Cause, now: Instant) {
         for pair in self.pairs.values_mut() {
@@ -280,9 +322,7 @@ impl Pairs {
                 PairState::InProgress => Cause::NoAnswer,
                 PairState::Succeeded => Cause::NotSelected,
             };
-            pair.state = PairState::Failed;
-            pair.cause = Some(cause);
-            pair.mark(Mark::Failed(cause), now);
+            pair.fail(cause, now);
         }
     }
 

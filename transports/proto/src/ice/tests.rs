@@ -534,3 +534,29 @@ fn a_pair_tells_what_became_of_it() {
     assert_eq!(silent.cause, Some(Cause::NoAnswer));
     assert_eq!(silent.state, PairState::Failed);
 }
+
+#[test]
+fn a_pair_that_never_answers_has_a_cause_though_another_is_in_use() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    let nobody = Candidate::host(addr("10.0.0.77:7"), 1);
+    pair.a
+        .add_remote_candidate(&nobody, pair.now)
+        .expect("a candidate");
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    let used = pair.a.selected_path().expect("selected");
+    let of = |agent: &Agent, remote: SocketAddr| {
+        let mut found = agent.pairs().into_iter();
+        found
+            .find(|pair| pair.path.remote == remote)
+            .expect("a pair")
+    };
+    assert_eq!(of(&pair.a, addr("10.0.0.77:7")).cause, None, "too soon");
+    assert!(!pair.run(IceConfig::default().failed_after, |_| false));
+    assert!(pair.connected());
+    let silent = of(&pair.a, addr("10.0.0.77:7"));
+    assert_eq!(silent.state, PairState::Failed);
+    assert_eq!(silent.cause, Some(Cause::NoAnswer));
+    assert_eq!(of(&pair.a, used.remote).cause, None);
+}

@@ -6,7 +6,7 @@ pub mod reflexive;
 pub mod transaction;
 
 pub use message::{Builder, Class, Message, TransactionId};
-pub use reflexive::{Reflexive, ServerId};
+pub use reflexive::{Asked, Reflexive, ServerId};
 pub use transaction::{Transaction, TransactionIds};
 
 /// Code of `icecandidateerror` for a server that cannot be reached or does not answer

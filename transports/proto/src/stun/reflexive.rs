@@ -60,6 +60,19 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// What became of [`Reflexive::ask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The question is on its way; [`Event::Done`] follows.
+    Now,
+    /// It was asked before: it is on its way, or answered and kept up to date.
+    Before,
+    /// The two addresses cannot reach each other: another family, or one of them is loopback.
+    Apart,
+    /// There are [`MAX_PROBES`] already.
+    TooMany,
+}
+
 #[derive(Debug)]
 struct Probe {
     server: ServerId,
@@ -100,21 +113,26 @@ impl Reflexive {
         self.ids.token()
     }
 
-    /// Asks the server at `path.remote` about `path.local`. `false` when they cannot reach each
-    /// other (family, loopback), when this is asked already, or when there are too many.
-    pub fn ask(&mut self, server: ServerId, path: Path, now: Instant) -> bool {
+    /// Asks the server at `path.remote` about `path.local`. Two servers at one address are asked
+    /// each.
+    pub fn ask(&mut self, server: ServerId, path: Path, now: Instant) -> Asked {
         let (ours, theirs) = (path.local.ip(), path.remote.ip());
         let apart =
             ours.is_ipv4() != theirs.is_ipv4() || ours.is_loopback() != theirs.is_loopback();
-        let known = self.probes.values().any(|probe| probe.path == path)
-            || self.renewals.contains_key(&(path, server));
-        if apart || known || self.probes.len() + self.renewals.len() >= MAX_PROBES {
-            return false;
+        let asking = |probe: &Probe| probe.path == path && probe.server == server;
+        if apart {
+            return Asked::Apart;
+        }
+        if self.probes.values().any(asking) || self.renewals.contains_key(&(path, server)) {
+            return Asked::Before;
+        }
+        if self.probes.len() + self.renewals.len() >= MAX_PROBES {
+            return Asked::TooMany;
         }
         let start = self.next_start.map_or(now, |at| now.max(at));
         self.next_start = Some(start + PACE);
         self.begin(server, path, false, start);
-        true
+        Asked::Now
     }
 
     fn begin(&mut self, server: ServerId, path: Path, renewal: bool, start: Instant) {
@@ -139,11 +157,6 @@ impl Reflexive {
                 "the server has not answered in time".into(),
             );
         }
-    }
-
-    /// Whether this server has answered, and its answer is being kept up to date.
-    pub fn is_known(&self, server: ServerId) -> bool {
-        self.renewals.keys().any(|(_, known)| *known == server)
     }
 
     /// Forgets what was asked from `base`: the address is gone. A server that was asked from
@@ -236,7 +249,8 @@ impl Reflexive {
         let renewals: Vec<(Path, ServerId)> = renewals.map(|(key, _)| *key).collect();
         for key in renewals {
             self.renewals.insert(key, now + KEEPALIVE);
-            let under_way = self.probes.values().any(|probe| probe.path == key.0);
+            let asking = |probe: &Probe| (probe.path, probe.server) == key;
+            let under_way = self.probes.values().any(asking);
             if !under_way {
                 self.begin(key.1, key.0, true, now);
             }
@@ -307,26 +321,25 @@ mod tests {
     fn what_was_asked_from_an_address_that_is_gone_is_asked_again() {
         let now = Instant::now();
         let mut engine = Reflexive::new([7; 32]);
-        assert!(engine.ask(ServerId(0), path(), now));
+        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Now);
         engine.handle_timeout(now);
         let request = engine.poll_transmit().expect("a request");
         let mapped = answer(&request, addr("203.0.113.9:61000"));
         assert!(engine.handle_packet(path(), &mapped, now));
-        assert!(engine.is_known(ServerId(0)));
         engine.forget(addr("192.168.1.3:4000"));
-        assert!(engine.is_known(ServerId(0)), "another address");
+        let known = engine.ask(ServerId(0), path(), now);
+        assert_eq!(known, Asked::Before, "another address");
         engine.forget(path().local);
-        assert!(!engine.is_known(ServerId(0)));
         assert_eq!(engine.poll_timeout(), None, "nothing is renewed");
-        assert!(engine.ask(ServerId(0), path(), now));
+        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Now);
     }
 
     #[test]
     fn an_answer_gives_the_mapping_and_is_renewed() {
         let mut now = Instant::now();
         let mut engine = Reflexive::new([7; 32]);
-        assert!(engine.ask(ServerId(0), path(), now));
-        assert!(!engine.ask(ServerId(0), path(), now), "asked already");
+        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Now);
+        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Before);
         engine.handle_timeout(now);
         let request = engine.poll_transmit().expect("a request");
         assert_eq!(request.contents[8..16], engine.token());
@@ -363,7 +376,7 @@ mod tests {
     #[test]
     fn a_silent_server_is_given_up_with_701() {
         let mut engine = Reflexive::new([7; 32]);
-        engine.ask(ServerId(3), path(), Instant::now());
+        assert_eq!(engine.ask(ServerId(3), path(), Instant::now()), Asked::Now);
         let mut packets = 0;
         while let Some(at) = engine.poll_timeout() {
             engine.handle_timeout(at);
@@ -384,7 +397,7 @@ mod tests {
     fn strangers_cannot_answer() {
         let now = Instant::now();
         let mut engine = Reflexive::new([7; 32]);
-        engine.ask(ServerId(0), path(), now);
+        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Now);
         engine.handle_timeout(now);
         let request = engine.poll_transmit().expect("a request");
         let reply = answer(&request, addr("203.0.113.9:1"));
@@ -405,12 +418,35 @@ mod tests {
         let mut engine = Reflexive::new([7; 32]);
         let six = Path::new(addr("[2001:db8::1]:1"), path().remote);
         let own = Path::new(addr("127.0.0.1:1"), path().remote);
-        assert!(!engine.ask(ServerId(0), six, now));
-        assert!(!engine.ask(ServerId(0), own, now));
+        assert_eq!(engine.ask(ServerId(0), six, now), Asked::Apart);
+        assert_eq!(engine.ask(ServerId(0), own, now), Asked::Apart);
         for port in 0..100 {
             let local = SocketAddr::new(path().local.ip(), 1 + port);
             let asked = engine.ask(ServerId(0), Path::new(local, path().remote), now);
-            assert_eq!(asked, usize::from(port) < MAX_PROBES);
+            let room = usize::from(port) < MAX_PROBES;
+            assert_eq!(asked, if room { Asked::Now } else { Asked::TooMany });
         }
+    }
+
+    #[test]
+    fn two_servers_at_one_address_are_both_answered() {
+        let now = Instant::now();
+        let mut engine = Reflexive::new([7; 32]);
+        let mut answered = Vec::new();
+        for id in [ServerId(0), ServerId(1)] {
+            assert_eq!(engine.ask(id, path(), now), Asked::Now);
+        }
+        engine.handle_timeout(now + PACE);
+        let requests: Vec<_> = std::iter::from_fn(|| engine.poll_transmit()).collect();
+        for request in &requests {
+            let reply = answer(request, addr("203.0.113.9:61000"));
+            assert!(engine.handle_packet(path(), &reply, now + PACE));
+        }
+        while let Some(event) = engine.poll_event() {
+            if let Event::Done { server, failure } = event {
+                answered.push((server, failure));
+            }
+        }
+        assert_eq!(answered, [(ServerId(0), None), (ServerId(1), None)]);
     }
 }

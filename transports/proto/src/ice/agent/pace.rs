@@ -44,6 +44,7 @@ impl Agent {
             Err(error) => tracing::debug!(%error, "round of checks"),
         }
         self.collect(now);
+        self.pairs.give_up(self.config.failed_after, now);
         self.schedule(now);
     }
 
