@@ -4,6 +4,7 @@ mod common;
 
 use std::net::SocketAddr;
 
+use bytes::BytesMut;
 use common::{Pair, channel, incoming, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
@@ -11,8 +12,12 @@ use peerloom_actors::{
     IceGatheringState, Message, OfferOptions, PathCause, PathMark, PeerConnection, Protocol,
     Runtime, SessionDescription,
 };
+use peerloom_transports::proto::framing::write_frame;
+use peerloom_transports::proto::stun::message::{
+    Builder, Class, Message as StunMessage, attribute, method,
+};
 use serde_json::Value;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -284,4 +289,64 @@ async fn an_ice_restart_finds_another_way_when_the_connection_stays_away() {
         .expect("an answer");
     exchange(&pair.channel_a, &pair.channel_b, 100..300).await;
     exchange(&pair.channel_b, &pair.channel_a, 0..100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_knows_the_password_may_keep_a_connection() {
+    let runtime = runtime(2);
+    let (a, b) = (
+        endpoint(&runtime, "127.0.0.1").await,
+        endpoint(&runtime, "127.0.0.1").await,
+    );
+    let listener = b.listen_tcp(common::LOOPBACK).await.expect("a port");
+    let a = PeerConnection::new(&a, Configuration::default()).await;
+    let b = PeerConnection::new(&b, Configuration::default()).await;
+    let (a, b) = (a.expect("a connection"), b.expect("a connection"));
+    let _channel = channel(&a, "first").await;
+    let offer = over_tcp(&a, None).await;
+    let theirs = attribute_of(&offer, "a=ice-ufrag:");
+    b.set_remote_description(offer).await.expect("an offer");
+    let answer = over_tcp(&b, None).await;
+    let username = format!("{}:{theirs}", attribute_of(&answer, "a=ice-ufrag:"));
+    let password = attribute_of(&answer, "a=ice-pwd:");
+
+    let check = |password: &str| {
+        let check = Builder::new(Class::Request, method::BINDING, [5; 12])
+            .attribute(attribute::USERNAME, username.as_bytes())
+            .finish_with_integrity(password.as_bytes());
+        let mut framed = BytesMut::new();
+        write_frame(&check, &mut framed);
+        framed
+    };
+    let mut stranger = TcpStream::connect(listener).await.expect("listening");
+    let forged = check("some other password that is long enough");
+    stranger.write_all(&forged).await.expect("accepted");
+    let closed = soon("the end", stranger.read(&mut [0; 16])).await;
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+
+    let mut peer = TcpStream::connect(listener).await.expect("listening");
+    peer.write_all(&check(&password)).await.expect("accepted");
+    let own = peer.local_addr().expect("connected");
+    // Checks of the other side may come before the answer.
+    loop {
+        let len = soon("a frame", peer.read_u16()).await.expect("a length");
+        let mut packet = vec![0; usize::from(len)];
+        soon("its bytes", peer.read_exact(&mut packet))
+            .await
+            .expect("a packet");
+        let message = StunMessage::parse(&packet).expect("STUN");
+        if message.class == Class::Success {
+            assert_eq!(message.transaction, [5; 12]);
+            let mapped = message.xor_address(attribute::XOR_MAPPED_ADDRESS);
+            assert_eq!(mapped, Some(own));
+            return;
+        }
+    }
+}
+
+/// The value of the first such line.
+fn attribute_of(description: &SessionDescription, prefix: &str) -> String {
+    let mut lines = description.sdp.lines();
+    let value = lines.find_map(|line| line.strip_prefix(prefix));
+    value.expect("such a line").to_owned()
 }

@@ -62,6 +62,11 @@ impl Checks {
         })
     }
 
+    /// Whether a request sent on `path` was answered.
+    pub(super) fn works(&self, path: Path) -> bool {
+        self.answered.contains(&path)
+    }
+
     pub(super) fn clear(&mut self) {
         self.pending.clear();
         self.answered.clear();

@@ -34,6 +34,8 @@ pub(super) struct Binding<'a> {
     pub(super) transaction: TransactionId,
     /// `receiver's ufrag:sender's ufrag`, in requests.
     pub(super) username: Option<&'a str>,
+    /// `USE-CANDIDATE`, in requests: the peer nominates this pair.
+    pub(super) nominates: bool,
     integrity_at: Option<usize>,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Binding<'a> {
             class,
             transaction,
             username: None,
+            nominates: false,
             integrity_at: None,
         };
         binding.attributes()?;
@@ -84,6 +87,7 @@ impl<'a> Binding<'a> {
                 USERNAME if self.integrity_at.is_none() && self.username.is_none() => {
                     self.username = Some(std::str::from_utf8(value).ok()?);
                 }
+                USE_CANDIDATE if self.integrity_at.is_none() => self.nominates = true,
                 MESSAGE_INTEGRITY if len == INTEGRITY_LEN && self.integrity_at.is_none() => {
                     self.integrity_at = Some(at);
                 }

@@ -16,7 +16,7 @@ use crate::candidate::{ACTIVE_PORT, Candidate, Credentials, Protocol, TcpType};
 use crate::config::IceConfig;
 use crate::engine::Transmit;
 use crate::framing::{first_check, write_frame};
-use crate::stun::message::{Message, attribute};
+use crate::stun::message::{Class, Message, attribute};
 use IceRole::{Controlled, Controlling};
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -402,4 +402,36 @@ fn an_answer_names_the_address_it_goes_to() {
         seen.insert(message.transaction, (transmit.path, mapped));
     }
     assert_eq!(seen.get(&transaction), Some(&(there, Some(there.remote))));
+}
+
+/// As Firefox does: one request with USE-CANDIDATE, never sent again.
+#[test]
+fn a_nomination_that_comes_once_and_early_is_answered_and_holds() {
+    let mut pair = Pair::new(Controlling, false);
+    let there = Path::tcp(addr(LISTENER), addr("10.0.0.7:777"));
+    assert!(pair.agents[1].connection_opened(there, pair.now));
+    let (theirs, ours) = (credentials(0), credentials(1));
+    let check = super::stun::Check {
+        number: 1,
+        local: &theirs,
+        remote: &ours,
+        role: Controlling,
+        priority: 1,
+    };
+    let (transaction, packet) = check.write();
+    let taken = pair.agents[1].handle_packet(there, &packet, pair.now);
+    taken.expect("authentic");
+    let mut answered = false;
+    while let Some(transmit) = pair.agents[1].poll_transmit() {
+        let message = Message::parse(&transmit.contents).expect("STUN");
+        if message.class == Class::Success {
+            answered |= message.transaction == transaction;
+        } else {
+            let answer = super::stun::answer(message.transaction, addr(LISTENER), &theirs.pwd);
+            let taken = pair.agents[1].handle_packet(there, &answer, pair.now);
+            taken.expect("an answer");
+        }
+    }
+    assert!(answered);
+    assert_eq!(pair.agents[1].selected_path(), Some(there));
 }

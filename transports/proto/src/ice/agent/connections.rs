@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::super::pairs::Cause;
-use super::super::stun::Check;
+use super::super::stun::{Check, TransactionId, answer};
 use super::super::{Event, State};
 use super::Agent;
 use crate::candidate::{Protocol, TcpType};
-use crate::id::Path;
+use crate::id::{IceRole, Path};
 
 /// TCP connections of one agent, those under way included. Filled by pairs of ours that open one, and
 /// by the peer; no more are opened or taken, the best pairs come first.
@@ -47,6 +49,8 @@ pub(super) struct Connections {
     pub(super) due_at: Option<Instant>,
     /// Checks that did not come from the packaged engine.
     checks: u64,
+    /// The peer's nomination of a pair that we have not checked yet.
+    nomination: Option<(Path, Bytes)>,
 }
 
 impl Connections {
@@ -178,6 +182,7 @@ impl Agent {
     pub(super) fn close_connections(&mut self) {
         let keep = [self.selected, self.previous];
         self.connections.due_at = None;
+        self.connections.nomination = None;
         let mut closed = Vec::new();
         self.connections.all.retain(|path, connection| {
             let kept = keep.contains(&Some(*path)) && *connection != Connection::Over;
@@ -237,6 +242,31 @@ impl Agent {
         self.checks.sent(transaction, path, now);
         self.pairs.sent(path, now);
         self.packets.push_front((path, packet));
+    }
+
+    /// The peer nominates a pair before our check of it was answered. The packaged engine then waits
+    /// for the next nomination, and answers none. Over TCP there is no next one: requests are
+    /// not sent again there (RFC 8489 §6.2.2).
+    pub(super) fn nominated_early(&mut self, path: Path, packet: &[u8], id: TransactionId) {
+        let early = self.selected.is_none() && !self.checks.works(path);
+        if path.protocol == Protocol::Udp || !early || self.role == IceRole::Controlling {
+            return;
+        }
+        let packet = Bytes::copy_from_slice(packet);
+        self.connections.nomination = Some((path, packet));
+        let answer = answer(id, path.remote, &self.local.pwd);
+        self.packets.push_front((path, answer));
+    }
+
+    /// Our check was answered: what the peer nominated before holds now (RFC 8445 §7.3.1.5).
+    pub(super) fn nominated_before(&mut self, path: Path, now: Instant) {
+        let nominated = |(nominated, _): &mut (Path, Bytes)| *nominated == path;
+        let Some((_, packet)) = self.connections.nomination.take_if(nominated) else {
+            return;
+        };
+        if let Err(error) = self.give_to_engine(path, &packet, now) {
+            tracing::debug!(%error, "a nomination has no effect");
+        }
     }
 
     fn is_replaced(&self, old: Path, new: Path) -> bool {

@@ -91,6 +91,9 @@ impl Agent {
         self.pair_checked_by_peer(path, now);
         self.give_to_engine(path, packet, now)?;
         self.nominate_again(path, now);
+        if binding.nominates {
+            self.nominated_early(path, packet, binding.transaction);
+        }
         if self.role == IceRole::Controlling && self.selected.is_none() {
             self.hasten(now);
         }
@@ -127,6 +130,7 @@ impl Agent {
             self.stats.round_trip = Some(answer.round_trip);
         }
         self.give_to_engine(path, packet, now)?;
+        self.nominated_before(path, now);
         if answer.first && self.role == IceRole::Controlling && self.selected.is_none() {
             self.next_round = Some(now); // nominate without waiting for the next round
         }
