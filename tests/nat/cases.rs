@@ -70,6 +70,17 @@ pub(crate) fn all() -> Vec<Case> {
             });
         }
     }
+    // Without a relay: by ICE over TCP, whoever offers.
+    for nats in [
+        [Nat::UdpBlocked, Nat::Public],
+        [Nat::Public, Nat::UdpBlocked],
+    ] {
+        cases.push(Case {
+            nats,
+            servers: Servers::Stun,
+            strain: Strain::None,
+        });
+    }
     cases
 }
 
@@ -80,7 +91,7 @@ impl Case {
         let [a, b] = self.nats;
         let relay = |nat| self.servers.relays(nat);
         let blocked = |nat| nat == Nat::UdpBlocked;
-        if a.direct(b) {
+        if a.direct(b) || a.accepts() || b.accepts() {
             Way::Direct
         } else if (blocked(a) && !relay(a)) || (blocked(b) && !relay(b)) {
             Way::Impossible

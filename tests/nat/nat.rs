@@ -13,9 +13,12 @@ pub(crate) enum Nat {
     Symmetric,
     /// No UDP passes in either direction; TCP goes out.
     UdpBlocked,
+    /// No router at all: a server, which accepts ICE over TCP.
+    Public,
 }
 
 impl Nat {
+    /// Those in between.
     pub(crate) const ALL: [Self; 4] = [
         Self::Cone,
         Self::PortRestricted,
@@ -23,11 +26,17 @@ impl Nat {
         Self::UdpBlocked,
     ];
 
+    /// Whether one of these hosts can open a TCP connection to the other.
+    pub(crate) fn accepts(self) -> bool {
+        self == Self::Public
+    }
+
     /// Whether hosts behind these two can exchange UDP without a relay, once
     /// each has sent to the address that a STUN server saw of the other.
     pub(crate) fn direct(self, other: Self) -> bool {
         match (self, other) {
             (Self::UdpBlocked, _) | (_, Self::UdpBlocked) => false,
+            (Self::Public, _) | (_, Self::Public) => true,
             (Self::Symmetric, other) | (other, Self::Symmetric) => other == Self::Cone,
             (Self::Cone | Self::PortRestricted, Self::Cone | Self::PortRestricted) => true,
         }
@@ -42,19 +51,23 @@ impl Nat {
     pub(crate) fn rules(self, host: &str) -> String {
         let random = match self {
             Self::Symmetric => "fully-random",
-            Self::Cone | Self::PortRestricted | Self::UdpBlocked => "",
+            Self::Cone | Self::PortRestricted | Self::UdpBlocked | Self::Public => "",
         };
         let inward = match self {
             Self::Cone => format!("iifname wan udp dport 1024-65535 dnat to {host}"),
-            Self::PortRestricted | Self::Symmetric | Self::UdpBlocked => String::new(),
+            Self::PortRestricted | Self::Symmetric | Self::UdpBlocked | Self::Public => {
+                String::new()
+            }
         };
         let welcome = match self {
             Self::Cone => "iifname wan meta l4proto udp accept",
-            Self::PortRestricted | Self::Symmetric | Self::UdpBlocked => "",
+            Self::PortRestricted | Self::Symmetric | Self::UdpBlocked | Self::Public => "",
         };
         let outward = match self {
             Self::UdpBlocked => "iifname lan meta l4proto tcp accept",
-            Self::Cone | Self::PortRestricted | Self::Symmetric => "iifname lan accept",
+            Self::Cone | Self::PortRestricted | Self::Symmetric | Self::Public => {
+                "iifname lan accept"
+            }
         };
         format!(
             "table ip nat {{
@@ -95,6 +108,7 @@ impl fmt::Display for Nat {
             Self::PortRestricted => "port-restricted",
             Self::Symmetric => "symmetric",
             Self::UdpBlocked => "udp-blocked",
+            Self::Public => "public",
         })
     }
 }

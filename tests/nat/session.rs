@@ -230,6 +230,7 @@ impl Peer {
             .host()
             .command(env!("CARGO_BIN_EXE_peerloom"))
             .arg("peer")
+            .args(site.accepts().then_some("--listen-tcp=0.0.0.0:443"))
             .env("SSL_CERT_FILE", internet.authority())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

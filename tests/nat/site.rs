@@ -16,12 +16,17 @@ pub(crate) struct Site {
     /// The first three parts of the addresses inside.
     inside: String,
     host: Namespace,
-    _router: Namespace,
+    /// `None` for a host that is on the internet itself.
+    _router: Option<Namespace>,
+    accepts: bool,
 }
 
 impl Site {
     pub(crate) fn new(internet: &Internet, nat: Nat, strain: Strain) -> Result<Self, String> {
         let number = internet.next_site();
+        if nat == Nat::Public {
+            return Self::public(internet, number);
+        }
         let router = Namespace::new(&format!("router-{number}"))?;
         let host = Namespace::new(&format!("host-{number}"))?;
         let inside = format!("192.168.{number}");
@@ -55,8 +60,27 @@ impl Site {
             _wire: wire,
             inside,
             host,
-            _router: router,
+            _router: Some(router),
+            accepts: nat.accepts(),
         })
+    }
+
+    /// A host without a router.
+    fn public(internet: &Internet, number: u8) -> Result<Self, String> {
+        let host = Namespace::new(&format!("host-{number}"))?;
+        outside_link(internet.namespace(), &host, number)?;
+        Ok(Self {
+            _wire: None,
+            inside: String::new(),
+            host,
+            _router: None,
+            accepts: true,
+        })
+    }
+
+    /// Whether its host is to accept ICE over TCP.
+    pub(crate) fn accepts(&self) -> bool {
+        self.accepts
     }
 
     /// Gives the host another address, as after a change of network.
@@ -74,7 +98,7 @@ impl Site {
     }
 }
 
-/// The router's link to the switch.
+/// The link of a router, or of a host without one, to the switch.
 fn outside_link(outside: &Namespace, router: &Namespace, number: u8) -> Result<(), String> {
     router.ip(&format!(
         "link add name wan type veth peer name site{number} netns {}\n\
