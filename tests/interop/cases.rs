@@ -30,6 +30,8 @@ pub(crate) enum Way {
     Direct,
     /// The foreign peer's host candidates are mDNS names.
     Mdns,
+    /// By TCP: candidates over UDP do not get through. Peerloom listens, and Pion does.
+    Tcp,
 }
 
 /// Two peers, one connection, some checks.
@@ -101,6 +103,7 @@ impl fmt::Display for Case {
         match self.way {
             Way::Direct => {}
             Way::Mdns => f.write_str("/mdns")?,
+            Way::Tcp => f.write_str("/tcp")?,
         }
         match self.tamper {
             Tamper::Nothing => {}
@@ -181,6 +184,7 @@ pub(crate) fn all() -> Vec<Case> {
             wrong_fingerprint(&mut cases, Peerloom, kind, &[Driver]);
         }
         mdns(&mut cases, kind);
+        tcp(&mut cases, kind);
     }
     // Two foreign peers: proves the checks, not Peerloom.
     both_roles(&mut cases, Chromium, Aiortc, &WITHOUT_ICE);
@@ -227,6 +231,17 @@ fn mdns(cases: &mut Vec<Case>, kind: Kind) {
     for offerer in [Side::Driver, Side::Responder] {
         let case = Case {
             way: Way::Mdns,
+            ..Case::new(Kind::Peerloom, kind, offerer)
+        };
+        sessions(cases, &case, &BRIEF);
+    }
+}
+
+/// The foreign peer opens a connection to Peerloom; Pion waits for one.
+fn tcp(cases: &mut Vec<Case>, kind: Kind) {
+    for offerer in [Side::Driver, Side::Responder] {
+        let case = Case {
+            way: Way::Tcp,
             ..Case::new(Kind::Peerloom, kind, offerer)
         };
         sessions(cases, &case, &BRIEF);

@@ -70,10 +70,11 @@ pub(crate) enum Column {
     Identity,
     WrongFingerprint,
     Mdns,
+    Tcp,
 }
 
 impl Column {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Answers,
         Self::Offers,
         Self::Channels,
@@ -88,6 +89,7 @@ impl Column {
         Self::Identity,
         Self::WrongFingerprint,
         Self::Mdns,
+        Self::Tcp,
     ];
 
     pub(crate) fn heading(self) -> &'static str {
@@ -106,6 +108,7 @@ impl Column {
             Self::Identity => "certificate",
             Self::WrongFingerprint => "wrong fingerprint refused",
             Self::Mdns => "mDNS",
+            Self::Tcp => "ICE-TCP",
         }
     }
 
@@ -114,6 +117,7 @@ impl Column {
         match case.way {
             Way::Direct => {}
             Way::Mdns => return Some(Self::Mdns),
+            Way::Tcp => return Some(Self::Tcp),
         }
         Some(match check {
             "connect" if case.kind(case.offerer) == Kind::Peerloom => Self::Answers,
@@ -173,6 +177,7 @@ const fn fault(
     }
 }
 
+const NO_TCP: &str = "has no candidates over TCP";
 const NO_NAMES: &str = "its host candidates are addresses, never names";
 
 const FAULTS: &[Fault] = &[
@@ -204,6 +209,20 @@ const FAULTS: &[Fault] = &[
         Verdict::Absent,
         Who::Either,
         NO_NAMES,
+    ),
+    fault(
+        Kind::Aiortc,
+        Column::Tcp,
+        Verdict::Absent,
+        Who::Either,
+        NO_TCP,
+    ),
+    fault(
+        Kind::WebrtcRs,
+        Column::Tcp,
+        Verdict::Absent,
+        Who::Either,
+        NO_TCP,
     ),
     fault(
         Kind::Wrtc,

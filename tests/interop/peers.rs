@@ -88,6 +88,10 @@ impl Kind {
         match way {
             Way::Direct => {}
             Way::Mdns => drop(command.env("PEER_MDNS", "1")),
+            Way::Tcp if self == Self::Peerloom => {
+                command.args(["--listen-tcp", "0.0.0.0:0"]);
+            }
+            Way::Tcp => drop(command.env("PEER_TCP", "1")),
         }
         command
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cases::{Case, Tamper};
+use crate::cases::{Case, Tamper, Way};
 use crate::process::Process;
 
 /// Lines of the two peers that the runner has not looked at yet; a full queue
@@ -265,6 +265,14 @@ impl<'a> Session<'a> {
         {
             line["description"]["sdp"] = with_wrong_fingerprint(sdp)?.into();
         }
+        if self.case.way == Way::Tcp {
+            if let Some(sdp) = line["description"]["sdp"].as_str() {
+                line["description"]["sdp"] = without_udp(sdp).into();
+            }
+            if line["candidate"]["candidate"].as_str().is_some_and(is_udp) {
+                return Ok(());
+            }
+        }
         if let Some(fields) = line.as_object_mut() {
             fields.remove("ev");
             fields.insert("cmd".to_owned(), "signal".into());
@@ -293,6 +301,21 @@ impl<'a> Session<'a> {
         }
         story.join("\n")
     }
+}
+
+/// Whether this is a candidate over UDP.
+fn is_udp(line: &str) -> bool {
+    let candidate = line.strip_prefix("a=").unwrap_or(line);
+    let mut words = candidate.split(' ');
+    let first = words.next().unwrap_or_default();
+    let transport = words.nth(1).unwrap_or_default();
+    first.starts_with("candidate:") && transport.eq_ignore_ascii_case("udp")
+}
+
+/// A description without candidates over UDP.
+fn without_udp(sdp: &str) -> String {
+    let lines = sdp.split_inclusive('\n');
+    lines.filter(|line| !is_udp(line)).collect()
 }
 
 /// Changes one digit of every fingerprint, so that it stays well-formed.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"sync"
 
@@ -53,6 +54,11 @@ func create(config Config) (*Peer, error) {
 	if os.Getenv("PEER_MDNS") != "" {
 		settings.SetICEMulticastDNSMode(ice.MulticastDNSModeQueryAndGather)
 	}
+	if os.Getenv("PEER_TCP") != "" {
+		if err := acceptTCP(&settings); err != nil {
+			return nil, err
+		}
+	}
 	configuration := webrtc.Configuration{}
 	if config.ICETransportPolicy == "relay" {
 		configuration.ICETransportPolicy = webrtc.ICETransportPolicyRelay
@@ -75,6 +81,21 @@ func create(config Config) (*Peer, error) {
 	peer := &Peer{pc: pc}
 	peer.listen()
 	return peer, nil
+}
+
+// Passive candidates over TCP, beside those over UDP; connections are left to the other side.
+func acceptTCP(settings *webrtc.SettingEngine) error {
+	listener, err := net.Listen("tcp", ":0")
+	if err != nil {
+		return err
+	}
+	settings.DisableActiveTCP(true)
+	settings.SetICETCPMux(webrtc.NewICETCPMux(nil, listener, 8))
+	settings.SetNetworkTypes([]webrtc.NetworkType{
+		webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6,
+		webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6,
+	})
+	return nil
 }
 
 func (p *Peer) listen() {
