@@ -93,6 +93,14 @@ impl Tunnel {
         Self::new(End::Tcp(path))
     }
 
+    /// The same task, for paths from another relayed address.
+    pub(crate) fn also(&self, relayed: SocketAddr) -> Self {
+        Self {
+            end: End::Relayed(relayed),
+            batches: self.batches.clone(),
+        }
+    }
+
     fn new(end: End) -> (Self, mpsc::Receiver<Transmit>) {
         let (batches, receiver) = mpsc::channel(TUNNEL_BATCHES);
         (Self { end, batches }, receiver)

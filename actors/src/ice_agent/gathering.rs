@@ -81,8 +81,8 @@ enum Progress {
     Asking,
     /// It gave what it has.
     Done,
-    /// Relays for us at this address.
-    Relaying(SocketAddr),
+    /// Relays for us.
+    Relaying,
     Failed,
 }
 

@@ -106,6 +106,31 @@ async fn a_channel_works_through_turn_over_tls() {
     relays_over(|server| format!("turns:localhost:{}", server.tls_port)).await;
 }
 
+/// Two peers of IPv6 alone, and a server that has nothing else (RFC 8656 section 7).
+#[allow(clippy::print_stderr, reason = "a skipped test has to say so")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_works_through_a_relay_of_ipv6() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        eprintln!("SKIPPED: there is no IPv6 here");
+        return;
+    }
+    for transport in ["udp", "tcp"] {
+        let Some(server) = Coturn::start_at(&["--relay-ip=::1"]) else {
+            return;
+        };
+        let runtime = runtime(2);
+        let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+        let url = format!("turn:[::1]:{}?transport={transport}", server.port);
+        let relayed = Relayed::new([&ea, &eb], &relay_only(&server, url)).await;
+        relayed.carries().await;
+        let sdp = relayed.a.local_description().expect("negotiated").sdp;
+        assert!(
+            sdp.contains(" ::1 ") && !sdp.contains(" 127.0.0.1 "),
+            "{sdp}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_of_one_endpoint_have_a_relay_each() {
     let Some(server) = Coturn::start(&[]).await else {

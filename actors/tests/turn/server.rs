@@ -33,6 +33,12 @@ impl Drop for Coturn {
 impl Coturn {
     /// `None`, with a word about it, where there is no `turnserver`.
     pub(crate) async fn start(more: &[&str]) -> Option<Coturn> {
+        let ipv4 = ["--relay-ip=127.0.0.1"];
+        Self::start_at(&[&ipv4, more].concat())
+    }
+
+    /// The same without an address to relay at, which `more` has to name.
+    pub(crate) fn start_at(more: &[&str]) -> Option<Coturn> {
         if !installed() {
             return None;
         }
@@ -70,6 +76,7 @@ impl Coturn {
         let files = self.files.path();
         let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| files.join(name));
         self.process = command(self.port, self.tls_port, &certificate, &key, files)
+            .arg("--relay-ip=127.0.0.1")
             .spawn()
             .expect("turnserver can be started");
         self.wait_until_up();
@@ -89,9 +96,12 @@ impl Coturn {
 
 fn command(port: u16, tls_port: u16, certificate: &Path, key: &Path, dir: &Path) -> Command {
     let mut command = Command::new("turnserver");
+    let both = TcpListener::bind("[::1]:0").is_ok();
+    let ipv6: &[&str] = if both { &["--listening-ip=::1"] } else { &[] };
     command
+        .args(ipv6)
         .args(["-n", "--no-cli", "--no-dtls", "--lt-cred-mech"])
-        .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1"])
+        .arg("--listening-ip=127.0.0.1")
         .args([
             "--allow-loopback-peers",
             "--realm=example.org",

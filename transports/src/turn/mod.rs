@@ -39,7 +39,7 @@ pub struct RelayConfig {
 /// What becomes of a relay.
 #[derive(Debug, Clone)]
 pub enum RelayEvent {
-    /// It works.
+    /// It works; told for each address, one of a family at most.
     Allocated {
         /// The address where the server receives for us.
         relayed: SocketAddr,

@@ -33,8 +33,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Batches sent in one turn, then others may run.
 const BATCHES_PER_TURN: usize = 8;
 
-/// Relays until it fails or nobody wants it any more. Tells `events` what happens: at most one
-/// [`RelayEvent::Allocated`], and at most one [`RelayEvent::Failed`] at the end.
+/// Relays until it fails or nobody wants it any more. Tells `events` what happens:
+/// [`RelayEvent::Allocated`] for each address, of which there is one of a family at most, and at most one [`RelayEvent::Failed`] at the end.
 pub async fn relay(config: RelayConfig, events: mpsc::Sender<RelayEvent>) {
     if let Err(failed) = attempts(&config, &events).await {
         // Nobody has to listen any more.
@@ -130,7 +130,7 @@ async fn connect(config: &RelayConfig, server: SocketAddr) -> io::Result<Session
         home,
         line,
         delivery: config.ingress.delivery(),
-        relayed: None,
+        relayed: Vec::new(),
         batches: None,
         allocated: false,
         leave_at: None,
@@ -172,7 +172,8 @@ struct Session {
     line: Line,
     home: Home,
     delivery: Delivery,
-    relayed: Option<SocketAddr>,
+    /// One of each family at most.
+    relayed: Vec<SocketAddr>,
     /// From the tunnels, while there are any.
     batches: Option<mpsc::Receiver<Transmit>>,
     allocated: bool,
@@ -219,23 +220,38 @@ impl Session {
         while let Some(event) = self.client.poll_event() {
             match event {
                 Event::Allocated { relayed, mapped } => {
-                    let (tunnel, batches) = Tunnel::relayed(relayed);
-                    self.relayed = Some(relayed);
-                    self.batches = Some(batches);
-                    self.allocated = true;
-                    let allocated = RelayEvent::Allocated {
-                        relayed,
-                        mapped,
-                        tunnel,
-                    };
-                    // When nobody listens, the tunnel is gone, which ends the session.
-                    drop(events.send(allocated).await);
+                    self.allocated(relayed, mapped, events).await;
                 }
                 Event::Failed(failure) => return Some(End::Failed(failure)),
                 Event::Redirected(other) => return Some(End::Redirected(other)),
             }
         }
         self.client.is_over().then_some(End::Closed)
+    }
+
+    /// Tells of each address; all of them end with the last tunnel.
+    async fn allocated(
+        &mut self,
+        relayed: Vec<SocketAddr>,
+        mapped: SocketAddr,
+        events: &mpsc::Sender<RelayEvent>,
+    ) {
+        let Some(first) = relayed.first() else {
+            return; // the client reports no allocation without an address
+        };
+        let (tunnel, batches) = Tunnel::relayed(*first);
+        self.batches = Some(batches);
+        self.allocated = true;
+        for relayed in &relayed {
+            let allocated = RelayEvent::Allocated {
+                relayed: *relayed,
+                mapped,
+                tunnel: tunnel.also(*relayed),
+            };
+            // When nobody listens, the tunnels are gone, which ends the session.
+            drop(events.send(allocated).await);
+        }
+        self.relayed = relayed;
     }
 
     fn broken(&self, error: &io::Error) -> End {
@@ -259,8 +275,12 @@ impl Session {
         } = self;
         line.received(|packet| {
             let received = client.handle_packet(packet, now);
-            if let (Received::Data { peer, range }, Some(local)) = (received, *relayed) {
-                let path = Path::new(local, peer);
+            let Received::Data { peer, range } = received else {
+                return;
+            };
+            let alike = relayed.iter().find(|it| it.is_ipv4() == peer.is_ipv4());
+            if let Some(local) = alike {
+                let path = Path::new(*local, peer);
                 delivery.push(path, &packet[range], client.knows(peer));
             }
         })?;

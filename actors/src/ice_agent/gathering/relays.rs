@@ -13,7 +13,7 @@ use crate::ice_agent::IceAgentActor;
 use crate::ice_agent::sockets::log_refusal;
 use crate::peer_connection::messages::IceReport;
 
-/// Events of one relay on their way; it has two to tell.
+/// Events of one relay on their way; it has three to tell.
 const RELAY_EVENTS: usize = 4;
 
 /// How long we wait before a relay that could not be had again is asked for once more; twice as
@@ -31,6 +31,8 @@ struct Attempts {
     /// When it is asked for again; `None` while it works or is being asked for.
     next: Option<Instant>,
     works_since: Option<Instant>,
+    /// Where it relays for us: one of each family at most.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Attempts {
@@ -58,10 +60,19 @@ impl Relays {
         self.0.values().filter_map(|attempts| attempts.next).min()
     }
 
-    fn works(&mut self, id: ServerId, now: Instant) {
+    fn works(&mut self, id: ServerId, relayed: SocketAddr, now: Instant) {
         let attempts = self.0.entry(id).or_default();
         attempts.next = None;
         attempts.works_since = Some(now);
+        attempts.addresses.push(relayed);
+    }
+
+    /// Where it relayed for us.
+    fn lost(&mut self, id: ServerId) -> Vec<SocketAddr> {
+        let attempts = self.0.get_mut(&id);
+        attempts
+            .map(|it| std::mem::take(&mut it.addresses))
+            .unwrap_or_default()
     }
 
     /// It does not work any more, or could not be had again. Others are left to the next gathering.
@@ -152,9 +163,8 @@ impl IceAgentActor {
                 mapped,
                 tunnel,
             } => {
-                let relaying = Progress::Relaying(relayed);
-                self.gathering.progress.insert(id, relaying);
-                self.gathering.relays.works(id, now);
+                self.gathering.progress.insert(id, Progress::Relaying);
+                self.gathering.relays.works(id, relayed, now);
                 self.sockets.add_relayed(relayed, tunnel);
                 let text = self.gathering.server(id).map(|server| server.text.clone());
                 let added = self.agent.as_mut().map(|agent| {
@@ -179,28 +189,24 @@ impl IceAgentActor {
         now: Instant,
     ) {
         let before = self.gathering.progress.insert(id, Progress::Failed);
-        let lost = match before {
-            Some(Progress::Relaying(relayed)) => Some(relayed),
-            _ => None,
-        };
-        if lost.is_some() || self.gathering.is_under_way() {
+        let lost = before == Some(Progress::Relaying);
+        if lost || self.gathering.is_under_way() {
             self.server_failed(id, code, reason, local);
         } else {
             tracing::debug!(code, reason, "a lost relay cannot be had again yet");
         }
-        if let Some(relayed) = lost {
-            self.relay_lost(relayed);
-        }
+        self.relay_lost(id);
         self.gathering.relays.failed(id, now);
     }
 
     /// A server does not relay for us any more. Without the path in use only a restart helps.
-    fn relay_lost(&mut self, relayed: SocketAddr) {
-        self.sockets.remove_relayed(relayed);
-        let lost_path = self
-            .agent
-            .as_mut()
-            .is_some_and(|agent| agent.retire(relayed));
+    fn relay_lost(&mut self, id: ServerId) {
+        let mut lost_path = false;
+        for relayed in self.gathering.relays.lost(id) {
+            self.sockets.remove_relayed(relayed);
+            let agent = self.agent.as_mut();
+            lost_path |= agent.is_some_and(|agent| agent.retire(relayed));
+        }
         if lost_path {
             self.report(IceReport::NetworkChange { restart: true });
         }
@@ -217,6 +223,10 @@ mod tests {
 
     const ID: ServerId = ServerId(3);
 
+    fn relayed() -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 5))
+    }
+
     #[test]
     fn what_never_worked_is_left_to_the_next_gathering() {
         let mut relays = Relays::default();
@@ -228,7 +238,7 @@ mod tests {
     fn a_lost_relay_is_asked_for_at_once_and_then_less_and_less() {
         let mut now = Instant::now();
         let mut relays = Relays::default();
-        relays.works(ID, now);
+        relays.works(ID, relayed(), now);
         let mut pauses = Vec::new();
         for _ in 0..12 {
             relays.failed(ID, now);
@@ -247,12 +257,12 @@ mod tests {
     fn a_relay_that_comes_and_goes_is_not_asked_for_without_pause() {
         let now = Instant::now();
         let mut relays = Relays::default();
-        relays.works(ID, now);
+        relays.works(ID, relayed(), now);
         relays.failed(ID, now);
-        relays.works(ID, now);
+        relays.works(ID, relayed(), now);
         relays.failed(ID, now);
         assert_eq!(relays.deadline(), Some(now + FIRST_PAUSE));
-        relays.works(ID, now);
+        relays.works(ID, relayed(), now);
         relays.failed(ID, now + LONGEST_PAUSE);
         assert_eq!(relays.deadline(), Some(now + LONGEST_PAUSE));
     }
@@ -261,7 +271,7 @@ mod tests {
     fn another_network_makes_it_worth_trying_at_once() {
         let now = Instant::now();
         let mut relays = Relays::default();
-        relays.works(ID, now);
+        relays.works(ID, relayed(), now);
         for _ in 0..9 {
             relays.failed(ID, now);
         }

@@ -69,6 +69,8 @@ pub mod attribute {
     pub const ICE_CONTROLLING: u16 = 0x802a;
     /// Our address.
     pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+    /// Family of a further relayed address.
+    pub const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
     /// Another server to try.
     pub const ALTERNATE_SERVER: u16 = 0x8023;
     /// CRC over what stands before.
@@ -160,6 +162,22 @@ impl<'a> Message<'a> {
     /// An address in the clear (RFC 8489 §14.1).
     pub fn address(&self, kind: u16) -> Option<SocketAddr> {
         read_address(self.attribute(kind)?, &[0; 16])
+    }
+
+    /// All addresses of a kind, each masked (RFC 8489 §14.2): a TURN server names one for each
+    /// family (RFC 8656 §7.2). What is no address ends them.
+    pub fn xor_addresses(&self, wanted: u16) -> impl Iterator<Item = SocketAddr> {
+        let end = self.integrity_at.unwrap_or(self.packet.len());
+        let (packet, mask) = (self.packet, mask(&self.transaction));
+        let mut at = HEADER_LEN;
+        let attributes = std::iter::from_fn(move || {
+            let (kind, value) = attribute_at(packet, at).filter(|_| at < end)?;
+            at += 4 + value.len().next_multiple_of(4);
+            Some((kind, value))
+        });
+        attributes
+            .filter(move |(kind, _)| *kind == wanted)
+            .map_while(move |(_, value)| read_address(value, &mask))
     }
 
     /// An address masked with the cookie and the transaction (RFC 8489 §14.2).

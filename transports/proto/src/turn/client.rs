@@ -23,6 +23,10 @@ const MAX_ATTEMPTS: u8 = 3;
 /// `REQUESTED-TRANSPORT`: UDP, in the first of four bytes (RFC 8656 §18.7).
 const UDP: u32 = 17 << 24;
 
+/// IPv6, in the first of four bytes (RFC 8656 §18.6): as `ADDITIONAL-ADDRESS-FAMILY` beside IPv4,
+/// which a server that does not know it passes over, and as `REQUESTED-ADDRESS-FAMILY` alone.
+const IPV6: u32 = 2 << 24;
+
 /// Lifetime when the server tells none (RFC 8656 §3.2), and the shortest we go by.
 const DEFAULT_LIFETIME: u32 = 600;
 const MIN_LIFETIME: u32 = 30;
@@ -36,7 +40,10 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
+    /// IPv4, and IPv6 where the server has it.
     Allocate,
+    /// After it said that it has no IPv4.
+    AllocateIpv6,
     Refresh,
     Release,
     Permission(IpAddr),

@@ -12,8 +12,8 @@
 //! Over a stream, [`Framer`] cuts what arrives into the packets that [`Client::handle_packet`]
 //! takes.
 //!
-//! Deliberately absent: TCP relaying (RFC 6062), mobility, reservation of ports, IPv6 relayed
-//! addresses on request, and the SHA-256 credentials of RFC 8489 §9.2, which no server in use
+//! Deliberately absent: TCP relaying (RFC 6062), mobility, reservation of ports, and the
+//! SHA-256 credentials of RFC 8489 §9.2, which no server in use
 //! demands.
 
 mod address;
@@ -61,8 +61,8 @@ impl std::fmt::Debug for Config {
 pub enum Event {
     /// The server relays for us.
     Allocated {
-        /// The address where it does.
-        relayed: SocketAddr,
+        /// The addresses where it does: of IPv4, IPv6, or one of each (RFC 8656 §7).
+        relayed: Vec<SocketAddr>,
         /// What our own address looks like to the server.
         mapped: SocketAddr,
     },

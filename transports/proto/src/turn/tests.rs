@@ -44,7 +44,7 @@ struct Server {
     refreshed: u32,
     to_peers: Vec<(SocketAddr, Vec<u8>)>,
     refuse: Option<(u16, Option<SocketAddr>)>,
-    relayed: SocketAddr,
+    relayed: Vec<SocketAddr>,
 }
 
 impl Server {
@@ -57,7 +57,7 @@ impl Server {
             refreshed: 0,
             to_peers: Vec::new(),
             refuse: None,
-            relayed: addr("198.51.100.1:50000"),
+            relayed: vec![addr("198.51.100.1:50000")],
         }
     }
 
@@ -113,8 +113,10 @@ impl Server {
         match message.method {
             method::ALLOCATE => {
                 self.allocated = true;
+                for relayed in &self.relayed {
+                    reply = reply.xor_address(attribute::XOR_RELAYED_ADDRESS, *relayed);
+                }
                 reply = reply
-                    .xor_address(attribute::XOR_RELAYED_ADDRESS, self.relayed)
                     .xor_address(attribute::XOR_MAPPED_ADDRESS, addr("203.0.113.1:6000"))
                     .number(attribute::LIFETIME, 600);
             }
@@ -406,13 +408,39 @@ fn a_server_does_not_send_us_to_what_only_we_can_reach() {
 fn a_relayed_address_has_to_be_one_that_a_host_can_have() {
     for relayed in ["0.0.0.0:5", "127.0.0.1:5", "224.0.0.1:5", "198.51.100.1:0"] {
         let mut world = World::new(config("secret"), 0.0, 1);
-        world.server.relayed = addr(relayed);
+        world.server.relayed = vec![addr(relayed)];
         assert!(world.run(MINUTE, |world| !world.events.is_empty()));
         assert!(
             matches!(&world.events[..], [Event::Failed(failure)] if failure.code == 400),
             "{:?}",
             world.events
         );
+    }
+}
+
+#[test]
+fn a_server_may_relay_at_an_address_of_each_family() {
+    let mut client = Client::new(config("secret"), Instant::now());
+    let request = client.poll_packet().expect("a request");
+    let request = Message::parse(&request).expect("STUN");
+    let further = request.attribute(attribute::ADDITIONAL_ADDRESS_FAMILY);
+    assert_eq!(further, Some(&[2, 0, 0, 0][..]));
+    let cases = [
+        (vec!["198.51.100.1:5", "[2001:db8::1]:6"], vec![0, 1]),
+        (vec!["[2001:db8::1]:6"], vec![0]),
+        (vec!["198.51.100.1:5", "198.51.100.1:6"], vec![0]),
+        (vec!["[::1]:6", "198.51.100.1:5"], vec![1]),
+    ];
+    for (told, used) in cases {
+        let told: Vec<SocketAddr> = told.into_iter().map(addr).collect();
+        let mut world = World::new(config("secret"), 0.0, 1);
+        world.server.relayed = told.clone();
+        assert!(world.run(MINUTE, World::allocated), "{told:?}");
+        let Some(Event::Allocated { relayed, .. }) = world.events.first() else {
+            panic!("{:?}", world.events);
+        };
+        let expected: Vec<SocketAddr> = used.into_iter().map(|at| told[at]).collect();
+        assert_eq!(*relayed, expected);
     }
 }
 

@@ -17,6 +17,9 @@ use crate::stun::{Class, Message};
 const UNAUTHENTICATED: u16 = 401;
 const STALE_NONCE: u16 = 438;
 
+/// The server has no address of the family (RFC 8656 §19).
+const UNSUPPORTED_FAMILY: u16 = 440;
+
 /// Try another server (RFC 8489 §10).
 const TRY_ALTERNATE: u16 = 300;
 
@@ -139,11 +142,10 @@ impl Client {
         let lifetime = Duration::from_secs(u64::from(lifetime.max(MIN_LIFETIME)));
         let refresh_at = now + lifetime / 2;
         match request {
-            Request::Allocate => {
-                let relayed = message.xor_address(attribute::XOR_RELAYED_ADDRESS);
+            Request::Allocate | Request::AllocateIpv6 => {
+                let relayed = self.relayed(message);
                 let mapped = message.xor_address(attribute::XOR_MAPPED_ADDRESS);
-                let relayed = relayed.filter(|addr| address::may_relay(self.config.server, *addr));
-                let (Some(relayed), Some(mapped)) = (relayed, mapped) else {
+                let Some(mapped) = mapped.filter(|_| !relayed.is_empty()) else {
                     let reason = "the server's answer has no address that can be used";
                     return self.fail(400, reason.into());
                 };
@@ -170,6 +172,18 @@ impl Client {
         }
     }
 
+    /// Where the server relays for us: one address of each family at most.
+    fn relayed(&self, message: &Message<'_>) -> Vec<SocketAddr> {
+        let mut usable: Vec<SocketAddr> = Vec::new();
+        for addr in message.xor_addresses(attribute::XOR_RELAYED_ADDRESS) {
+            let further = usable.iter().all(|it| it.is_ipv4() != addr.is_ipv4());
+            if further && address::may_relay(self.config.server, addr) {
+                usable.push(addr);
+            }
+        }
+        usable
+    }
+
     fn refused(&mut self, request: Request, attempts: u8, message: &Message<'_>, now: Instant) {
         let (code, reason) = message
             .error()
@@ -183,10 +197,13 @@ impl Client {
         }
         let later = Grant::Refused(now + REFUSED_PAUSE);
         match request {
-            Request::Allocate if code == TRY_ALTERNATE => {
+            Request::Allocate if code == UNSUPPORTED_FAMILY => {
+                self.request(Request::AllocateIpv6, attempts, now);
+            }
+            Request::Allocate | Request::AllocateIpv6 if code == TRY_ALTERNATE => {
                 self.redirected(message.address(attribute::ALTERNATE_SERVER), reason);
             }
-            Request::Allocate | Request::Refresh => self.fail(code, reason),
+            Request::Allocate | Request::AllocateIpv6 | Request::Refresh => self.fail(code, reason),
             Request::Release => self.end(),
             Request::Permission(ip) => self.peers.permission_settled(ip, later),
             Request::Channel(peer, _) => self.peers.channel_settled(peer, later),

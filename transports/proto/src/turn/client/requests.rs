@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::{Event, Failure};
 use super::{Client, DEFAULT_LIFETIME, Grant, MAX_REQUESTS, Peers, Pending, REFUSED_PAUSE};
-use super::{Request, State, UDP};
+use super::{IPV6, Request, State, UDP};
 use crate::stun::message::{attribute, method};
 use crate::stun::transaction::Step;
 use crate::stun::{Builder, Class, Transaction, UNREACHABLE};
@@ -17,14 +17,19 @@ impl Client {
         }
         let id = self.ids.next_id();
         let method = match request {
-            Request::Allocate => method::ALLOCATE,
+            Request::Allocate | Request::AllocateIpv6 => method::ALLOCATE,
             Request::Refresh | Request::Release => method::REFRESH,
             Request::Permission(_) => method::CREATE_PERMISSION,
             Request::Channel(..) => method::CHANNEL_BIND,
         };
         let builder = Builder::new(Class::Request, method, id);
         let builder = match request {
-            Request::Allocate => builder.number(attribute::REQUESTED_TRANSPORT, UDP),
+            Request::Allocate => builder
+                .number(attribute::REQUESTED_TRANSPORT, UDP)
+                .number(attribute::ADDITIONAL_ADDRESS_FAMILY, IPV6),
+            Request::AllocateIpv6 => builder
+                .number(attribute::REQUESTED_TRANSPORT, UDP)
+                .number(attribute::REQUESTED_ADDRESS_FAMILY, IPV6),
             Request::Refresh => builder.number(attribute::LIFETIME, DEFAULT_LIFETIME),
             Request::Release => builder.number(attribute::LIFETIME, 0),
             Request::Permission(ip) => {
@@ -73,7 +78,7 @@ impl Client {
     pub(super) fn unanswered(&mut self, request: Request, hearsay: Option<Failure>, now: Instant) {
         let later = Grant::Refused(now + REFUSED_PAUSE);
         match request {
-            Request::Allocate | Request::Refresh => {
+            Request::Allocate | Request::AllocateIpv6 | Request::Refresh => {
                 let silence = || Failure {
                     code: UNREACHABLE,
                     reason: "the TURN server does not answer".into(),
