@@ -32,6 +32,20 @@ pub(crate) enum Way {
     Mdns,
     /// By TCP: candidates over UDP do not get through. Peerloom listens, and Pion does.
     Tcp,
+    /// By relays of a TURN server, and nothing else, at both ends.
+    TurnUdp,
+    TurnTcp,
+    TurnTls,
+}
+
+impl Way {
+    /// Whether it needs the TURN server.
+    pub(crate) fn is_relayed(self) -> bool {
+        match self {
+            Self::TurnUdp | Self::TurnTcp | Self::TurnTls => true,
+            Self::Direct | Self::Mdns | Self::Tcp => false,
+        }
+    }
 }
 
 /// Two peers, one connection, some checks.
@@ -45,6 +59,8 @@ pub(crate) struct Case {
     pub(crate) checks: Vec<Check>,
     /// What is known of the checks: the other side's fault.
     pub(crate) verdict: Verdict,
+    /// What stands in the failure if it is that fault.
+    pub(crate) symptom: &'static str,
     /// What the session's only check is, if it has a session of its own.
     alone: Option<String>,
 }
@@ -59,6 +75,7 @@ impl Case {
             way: Way::Direct,
             checks: Vec::new(),
             verdict: Verdict::Works,
+            symptom: "",
             alone: None,
         }
     }
@@ -66,7 +83,7 @@ impl Case {
     /// A transfer between two of a kind, for `--compare`.
     pub(crate) fn transfer(kind: Kind, args: Value) -> Self {
         let mut case = Self::new(kind, kind, Side::Driver);
-        case.checks = check("connect");
+        case.checks = check("connect", Way::Direct);
         case.checks.push(Check {
             name: "throughput",
             args,
@@ -104,6 +121,9 @@ impl fmt::Display for Case {
             Way::Direct => {}
             Way::Mdns => f.write_str("/mdns")?,
             Way::Tcp => f.write_str("/tcp")?,
+            Way::TurnUdp => f.write_str("/turn-udp")?,
+            Way::TurnTcp => f.write_str("/turn-tcp")?,
+            Way::TurnTls => f.write_str("/turn-tls")?,
         }
         match self.tamper {
             Tamper::Nothing => {}
@@ -150,6 +170,10 @@ const BRIEF: [&str; 2] = ["connect", "throughput"];
 const CONNECT: [&str; 1] = ["connect"];
 const NEGOTIATION: [&str; 2] = ["connect", "renegotiate"];
 const BYTES: u64 = 8 << 20;
+/// On a special way it is enough to see that it carries.
+const SHORT_BYTES: u64 = 1 << 20;
+/// How often a check is run that fails at times.
+const TRIES: usize = 4;
 /// How long a check may take: some stacks are slow on a machine with more to do.
 const CHECK_MS: u64 = 150_000;
 /// How long a connection that must not come up is watched, and the limit that
@@ -159,10 +183,10 @@ const REFUSAL_MS: (u64, u64) = (3000, 4000);
 /// The checks that a peer of this kind drives.
 fn driven_by(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Peerloom | Kind::Chromium | Kind::Firefox | Kind::Wrtc | Kind::Werift => &FULL,
+        Kind::Peerloom | Kind::Chromium | Kind::Firefox | Kind::Wrtc => &FULL,
         Kind::Aiortc => &WITHOUT_ICE,
-        Kind::WebrtcRs => &BRIEF,
-        Kind::Pion => &[],
+        Kind::Werift | Kind::WebrtcRs => &BRIEF,
+        Kind::Pion | Kind::Str0m => &[],
     }
 }
 
@@ -185,6 +209,7 @@ pub(crate) fn all() -> Vec<Case> {
         }
         mdns(&mut cases, kind);
         tcp(&mut cases, kind);
+        relayed(&mut cases, kind);
     }
     // Two foreign peers: proves the checks, not Peerloom.
     both_roles(&mut cases, Chromium, Aiortc, &WITHOUT_ICE);
@@ -208,16 +233,25 @@ fn sessions(cases: &mut Vec<Case>, case: &Case, checks: &[&'static str]) {
     let mut together = case.clone();
     let mut apart = Vec::new();
     for &name in checks {
-        let verdict = faults::verdict(case, name);
-        match verdict {
-            Verdict::Works => together.checks.extend(check(name)),
-            Verdict::Absent => {}
-            Verdict::Fails | Verdict::AtTimes => apart.push(Case {
-                checks: check(name),
+        let fault = faults::find(case, name);
+        let verdict = fault.map_or(Verdict::Works, |fault| fault.verdict);
+        let tries = match verdict {
+            Verdict::Works => {
+                together.checks.extend(check(name, case.way));
+                0
+            }
+            Verdict::Absent => 0,
+            Verdict::Fails => 1,
+            Verdict::AtTimes => TRIES,
+        };
+        for _ in 0..tries {
+            apart.push(Case {
+                checks: check(name, case.way),
                 verdict,
+                symptom: fault.map_or("", |fault| fault.symptom),
                 alone: Some(name.to_owned()),
                 ..case.clone()
-            }),
+            });
         }
     }
     if !together.checks.is_empty() {
@@ -242,6 +276,23 @@ fn tcp(cases: &mut Vec<Case>, kind: Kind) {
     for offerer in [Side::Driver, Side::Responder] {
         let case = Case {
             way: Way::Tcp,
+            ..Case::new(Kind::Peerloom, kind, offerer)
+        };
+        sessions(cases, &case, &BRIEF);
+    }
+}
+
+/// Both peers may use relays only.
+fn relayed(cases: &mut Vec<Case>, kind: Kind) {
+    let ways = [
+        (Way::TurnUdp, Side::Driver),
+        (Way::TurnUdp, Side::Responder),
+        (Way::TurnTcp, Side::Driver),
+        (Way::TurnTls, Side::Responder),
+    ];
+    for (way, offerer) in ways {
+        let case = Case {
+            way,
             ..Case::new(Kind::Peerloom, kind, offerer)
         };
         sessions(cases, &case, &BRIEF);
@@ -275,12 +326,16 @@ fn wrong_fingerprint(cases: &mut Vec<Case>, driver: Kind, responder: Kind, lied_
     }
 }
 
-fn check(name: &'static str) -> Vec<Check> {
+fn check(name: &'static str, way: Way) -> Vec<Check> {
+    let bytes = match way {
+        Way::Direct => BYTES,
+        Way::Mdns | Way::Tcp | Way::TurnUdp | Way::TurnTcp | Way::TurnTls => SHORT_BYTES,
+    };
     match name {
         "throughput" => ["up", "down"]
             .map(|dir| Check {
                 name,
-                args: json!({"dir": dir, "bytes": BYTES, "timeout": CHECK_MS}),
+                args: json!({"dir": dir, "bytes": bytes, "timeout": CHECK_MS}),
             })
             .into(),
         "connect" => vec![Check {

@@ -66,7 +66,7 @@ fn transfer(kind: Kind, bytes: u64) -> Result<Measured, String> {
     if let Some(reason) = Missing::default().of(&case) {
         return Err(format!("SKIPPED: {reason}"));
     }
-    let outcome = session::run(&case).pop().ok_or("nothing was run")?;
+    let outcome = session::run(&case, None).pop().ok_or("nothing was run")?;
     let detail = outcome.result?;
     Ok(Measured {
         megabytes: number(&detail, "MB")?,

@@ -10,12 +10,14 @@
     reason = "this program's results are what it prints"
 )]
 
+mod candidates;
 mod cases;
 mod compare;
 mod faults;
 mod matrix;
 mod peers;
 mod process;
+mod relay;
 mod session;
 mod table;
 
@@ -26,6 +28,7 @@ use std::thread;
 
 use cases::Case;
 use peers::Missing;
+use relay::Relay;
 use table::Table;
 
 struct Options {
@@ -143,7 +146,19 @@ fn conduct(options: &Options, cases: Vec<Case>) -> ExitCode {
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     let mut table = Table::new(&cases, options.verbose);
     let cases = present(cases, &mut table);
-    run(options, &cases, &mut table);
+    let relay = match cases
+        .iter()
+        .any(|case| case.way.is_relayed())
+        .then(Relay::start)
+    {
+        None => None,
+        Some(Ok(relay)) => Some(relay),
+        Some(Err(problem)) => {
+            println!("FAILED: {problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    run(options, &cases, relay.as_ref(), &mut table);
     table.print();
     if table.failed() || (in_ci && table.skipped()) {
         return ExitCode::FAILURE;
@@ -165,7 +180,7 @@ fn conduct(options: &Options, cases: Vec<Case>) -> ExitCode {
 }
 
 /// Runs every case as often as asked, several at a time.
-fn run(options: &Options, cases: &[Case], table: &mut Table) {
+fn run(options: &Options, cases: &[Case], relay: Option<&Relay>, table: &mut Table) {
     let rounds = (0..options.repeat).flat_map(|_| cases);
     let queue = Mutex::new(rounds);
     // Whoever finished one waits until it is printed.
@@ -176,7 +191,7 @@ fn run(options: &Options, cases: &[Case], table: &mut Table) {
             scope.spawn(move || {
                 let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 while let Some(case) = next() {
-                    if done.send((case, session::run(case))).is_err() {
+                    if done.send((case, session::run(case, relay))).is_err() {
                         return;
                     }
                 }

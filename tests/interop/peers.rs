@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cases::{Case, Way};
+use crate::relay::{self, Relay};
 
 /// An implementation of WebRTC that speaks the JSON-lines peer protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +19,7 @@ pub(crate) enum Kind {
     Werift,
     Wrtc,
     Pion,
+    Str0m,
     WebrtcRs,
 }
 
@@ -31,6 +33,7 @@ impl fmt::Display for Kind {
             Self::Werift => "werift",
             Self::Wrtc => "wrtc",
             Self::Pion => "pion",
+            Self::Str0m => "str0m",
             Self::WebrtcRs => "webrtc-rs",
         })
     }
@@ -43,17 +46,19 @@ const INSTALL: &str = "bash .ci/foreign";
 
 impl Kind {
     /// The peers of others, in the order of the matrix.
-    pub(crate) const FOREIGN: [Self; 6] = [
+    pub(crate) const FOREIGN: [Self; 8] = [
         Self::Chromium,
         Self::Firefox,
         Self::Aiortc,
+        Self::Werift,
         Self::Wrtc,
         Self::Pion,
+        Self::Str0m,
         Self::WebrtcRs,
     ];
 
     /// The command that starts it.
-    pub(crate) fn command(self, way: Way) -> Command {
+    pub(crate) fn command(self, way: Way, relay: Option<&Relay>) -> Command {
         let mut command = match self {
             Self::Peerloom => {
                 let mut command = Command::new(peerloom());
@@ -83,15 +88,24 @@ impl Kind {
                 command
             }
             Self::Pion => Command::new(pion()),
+            Self::Str0m => Command::new(rival("str0m-peer")),
             Self::WebrtcRs => Command::new(rival("webrtc-rs-peer")),
         };
         match way {
             Way::Direct => {}
+            Way::TurnUdp | Way::TurnTcp => drop(command.env("PEER_LOOPBACK", "1")),
             Way::Mdns => drop(command.env("PEER_MDNS", "1")),
             Way::Tcp if self == Self::Peerloom => {
                 command.args(["--listen-tcp", "0.0.0.0:0"]);
             }
             Way::Tcp => drop(command.env("PEER_TCP", "1")),
+            Way::TurnTls => {
+                // Most go by the system's certificates, browsers by their own.
+                let certificate = relay.map(Relay::certificate).unwrap_or_default();
+                command.env("SSL_CERT_FILE", &certificate);
+                command.env("NODE_EXTRA_CA_CERTS", certificate);
+                command.env("PEER_LOOPBACK", "1").env("PEER_INSECURE", "1");
+            }
         }
         command
     }
@@ -108,6 +122,7 @@ impl Kind {
             Self::Wrtc => has_node() && has_module("@roamhq/wrtc"),
             Self::Aiortc => runs(Command::new(venv("python")).args(["-c", "import aiortc"])),
             Self::Pion => pion().exists(),
+            Self::Str0m => rival("str0m-peer").exists(),
             Self::WebrtcRs => rival("webrtc-rs-peer").exists(),
         };
         (!there).then(|| format!("{self} is not installed; install with: {INSTALL}"))
@@ -116,14 +131,24 @@ impl Kind {
 
 /// What is missing for each kind of peer, looked up once.
 #[derive(Default)]
-pub(crate) struct Missing(BTreeMap<Kind, Option<String>>);
+pub(crate) struct Missing {
+    kinds: BTreeMap<Kind, Option<String>>,
+    relay: Option<bool>,
+}
 
 impl Missing {
     /// Why `case` cannot run here, if it cannot.
     pub(crate) fn of(&mut self, case: &Case) -> Option<String> {
         [case.driver, case.responder]
             .into_iter()
-            .find_map(|kind| self.0.entry(kind).or_insert_with(|| kind.missing()).clone())
+            .find_map(|kind| {
+                let known = self.kinds.entry(kind).or_insert_with(|| kind.missing());
+                known.clone()
+            })
+            .or_else(|| {
+                let relay = case.way.is_relayed() && *self.relay.get_or_insert_with(relay::missing);
+                relay.then(|| format!("coturn is not installed; install with: {INSTALL}"))
+            })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cases::Way;
-use crate::peers::Kind;
 use crate::session::{Input, Side};
 
 /// Lines of a peer's stderr that are kept for the report of a failure.
@@ -29,13 +27,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a peer; its lines go to `inputs`, marked with `side`.
     pub(crate) fn start(
-        kind: Kind,
-        way: Way,
+        mut command: Command,
         side: Side,
         inputs: SyncSender<(Side, Input)>,
     ) -> std::io::Result<Self> {
-        let mut child = kind
-            .command(way)
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::candidates::Candidates;
 use crate::cases::{Case, Tamper, Way};
 use crate::process::Process;
+use crate::relay::Relay;
 
 /// Lines of the two peers that the runner has not looked at yet; a full queue
 /// makes the peers' pipes wait.
@@ -38,7 +40,7 @@ impl Side {
         }
     }
 
-    fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         match self {
             Self::Driver => 0,
             Self::Responder => 1,
@@ -70,10 +72,10 @@ pub(crate) struct Outcome {
 
 /// Runs `case` once; one outcome per check, the first failure of the session
 /// itself standing for the checks it kept from running.
-pub(crate) fn run(case: &Case) -> Vec<Outcome> {
+pub(crate) fn run(case: &Case, relay: Option<&Relay>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     let from = Instant::now();
-    let mut session = match Session::start(case) {
+    let mut session = match Session::start(case, relay) {
         Ok(session) => session,
         Err(problem) => {
             outcomes.push(Outcome {
@@ -117,15 +119,16 @@ struct Session<'a> {
     ice: [bool; 2],
     /// Whether a side has said that its connection is up.
     connected: [bool; 2],
+    candidates: Candidates,
     history: std::collections::VecDeque<String>,
 }
 
 impl<'a> Session<'a> {
-    fn start(case: &'a Case) -> Result<Self, String> {
+    fn start(case: &'a Case, relay: Option<&Relay>) -> Result<Self, String> {
         let (sender, inputs) = sync_channel(LINES);
         let start = |side| {
             let kind = case.kind(side);
-            Process::start(kind, case.way, side, sender.clone())
+            Process::start(kind.command(case.way, relay), side, sender.clone())
                 .map_err(|error| format!("cannot start {kind}: {error}"))
         };
         let peers = [start(Side::Driver)?, start(Side::Responder)?];
@@ -137,21 +140,26 @@ impl<'a> Session<'a> {
             ready: [false; 2],
             ice: [false; 2],
             connected: [false; 2],
+            candidates: Candidates::default(),
             history: std::collections::VecDeque::new(),
         };
         session
-            .set_up()
+            .set_up(&relay.map_or_else(|| json!({}), |relay| relay.config(case.way)))
             .map_err(|problem| format!("{problem}\n{}", session.story()))?;
         Ok(session)
     }
 
-    fn set_up(&mut self) -> Result<(), String> {
+    fn set_up(&mut self, config: &Value) -> Result<(), String> {
         let end = Instant::now() + START_LIMIT;
         while self.ready != [true; 2] {
             self.step(end, "both peers ready")?;
         }
         for side in Side::BOTH {
-            self.request(side, json!({"cmd": "create", "config": {}}), SETUP_LIMIT)?;
+            self.request(
+                side,
+                json!({"cmd": "create", "config": config}),
+                SETUP_LIMIT,
+            )?;
         }
         // A non-trickle peer answers only when it has gathered; the offer's
         // result may therefore come after its signal line.
@@ -169,6 +177,7 @@ impl<'a> Session<'a> {
         if let Tamper::FingerprintTo(lied_to) = self.case.tamper {
             self.refused(lied_to)?;
         }
+        self.candidates.judge(self.case, name == "connect")?;
         Ok(detail)
     }
 
@@ -259,6 +268,7 @@ impl<'a> Session<'a> {
     }
 
     fn carry(&mut self, from: Side, mut line: Value) -> Result<(), String> {
+        self.candidates.note(from, &line);
         let to = from.other();
         if self.case.tamper == Tamper::FingerprintTo(to)
             && let Some(sdp) = line["description"]["sdp"].as_str()

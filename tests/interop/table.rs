@@ -29,12 +29,14 @@ pub(crate) struct Table {
 impl Table {
     /// A table of these cases.
     pub(crate) fn new(cases: &[Case], verbose: bool) -> Self {
+        let mut rows: Vec<_> = cases
+            .iter()
+            .map(|case| (case.to_string(), BTreeMap::new()))
+            .collect();
+        rows.dedup_by(|one, other| one.0 == other.0);
         Self {
             verbose,
-            rows: cases
-                .iter()
-                .map(|case| (case.to_string(), BTreeMap::new()))
-                .collect(),
+            rows,
             columns: Vec::new(),
             skips: BTreeMap::new(),
             failures: Vec::new(),
@@ -54,10 +56,14 @@ impl Table {
             // Only the check that the fault speaks of may fail.
             let known = case.checks.iter().any(|check| check.name == outcome.name);
             let verdict = if known { case.verdict } else { Verdict::Works };
-            let good = match verdict {
-                Verdict::Works | Verdict::Absent => outcome.result.is_ok(),
-                Verdict::Fails => !ran_all,
-                Verdict::AtTimes => true,
+            let good = match (&outcome.result, verdict) {
+                (Ok(_), Verdict::Works | Verdict::Absent | Verdict::AtTimes) => true,
+                (Err(_), Verdict::Works | Verdict::Absent) => false,
+                (Ok(_), Verdict::Fails) => !ran_all,
+                (Err(problem), Verdict::Fails | Verdict::AtTimes) => {
+                    let first = problem.lines().next().unwrap_or_default();
+                    first.contains(case.symptom)
+                }
             };
             self.note(case, outcome, verdict, good);
         }
@@ -86,7 +92,8 @@ impl Table {
         let tally = self.tally(&name, &check);
         tally.ran += 1;
         tally.good += u32::from(good);
-        self.matrix.add(case, check_name, good, verdict);
+        self.matrix
+            .add(case, check_name, result.is_ok(), good, verdict);
         let problem = result.err();
         if let Some(problem) = &problem
             && (self.verbose || !good)

@@ -5,6 +5,7 @@ import json
 
 import aiortc
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.sdp import candidate_from_sdp
 
 from pattern import Counters, send_patterned
@@ -64,7 +65,10 @@ class Peer:
                     credential=server.get("credential"),
                 )
             )
-        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        policy = RTCIceTransportPolicy((config or {}).get("iceTransportPolicy", "all"))
+        self.pc = RTCPeerConnection(
+            RTCConfiguration(iceServers=servers, iceTransportPolicy=policy)
+        )
         for event in (
             "connectionstatechange",
             "iceconnectionstatechange",

@@ -6,6 +6,7 @@
 // messages ended by a zero byte), so nothing beyond Node itself is needed.
 //
 //   CHROMIUM   the browser to start (default /usr/bin/chromium)
+//   PEER_INSECURE  if set, certificates nobody vouches for are accepted
 //   PEER_MDNS  if set, host candidates stay mDNS names, as in a page that was
 //              never granted the camera
 
@@ -29,7 +30,6 @@ const FLAGS = [
   '--no-first-run',
   '--no-default-browser-check',
   '--use-fake-device-for-media-stream',
-  '--use-fake-ui-for-media-stream',
   '--remote-debugging-pipe',
 ];
 
@@ -88,7 +88,10 @@ async function main() {
   const profile = mkdtempSync(join(tmpdir(), 'peerloom-chromium-'));
   const server = await servePage();
   const origin = `http://127.0.0.1:${server.address().port}`;
-  const browser = spawn(BROWSER, [...FLAGS, `--user-data-dir=${profile}`, 'about:blank'], {
+  const trust = process.env.PEER_INSECURE ? ['--ignore-certificate-errors'] : [];
+  // This one grants the camera to every page.
+  const ui = process.env.PEER_MDNS ? [] : ['--use-fake-ui-for-media-stream'];
+  const browser = spawn(BROWSER, [...FLAGS, ...trust, ...ui, `--user-data-dir=${profile}`, 'about:blank'], {
     stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
     detached: true, // its own process group, so that every child goes with it
     env: { ...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile },

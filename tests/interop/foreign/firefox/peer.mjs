@@ -4,8 +4,9 @@
 //
 //   FIREFOX          the browser to start (default /usr/bin/firefox-esr)
 //   FIREFOX_PREFS    more preferences, a JSON object
-//   FIREFOX_INSECURE if set, certificates nobody vouches for are accepted
+//   PEER_INSECURE    if set, certificates nobody vouches for are accepted
 //   PEER_MODULES     the folder whose node_modules has puppeteer-core
+//   PEER_LOOPBACK    if set, servers and peers on loopback are spoken to
 //   PEER_MDNS        if set, host candidates are mDNS names, as in a page that
 //                    was never granted the camera
 
@@ -19,7 +20,7 @@ const BROWSER = process.env.FIREFOX || '/usr/bin/firefox-esr';
 const PREFERENCES = {
   'media.navigator.streams.fake': true,
   'media.navigator.permission.disabled': true,
-  'media.peerconnection.ice.loopback': false,
+  'media.peerconnection.ice.loopback': Boolean(process.env.PEER_LOOPBACK),
   'media.peerconnection.ice.obfuscate_host_addresses': Boolean(process.env.PEER_MDNS),
   // Nothing but the page: no first-run tabs, updates or reports.
   'app.update.disabledForTesting': true,
@@ -45,7 +46,7 @@ async function main() {
     executablePath: BROWSER,
     headless: true,
     userDataDir: profile,
-    acceptInsecureCerts: Boolean(process.env.FIREFOX_INSECURE),
+    acceptInsecureCerts: Boolean(process.env.PEER_INSECURE),
     extraPrefsFirefox: PREFERENCES,
     env: { ...process.env, HOME: profile, MOZ_CRASHREPORTER_DISABLE: '1' },
     handleSIGINT: false,

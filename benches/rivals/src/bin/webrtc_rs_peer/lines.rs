@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use webrtc::data_channel::data_channel_init::RTCDataChannelInit;
 use webrtc::ice_transport::ice_server::RTCIceServer;
 use webrtc::peer_connection::configuration::RTCConfiguration;
+use webrtc::peer_connection::policy::ice_transport_policy::RTCIceTransportPolicy;
 
 /// What is done here, or a sentence on why it was not.
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -78,6 +79,10 @@ pub(crate) fn configuration(config: &Value) -> RTCConfiguration {
     };
     RTCConfiguration {
         ice_servers: servers.map(one).collect(),
+        ice_transport_policy: match config["iceTransportPolicy"].as_str() {
+            Some("relay") => RTCIceTransportPolicy::Relay,
+            Some(_) | None => RTCIceTransportPolicy::All,
+        },
         ..Default::default()
     }
 }

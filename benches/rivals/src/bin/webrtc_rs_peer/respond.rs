@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 use webrtc::data::data_channel::DataChannel;
 use webrtc::data_channel::data_channel_init::RTCDataChannelInit;
 
-use crate::{FEATURES, VERSION};
 use crate::channel::{Role, send_patterned};
 use crate::lines::{Fallible, init, log, number, text};
 use crate::peer::Peer;
+use crate::{FEATURES, VERSION};
 
 impl Peer {
     pub(crate) async fn answer(
