@@ -13,7 +13,9 @@ mod tcp;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext as _, Context, Handler, Recipient, StreamHandler};
-use peerloom_transports::proto::candidate::{Candidate, CandidateKind, Credentials};
+use peerloom_transports::proto::candidate::{
+    Candidate, CandidateKind, Credentials, Protocol, priority,
+};
 use peerloom_transports::proto::config::IceConfig;
 use peerloom_transports::proto::ice::{self, Agent, Event, State};
 use peerloom_transports::proto::id::{IceRole, Path};
@@ -119,12 +121,27 @@ impl IceAgentActor {
                     candidate: candidate.with_ufrag(&ufrag),
                 });
             }
-        } else if let Err(error) = self.open_agent(credentials, now) {
+        } else if !self.renew_agent(&credentials, now)
+            && let Err(error) = self.open_agent(credentials, now)
+        {
             tracing::error!(%error, "no ICE agent");
             self.report(IceReport::State(State::Failed));
         }
         self.drain_events();
         self.ask_servers(ufrag, now);
+    }
+
+    /// Another first generation, in place of one whose offer was rolled back or replaced. The
+    /// sockets and relays that came with that one, and 5-tuples that others took meanwhile, are
+    /// still there, and nothing will bring them again: its candidates are those of this one as
+    /// well. Returns whether there was one whose candidates may be told.
+    fn renew_agent(&mut self, credentials: &Credentials, now: Instant) -> bool {
+        let hosts = self.gathering.hosts();
+        let may_be_told = |local: &Candidate| hosts || local.kind == CandidateKind::Relayed;
+        let Some(agent) = self.agent.as_mut() else {
+            return false;
+        };
+        agent.local_candidates().all(may_be_told) && agent.restart(credentials.clone(), now).is_ok()
     }
 
     fn open_agent(&mut self, credentials: Credentials, now: Instant) -> Result<(), ice::Error> {
@@ -135,7 +152,8 @@ impl IceAgentActor {
         // The role is settled by `Start`.
         let mut agent = Agent::new(config, credentials, IceRole::Controlling, now)?;
         if self.gathering.hosts() {
-            for addr in self.sockets.hosts() {
+            let own = [self.sockets.hosts(), self.sockets.extra_hosts()].concat();
+            for addr in own {
                 log_refusal("host candidate", Some(agent.add_host(addr, now)));
             }
         }
@@ -168,6 +186,7 @@ impl IceAgentActor {
                 continue;
             }
             if !self.may_use(run.path(), now) {
+                self.note_peer(run.path(), now);
                 continue;
             }
             let Some(agent) = &mut self.agent else { return };
@@ -177,6 +196,25 @@ impl IceAgentActor {
                 }
             }
         }
+    }
+
+    /// A check of the peer came on a 5-tuple that another connection has: it is not answered there,
+    /// but tells where the peer is (RFC 8445 section 7.3.1.3), so that the extra socket has whom to
+    /// check even if the peer's candidates were lost on their way.
+    fn note_peer(&mut self, path: Path, now: Instant) {
+        let Some(agent) = self
+            .agent
+            .as_mut()
+            .filter(|_| path.protocol == Protocol::Udp)
+        else {
+            return;
+        };
+        let priority = priority(CandidateKind::PeerReflexive, u16::MAX, 1);
+        let seen = Candidate::peer_reflexive(path.protocol, path.remote, priority);
+        log_refusal(
+            "peer-reflexive candidate",
+            Some(agent.add_remote_candidate(&seen, now)),
+        );
     }
 
     /// Whether this connection may use the 5-tuple. When another has it, an extra socket is

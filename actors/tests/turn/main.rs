@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use peerloom_actors::stats::Entry;
 use peerloom_actors::{
     Configuration, DataChannel, Endpoint, Event, IceServer, IceTransportPolicy, Message,
-    PeerConnection,
+    PeerConnection, SessionDescription,
 };
 use server::Coturn;
 
@@ -236,6 +236,27 @@ async fn a_closed_connection_gives_its_relay_back() {
         }
     };
     soon("the relay that was given back", again).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_is_a_candidate_of_the_offer_after_one_that_was_rolled_back() {
+    let Some(server) = Coturn::start(&[]).await else {
+        return;
+    };
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let config = relay_only(&server, format!("turn:127.0.0.1:{}", server.port));
+    let new = |endpoint| PeerConnection::new(endpoint, config.clone());
+    let a = new(&ea).await.expect("a connection");
+    let b = new(&eb).await.expect("a connection");
+    let from_a = channel(&a, "relayed").await;
+    a.set_local_description(None).await.expect("an offer");
+    relay_of(&a, None).await;
+    a.set_local_description(Some(SessionDescription::rollback()))
+        .await
+        .expect("to stable");
+    negotiate(&a, &b).await.expect("a negotiation");
+    soon("the channel", from_a.opened()).await.expect("open");
 }
 
 /// The relayed address in use once there is one other than `but`, and ours as its server sees it.
