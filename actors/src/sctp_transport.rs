@@ -60,8 +60,8 @@ pub(crate) struct SctpTransportActor {
     links: Links,
     early: Backlog<Packets>,
     under_way: usize,
-    /// The peer has closed DTLS, which the connection is still to be told.
-    ended: bool,
+    /// How it ended, which the connection is still to be told.
+    end: Option<SctpReport>,
     /// The connection was told that the association is up.
     told_up: bool,
     dtls: Outlet<Outgoing>,
@@ -83,7 +83,7 @@ impl SctpTransportActor {
             links: Links::new(settings.1),
             early: Backlog::new(EARLY_BATCHES, EARLY_BYTES),
             under_way: 0,
-            ended: false,
+            end: None,
             told_up: false,
             dtls: Outlet::keeping(dtls),
             connection: Outlet::keeping_up_to(connection, reports),
@@ -137,15 +137,16 @@ impl SctpTransportActor {
     /// Whatever has arrived reaches its channels, credit or not: the peer was told that it
     /// did. An inbox may hold more than its credit then, by a receive window.
     fn peer_closed(&mut self, _: PeerClosed, _: Instant) {
-        self.ended = true;
+        self.end = Some(SctpReport::PeerClosed);
         self.links.grant_all();
     }
 
     /// The end is told after all that came before: when every channel has what has arrived.
     fn tell_end(&mut self) {
-        if self.ended && self.links.all_attached() {
-            self.ended = false;
-            self.report(SctpReport::PeerClosed);
+        if self.links.all_attached()
+            && let Some(end) = self.end.take()
+        {
+            self.report(end);
         }
     }
 
@@ -198,10 +199,9 @@ impl SctpTransportActor {
 
     fn ended(&mut self, reason: CloseReason) {
         let by_peer = reason == CloseReason::Peer;
-        self.report(SctpReport::Lost {
-            reason: reason.to_string(),
-            by_peer,
-        });
+        let reason = reason.to_string();
+        let lost = SctpReport::Lost { reason, by_peer };
+        self.end.get_or_insert(lost);
     }
 }
 

@@ -5,7 +5,8 @@ mod common;
 use common::{Pair, channel, endpoint, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Configuration, DtlsTransportState, PeerConnection, SctpTransportEvent, SctpTransportState,
+    Configuration, DataChannelInit, DtlsTransportEvent, DtlsTransportState, PeerConnection,
+    SctpTransportEvent, SctpTransportState,
 };
 
 async fn unconnected(runtime: &peerloom_actors::Runtime) -> (PeerConnection, PeerConnection) {
@@ -50,6 +51,53 @@ async fn it_is_there_from_the_answer_on() {
         assert_eq!(sctp.state(), SctpTransportState::Connecting);
         assert_eq!(sctp.max_channels(), None, "not before it is connected");
         assert_ne!(sctp.transport().state(), DtlsTransportState::Connected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_transport_is_the_dtls_transport_of_the_connection() {
+    let pair = Pair::new(&runtime(2)).await;
+    let transports = [&pair.a, &pair.b].map(|pc| pc.sctp().expect("connected").transport());
+    for (transport, peer) in transports.iter().zip([&pair.b, &pair.a]) {
+        assert_eq!(transport.state(), DtlsTransportState::Connected);
+        let [shown] = &transport.get_remote_certificates()[..] else {
+            panic!("one certificate");
+        };
+        assert!(peer.certificate().fingerprint().matches(shown));
+    }
+    let mut events = transports[0].events();
+    pair.b.close().await;
+    let closed = DtlsTransportEvent::StateChange(DtlsTransportState::Closed);
+    assert_eq!(soon("an event", events.next()).await, Some(closed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fewer_channels_of_both_ends_are_agreed_on() {
+    let endpoint = endpoint(&runtime(2)).await;
+    let fewer = || {
+        let mut configuration = Configuration::default();
+        configuration.sctp.streams = 16;
+        configuration
+    };
+    for (for_a, for_b) in [
+        (fewer(), Configuration::default()),
+        (Configuration::default(), fewer()),
+    ] {
+        let pair = Pair::with(&endpoint, &endpoint, for_a, for_b).await;
+        for pc in [&pair.a, &pair.b] {
+            assert_eq!(pc.sctp().expect("connected").max_channels(), Some(16));
+            let create = async |id| {
+                let init = DataChannelInit {
+                    negotiated: true,
+                    id: Some(id),
+                    ..DataChannelInit::default()
+                };
+                let made = pc.create_data_channel("x", init).await;
+                made.err().map(|error| error.name())
+            };
+            assert_eq!(create(16).await, Some("OperationError"));
+            assert_eq!(create(15).await, None);
+        }
     }
 }
 

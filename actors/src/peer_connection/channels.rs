@@ -64,6 +64,7 @@ impl PeerConnectionActor {
                 "choose another id",
             ));
         }
+        self.check_agreed(&init)?;
         self.session.request_data()?;
         while let Some(effect) = self.session.poll_effect() {
             if effect == Effect::NegotiationNeeded {
@@ -82,6 +83,20 @@ impl PeerConnectionActor {
         handle.ok_or(Error::Closed {
             cause: Cause::ClosedLocally,
         })
+    }
+
+    /// W3C webrtc-pc section 6.1: once the association is up, an id has to be one of its streams.
+    fn check_agreed(&self, init: &DataChannelInit) -> Result<(), Error> {
+        let agreed = {
+            let snapshot = self.snapshot.borrow();
+            let sctp = snapshot.transports.sctp.as_ref();
+            sctp.and_then(|sctp| sctp.max_channels)
+        };
+        if init.id.zip(agreed).is_some_and(|(id, max)| id >= max) {
+            let hint = "choose one below SctpTransport::max_channels";
+            return Err(argument("OperationError", "an id of no stream", hint));
+        }
+        Ok(())
     }
 
     fn start_channel(

@@ -222,7 +222,10 @@ impl Channels {
                 }
                 sctp::Event::Released { stream, bytes } => self.released(stream, bytes),
                 sctp::Event::Reset(stream) => self.reset_by_both(stream),
-                sctp::Event::Closed(reason) => self.end(reason),
+                sctp::Event::Closed(reason) => {
+                    self.read_what_is_left(association);
+                    self.end(reason);
+                }
             }
         }
     }

@@ -28,6 +28,17 @@ impl Channels {
         }
     }
 
+    /// The association is over: whatever has arrived is delivered, credit or not, since the peer was
+    /// told that it did. First what opens channels, then what is on them.
+    pub(super) fn read_what_is_left(&mut self, association: &mut Association) {
+        for _ in 0..2 {
+            for channel in self.channels.values_mut() {
+                channel.credit = isize::MAX;
+            }
+            self.read_all(association);
+        }
+    }
+
     fn read_channel(&mut self, id: ChannelId, stream: StreamId, association: &mut Association) {
         let mut batch = Vec::new();
         while let Some(channel) = self.channels.get_mut(&id) {
@@ -163,6 +174,8 @@ impl Channels {
         let names = open.label.len() + open.protocol.len();
         let refused = if self.role.is_none_or(|role| is_ours(role, stream)) {
             Some("id of the wrong side")
+        } else if stream.0 >= association.streams() {
+            Some("id beyond the number of streams")
         } else if self.channels.len() >= self.config.max_channels {
             Some("too many channels")
         } else if self.remote_names + names > MAX_REMOTE_NAMES {

@@ -580,6 +580,39 @@ fn violations_close_one_channel_only() {
     assert_eq!(pair.messages(1, keep_there), [text("alive")]);
 }
 
+/// Also what nobody has given credit for, and what comes on a channel that is as new.
+#[test]
+fn what_arrives_beside_the_end_is_delivered_before_it() {
+    let mut pair = Pair::new();
+    let (ours, theirs) = pair.open(0, labelled("x"));
+    let now = pair.now;
+    pair.ends[1].takes = false;
+    let end = &mut pair.ends[0];
+    end.channels.send(ours, text("last")).expect("room");
+    let new = end.channels.open(labelled("new")).expect("room");
+    end.channels.pump(&mut end.association, now);
+    end.channels.send(new, text("on it")).expect("open");
+    end.channels.pump(&mut end.association, now);
+    let mut batch: Vec<Bytes> = std::iter::from_fn(|| end.association.poll_transmit(now)).collect();
+    end.association.abort(now);
+    batch.extend(end.association.poll_transmit(now));
+    let end = &mut pair.ends[1];
+    for packet in batch {
+        end.association.handle_packet(packet, now);
+    }
+    end.channels.pump(&mut end.association, now);
+    let events: Vec<Event> = std::iter::from_fn(|| end.channels.poll_event()).collect();
+    let at = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(wanted);
+    let said = |what: &str, event: &Event| matches!(event, Event::Messages { messages, .. } if *messages == [text(what)]);
+    let last = at(&|event| said("last", event));
+    let accepted = at(&|event| matches!(event, Event::Accepted(_)));
+    let on_it = at(&|event| said("on it", event));
+    let closed = at(&|event| matches!(event, Event::Closed { channel, .. } if *channel == theirs));
+    assert!(last.is_some() && last < closed, "{events:?}");
+    assert!(accepted.is_some() && accepted < on_it, "{events:?}");
+    assert!(on_it < closed, "{events:?}");
+}
+
 #[test]
 fn the_end_of_the_association_closes_all_channels() {
     let mut pair = Pair::new();

@@ -75,6 +75,9 @@ pub struct Association {
     events: VecDeque<Event>,
     /// Streams reported readable and not yet read empty.
     readable: BTreeSet<StreamId>,
+    /// Read out of the engine before the end of the association, which makes it forget. Filled once
+    /// at most, so that it holds no more than the engine could.
+    left: BTreeMap<StreamId, VecDeque<Message>>,
     /// Bytes written and neither acknowledged nor given up, per stream.
     buffered: BTreeMap<StreamId, usize>,
     buffered_total: usize,
@@ -109,6 +112,7 @@ impl Association {
             closed: None,
             events: VecDeque::new(),
             readable: BTreeSet::new(),
+            left: BTreeMap::new(),
             buffered: BTreeMap::new(),
             buffered_total: 0,
             unsent: 0,
@@ -190,7 +194,7 @@ impl Association {
     }
 
     fn check_stream(&self, stream: StreamId) -> Result<(), Error> {
-        match (self.connected, stream.0 < self.config.streams) {
+        match (self.connected, stream.0 < self.streams()) {
             (true, true) => Ok(()),
             (true, false) => Err(Error::Stream(stream)),
             (false, _) => Err(Error::NotConnected),
@@ -205,7 +209,15 @@ impl Association {
     }
 
     /// The next message of a stream that was reported readable, or `None` when it is read empty.
+    /// What arrived before the end of the association can be read after it.
     pub fn read(&mut self, stream: StreamId) -> Option<Message> {
+        if let Some(messages) = self.left.get_mut(&stream) {
+            let message = messages.pop_front();
+            if message.is_some() {
+                return message;
+            }
+            self.left.remove(&stream);
+        }
         if !self.readable.contains(&stream) {
             return None;
         }
@@ -240,6 +252,7 @@ impl Association {
             self.flush(now);
         }
         self.events.clear();
+        self.left.clear();
         self.closed = None; // whatever the engine called it
         self.close(CloseReason::Local);
     }
@@ -306,9 +319,13 @@ impl Association {
         usize::try_from(self.config.max_message_size).unwrap_or(usize::MAX)
     }
 
-    /// The number of streams in each direction.
+    /// The number of streams that can be used in both directions: what we offer, and once
+    /// connected the least of what both ends offered (RFC 9260 §5.1.1).
     pub fn streams(&self) -> u16 {
-        self.config.streams
+        let agreed = self.engine.as_ref().and_then(Engine::streams);
+        agreed.map_or(self.config.streams, |agreed| {
+            agreed.min(self.config.streams)
+        })
     }
 
     /// Bytes that may be written and unacknowledged at once.

@@ -153,6 +153,12 @@ impl Engine {
         self.reason
     }
 
+    /// The fewer of the streams that both ends offered, incoming and outgoing, once the handshake
+    /// is over (RFC 9260 §5.1.1).
+    pub(super) fn streams(&self) -> Option<u16> {
+        self.association.as_ref()?.1.negotiated_max_streams()
+    }
+
     pub(super) fn round_trip(&self) -> Duration {
         self.association
             .as_ref()

@@ -10,7 +10,9 @@ pub(super) const INIT: u8 = 1;
 pub(super) const INIT_ACK: u8 = 2;
 pub(super) const SACK: u8 = 3;
 pub(super) const ABORT: u8 = 6;
+const SHUTDOWN_ACK: u8 = 8;
 pub(super) const ERROR: u8 = 9;
+const SHUTDOWN_COMPLETE: u8 = 14;
 pub(super) const RE_CONFIG: u8 = 130;
 pub(super) const FORWARD_TSN: u8 = 192;
 
@@ -59,6 +61,12 @@ pub(super) fn is_init(packet: &[u8]) -> bool {
     chunks(packet)
         .next()
         .is_some_and(|chunk| chunk.kind == INIT)
+}
+
+/// Whether the packet may be the last of its association (RFC 9260 §9.1, §9.2).
+pub(super) fn ends_association(packet: &[u8]) -> bool {
+    let last = [ABORT, SHUTDOWN_ACK, SHUTDOWN_COMPLETE];
+    chunks(packet).any(|chunk| last.contains(&chunk.kind))
 }
 
 /// A DATA chunk's TSN, stream and length of user data.

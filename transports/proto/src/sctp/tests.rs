@@ -38,10 +38,21 @@ fn binary(data: impl Into<Bytes>) -> Message {
 
 impl Pair {
     fn new() -> Self {
+        Self::with_streams([SctpConfig::default().streams; 2])
+    }
+
+    fn with_streams(streams: [u16; 2]) -> Self {
         let now = Instant::now();
-        let new = |role| Association::new(SctpConfig::default(), role, now).expect("association");
+        let new = |role, streams| {
+            let config = SctpConfig {
+                streams,
+                ..SctpConfig::default()
+            };
+            Association::new(config, role, now).expect("association")
+        };
+        let [client, server] = streams;
         Self {
-            ends: [new(DtlsRole::Client), new(DtlsRole::Server)],
+            ends: [new(DtlsRole::Client, client), new(DtlsRole::Server, server)],
             now,
             wire: Vec::new(),
             latency: Duration::from_millis(5),
@@ -55,7 +66,11 @@ impl Pair {
     }
 
     fn connected() -> Self {
-        let mut pair = Self::new();
+        Self::new().connect()
+    }
+
+    fn connect(self) -> Self {
+        let mut pair = self;
         let up = |pair: &Self| pair.ends.iter().all(Association::is_connected);
         assert!(pair.run(Duration::from_secs(5), up));
         pair
@@ -394,6 +409,51 @@ fn abort_is_seen_by_the_peer() {
     pair.ends[0].abort(now);
     let closed = |pair: &Pair| pair.events[1].contains(&Event::Closed(CloseReason::Peer));
     assert!(pair.run(Duration::from_secs(5), closed));
+}
+
+#[test]
+fn what_arrives_beside_the_end_is_read() {
+    let mut pair = Pair::connected();
+    pair.write(0, S, "read before");
+    assert!(pair.run(Duration::from_secs(5), |pair| pair.got[1].len() == 1));
+    let now = pair.now;
+    for message in ["first", "second"] {
+        pair.write(0, S, message);
+    }
+    let mut batch: Vec<Bytes> = std::iter::from_fn(|| pair.ends[0].poll_transmit(now)).collect();
+    pair.ends[0].abort(now);
+    batch.extend(pair.ends[0].poll_transmit(now));
+    for packet in batch {
+        pair.ends[1].handle_packet(packet, now);
+    }
+    assert_eq!(pair.ends[1].close_reason(), Some(CloseReason::Peer));
+    let end = &mut pair.ends[1];
+    let events: Vec<Event> = std::iter::from_fn(|| end.poll_event()).collect();
+    let told = [Event::Readable(S), Event::Closed(CloseReason::Peer)];
+    assert_eq!(events, told, "and in this order");
+    let read: Vec<Message> = std::iter::from_fn(|| end.read(S)).collect();
+    assert_eq!(read, [binary("first"), binary("second")]);
+    assert_eq!(end.read(S), None);
+}
+
+#[test]
+fn the_fewer_streams_are_agreed_on() {
+    for streams in [[16, 1024], [1024, 16]] {
+        let pair = Pair::with_streams(streams);
+        let offered = pair.ends.each_ref().map(Association::streams);
+        assert_eq!(offered, streams, "nothing is agreed on yet");
+        let mut pair = pair.connect();
+        let now = pair.now;
+        for end in &mut pair.ends {
+            assert_eq!(end.streams(), 16);
+            let mut write = |stream| {
+                let message = binary("x");
+                end.write(StreamId(stream), true, Reliability::Reliable, &message, now)
+            };
+            assert_eq!(write(15), Ok(()));
+            assert_eq!(write(16), Err(Error::Stream(StreamId(16))));
+        }
+    }
 }
 
 #[test]

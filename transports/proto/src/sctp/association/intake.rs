@@ -1,5 +1,6 @@
 //! What the peer sends, on its way through the gate into the engine.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,9 +20,9 @@ impl Association {
     }
 
     pub(super) fn take_packet(&mut self, mut packet: Bytes, now: Instant) {
-        let Some(engine) = self.engine.as_mut() else {
+        if self.engine.is_none() {
             return;
-        };
+        }
         if self.outgoing.len() >= MAX_QUEUED_PACKETS {
             self.stats.packets_dropped += 1;
             return;
@@ -37,11 +38,32 @@ impl Association {
                 return;
             }
         }
+        if packet::ends_association(&packet) {
+            self.read_what_is_there();
+        }
+        let Some(engine) = self.engine.as_mut() else {
+            return;
+        };
         let result = engine.handle_packet(packet, self.clock.to_engine(now));
         self.after_call(result);
         if self.gate.take_window_opened() {
             self.retransmit_now(now);
         }
         self.acknowledge_gaps(now);
+    }
+
+    /// The engine forgets what is unread when the peer ends the association. A packet that turns
+    /// out not to end it costs the peer nothing, so that this is done once.
+    fn read_what_is_there(&mut self) {
+        if !self.left.is_empty() {
+            return;
+        }
+        for stream in self.readable.clone() {
+            let messages: VecDeque<_> = std::iter::from_fn(|| self.read(stream)).collect();
+            if !messages.is_empty() {
+                self.left.insert(stream, messages);
+                self.readable.insert(stream); // nobody else has read it empty
+            }
+        }
     }
 }
