@@ -62,6 +62,16 @@ async fn two_peers_connect_with_events_in_order() {
         "{seen:?}"
     );
     assert!(position("connecting") < position("connected"), "{seen:?}");
+    assert!(
+        position("ice:connected") < position("connected"),
+        "{seen:?}"
+    );
+    let ice: Vec<&str> = seen
+        .iter()
+        .filter_map(|it| it.strip_prefix("ice:"))
+        .collect();
+    let all = ["checking", "connected", "completed"];
+    assert!(ice.len() >= 2 && all.starts_with(&ice), "{seen:?}");
     soon("b to see the goodbye", async {
         while b.connection_state() != ConnectionState::Failed {
             let mut events = b.events();

@@ -5,8 +5,8 @@ mod common;
 use common::{Pair, channel, endpoint, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Configuration, DataChannelEvent, DataChannelInit, Error, PeerConnection, Priority, ReadyState,
-    SendError, TrySendError,
+    Cause, Configuration, DataChannelEvent, DataChannelInit, Error, PeerConnection, Priority,
+    ReadyState, SendError, TrySendError,
 };
 
 async fn new(runtime: &peerloom_actors::Runtime) -> PeerConnection {
@@ -106,6 +106,62 @@ async fn what_is_asked_for_is_what_both_ends_tell() {
     soon("it to open", ours.opened()).await.expect("open");
     assert_eq!(ours.id(), theirs.id());
     assert_eq!(theirs.ready_state(), ReadyState::Open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn open_is_told_once_at_both_ends() {
+    let runtime = runtime(2);
+    let (a, b) = (new(&runtime).await, new(&runtime).await);
+    let mut incoming = b.events();
+    let ours = channel(&a, "x").await;
+    let mut told = ours.events();
+    assert_eq!(ours.ready_state(), ReadyState::Connecting);
+    common::negotiate(&a, &b).await.expect("a negotiation");
+    let theirs = soon("the channel", common::incoming(&mut incoming)).await;
+    assert_eq!(theirs.ready_state(), ReadyState::Open);
+    // What was sent through it is there: it was open for a while before anybody listened.
+    soon("it to open", ours.opened()).await.expect("open");
+    ours.send("x").await.expect("open");
+    assert!(soon("the message", theirs.recv()).await.is_some());
+    let mut told_there = theirs.events();
+    for (events, channel) in [(&mut told, &ours), (&mut told_there, &theirs)] {
+        let event = soon("an event", events.next()).await;
+        assert_eq!(event, Some(DataChannelEvent::Open));
+        assert_eq!(channel.ready_state(), ReadyState::Open);
+    }
+    ours.close().await;
+    for events in [&mut told, &mut told_there, &mut theirs.events()] {
+        let mut rest = Vec::new();
+        while rest.last() != Some(&DataChannelEvent::Close) {
+            rest.push(soon("an event", events.next()).await.expect("not over"));
+        }
+        assert!(!rest.contains(&DataChannelEvent::Open), "{rest:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_comes_before_the_close_that_it_causes() {
+    let runtime = runtime(2);
+    let (a, b) = (new(&runtime).await, new(&runtime).await);
+    let other = new(&runtime).await;
+    let channel = channel(&a, "x").await;
+    let mut events = channel.events();
+    let print = |pc: &PeerConnection| pc.certificate().fingerprint().to_string();
+    let alter = |answer: &mut peerloom_actors::SessionDescription| {
+        answer.sdp = answer.sdp.replace(&print(&b), &print(&other));
+    };
+    common::negotiate_altered(&a, &b, Default::default(), alter)
+        .await
+        .expect("well-formed");
+    let first = soon("an event", events.next()).await;
+    let error = Cause::Fingerprint;
+    let detail = error.error_detail().map(|detail| detail.name());
+    assert_eq!(detail, Some("fingerprint-failure"));
+    assert_eq!(first, Some(DataChannelEvent::Error(error.clone())));
+    let second = soon("an event", events.next()).await;
+    assert_eq!(second, Some(DataChannelEvent::Close));
+    assert_eq!(channel.ready_state(), ReadyState::Closed);
+    assert_eq!(channel.cause(), Some(error));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

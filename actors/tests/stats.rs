@@ -63,7 +63,8 @@ async fn entries_lead_to_each_other() {
     assert_eq!(selected["transportId"], transport["id"]);
     assert!(selected["requestsSent"].as_u64() >= selected["responsesReceived"].as_u64());
     assert_ne!(selected["responsesReceived"], 0);
-    assert_eq!(selected["responsesSent"], selected["requestsReceived"]);
+    assert!(selected["responsesSent"].as_u64() <= selected["requestsReceived"].as_u64());
+    assert_ne!(selected["responsesSent"], 0);
     assert!(selected["currentRoundTripTime"].as_f64().expect("measured") > 0.0);
     assert!(selected["totalRoundTripTime"].as_f64() >= selected["currentRoundTripTime"].as_f64());
     let local = follow(&selected["localCandidateId"]);

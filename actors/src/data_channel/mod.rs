@@ -252,12 +252,15 @@ impl DataChannel {
         );
     }
 
-    /// Everything that happens from now on.
+    /// Everything that happens from now on. For the first listener of a channel that the peer has
+    /// opened that includes [`Event::Open`], as `open` follows `datachannel` in the specification.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
-        BroadcastStream::new(self.pipe().events()).map(|event| match event {
+        let (events, opened) = self.pipe().events();
+        let events = BroadcastStream::new(events).map(|event| match event {
             Ok(event) => event,
             Err(BroadcastStreamRecvError::Lagged(missed)) => Event::Missed(missed),
-        })
+        });
+        futures::stream::iter(opened.then_some(Event::Open)).chain(events)
     }
 
     fn pipe(&self) -> &Pipe {

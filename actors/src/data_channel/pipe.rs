@@ -51,13 +51,23 @@ pub(crate) struct Pipe {
     actor: AtomicWaker,
     woken: AtomicBool,
     close_requested: AtomicBool,
-    open_told: AtomicBool,
+    open_told: Mutex<OpenTold>,
     /// The transport has said that the channel is over.
     ended: AtomicBool,
     messages_sent: AtomicU64,
     bytes_sent: AtomicU64,
     messages_received: AtomicU64,
     bytes_received: AtomicU64,
+}
+
+/// Whether anybody heard that the channel is open.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum OpenTold {
+    #[default]
+    No,
+    /// A channel of the peer's opens before the application has it.
+    Unheard,
+    Heard,
 }
 
 #[derive(Debug, Default)]
@@ -115,7 +125,7 @@ impl Pipe {
             actor: AtomicWaker::new(),
             woken: AtomicBool::new(false),
             close_requested: AtomicBool::new(false),
-            open_told: AtomicBool::new(false),
+            open_told: Mutex::default(),
             ended: AtomicBool::new(false),
             messages_sent: AtomicU64::new(0),
             bytes_sent: AtomicU64::new(0),
@@ -200,8 +210,15 @@ impl Pipe {
         self.state.subscribe()
     }
 
-    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+    /// What happens from now on, and whether it begins with the opening of a channel that the
+    /// application was just given: `open` follows `datachannel` (webrtc-pc section 6.2.3).
+    pub(crate) fn events(&self) -> (broadcast::Receiver<Event>, bool) {
+        let mut told = lock(&self.open_told);
+        let missed = *told == OpenTold::Unheard;
+        if missed {
+            *told = OpenTold::Heard;
+        }
+        (self.events.subscribe(), missed)
     }
 
     /// Asks the actor to close the channel once everything sent has left.
@@ -330,7 +347,7 @@ impl Pipe {
 
     /// Messages can be sent. A channel of the peer's is born open and told so once.
     pub(crate) fn set_open(&self) {
-        self.state.send_if_modified(|state| {
+        let ours = self.state.send_if_modified(|state| {
             let opens = state.ready == ReadyState::Connecting;
             if opens {
                 self.lives.begin();
@@ -338,8 +355,15 @@ impl Pipe {
             }
             opens
         });
-        if self.ready() == ReadyState::Open && !self.open_told.swap(true, Ordering::Relaxed) {
-            self.emit(Event::Open);
+        let mut told = lock(&self.open_told);
+        if self.ready() == ReadyState::Open && *told == OpenTold::No {
+            let heard = self.events.send(Event::Open).is_ok();
+            let unheard = !heard && !ours;
+            *told = if unheard {
+                OpenTold::Unheard
+            } else {
+                OpenTold::Heard
+            };
         }
     }
 

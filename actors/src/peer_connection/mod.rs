@@ -203,9 +203,14 @@ impl PeerConnection {
         .await
     }
 
-    /// `restartIce`: the next offer has new ICE credentials.
+    /// `restartIce`: the next offer has new ICE credentials. Has no effect when closed, which is no
+    /// error (webrtc-pc section 4.4.2).
     pub async fn restart_ice(&self) -> Result<(), Error> {
-        self.ask(RestartIce).await
+        let outcome = self.ask(RestartIce).await;
+        if self.connection_state() == ConnectionState::Closed {
+            return Ok(());
+        }
+        outcome
     }
 
     /// `close`: says goodbye to the peer, closes all channels and stops the actors.

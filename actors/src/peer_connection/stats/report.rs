@@ -163,8 +163,7 @@ impl Input<'_> {
             requests_received: pair.requests_received,
             requests_sent: pair.requests_sent,
             responses_received: pair.responses_received,
-            // The agent answers each check that it counts.
-            responses_sent: pair.requests_received,
+            responses_sent: pair.responses_sent,
         })));
         report.insert(Entry::LocalCandidate(Box::new(local)));
         report.insert(Entry::RemoteCandidate(Box::new(remote)));

@@ -239,11 +239,14 @@ impl Agent {
                     self.pairs.sent(path, now);
                     self.nomination.sent(path, &packet);
                 }
-                // The engine has put its own name for the peer's address in.
-                Class::Success if path.protocol == Protocol::Tcp => {
-                    packet = answer(binding.transaction, path.remote, &self.local.pwd);
+                Class::Success => {
+                    self.pairs.responded(path);
+                    // The engine has put its own name for the peer's address in.
+                    if path.protocol == Protocol::Tcp {
+                        packet = answer(binding.transaction, path.remote, &self.local.pwd);
+                    }
                 }
-                Class::Success | Class::Error | Class::Indication => {}
+                Class::Error | Class::Indication => {}
             }
         }
         if self.packets.len() >= MAX_QUEUED_PACKETS {

@@ -106,8 +106,10 @@ pub struct Pair {
     pub nominated: bool,
     /// Checks sent, repetitions and consent checks included.
     pub requests_sent: u64,
-    /// Checks of the peer received. Each was answered.
+    /// Checks of the peer received.
     pub requests_received: u64,
+    /// Good answers to them sent.
+    pub responses_sent: u64,
     /// Answers received.
     pub responses_received: u64,
     /// Latest round trip.
@@ -190,6 +192,7 @@ impl Pairs {
                 nominated: false,
                 requests_sent: 0,
                 requests_received: 0,
+                responses_sent: 0,
                 responses_received: 0,
                 round_trip: None,
                 total_round_trip: Duration::ZERO,
@@ -241,6 +244,12 @@ impl Pairs {
             if pair.requests_received == 1 {
                 pair.mark(Mark::PeerCheck, now);
             }
+        }
+    }
+
+    pub(super) fn responded(&mut self, path: Path) {
+        if let Some(pair) = self.pairs.get_mut(&path) {
+            pair.responses_sent += 1;
         }
     }
 

@@ -496,6 +496,25 @@ fn a_relayed_candidate_is_checked_and_comes_last() {
 }
 
 #[test]
+fn answers_are_counted_where_they_leave() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.trickle();
+    assert!(pair.run(Duration::from_secs(5), Pair::connected));
+    let sum = |agent: &Agent, of: fn(&super::Pair) -> u64| agent.pairs().iter().map(of).sum();
+    for (here, there) in [(&pair.a, &pair.b), (&pair.b, &pair.a)] {
+        let sent: u64 = sum(here, |pair| pair.responses_sent);
+        let came: u64 = sum(here, |pair| pair.requests_received);
+        let arrived: u64 = sum(there, |pair| pair.responses_received);
+        assert!(
+            arrived > 0 && sent >= arrived,
+            "{arrived} of {sent} arrived"
+        );
+        assert!(sent <= came, "{sent} answers to {came} checks");
+    }
+}
+
+#[test]
 fn a_pair_tells_what_became_of_it() {
     let mut pair = Pair::new(Controlling, Controlled);
     pair.start(Controlling, Controlled);
