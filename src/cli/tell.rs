@@ -55,9 +55,17 @@ impl Teller {
     }
 }
 
-/// Text of others without control characters: it must not steer the terminal.
+/// Text of others without control characters, and without those that set the direction of text
+/// (Unicode Standard Annex 9): it must not steer the terminal.
 pub(crate) fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = |c: char| {
+        if c.is_control() || turns(c) {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
     text.chars().map(shown).collect()
 }
 

@@ -53,6 +53,46 @@ fn a_server_that_is_not_there_is_named_with_its_reason() {
 }
 
 #[test]
+fn a_password_need_not_stand_on_the_command_line() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("UTF-8");
+    let server = [
+        "doctor",
+        "--bind",
+        "127.0.0.1:0",
+        "--server",
+        "turn:127.0.0.1:9?transport=tcp",
+    ];
+    let with = |args: &[&str], variable: Option<&str>| {
+        let mut command = crate::peerloom();
+        command.env_remove("PEERLOOM_TURN_CREDENTIAL");
+        command.envs(variable.map(|value| ("PEERLOOM_TURN_CREDENTIAL", value)));
+        let output = command.args(server).args(args).output();
+        refusal(&output.expect("the command starts"))
+    };
+    let named = ["--username", "ada"];
+    let from_file = ["--username", "ada", "--credential-file", path];
+    let (code, said) = with(&named, None);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("credentials"), "{said}");
+    assert_eq!(with(&named, Some("secret")).0, Some(0));
+    let (code, said) = with(&from_file, Some("secret"));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("first line is empty"), "{said}");
+    std::fs::write(path, "secret\n").expect("written");
+    assert_eq!(with(&from_file, None).0, Some(0));
+    let both = [
+        "--credential-file",
+        path,
+        "--credential",
+        "x",
+        "--username",
+        "ada",
+    ];
+    assert_eq!(with(&both, None).0, Some(2));
+}
+
+#[test]
 fn nonsense_is_bad_usage() {
     for (args, named) in [
         (&["doctor", "--server", "http://x"][..], "http://x"),

@@ -1,9 +1,11 @@
 //! `peerloom doctor`: why can't I connect?
 
+mod credential;
 mod gather;
 mod report;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -36,10 +38,19 @@ pub(crate) struct Args {
     #[arg(long = "server", value_name = "URL")]
     servers: Vec<String>,
     /// User of the TURN servers.
-    #[arg(long, value_name = "NAME", requires = "credential")]
+    #[arg(long, value_name = "NAME")]
     username: Option<String>,
-    /// Password of the TURN servers.
-    #[arg(long, value_name = "PASSWORD", requires = "username")]
+    /// File whose first line is the password of the TURN servers. Without it the
+    /// variable PEERLOOM_TURN_CREDENTIAL counts.
+    #[arg(long, value_name = "PATH", requires = "username")]
+    credential_file: Option<PathBuf>,
+    /// The password itself, for all users of this machine to see.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        requires = "username",
+        conflicts_with = "credential_file"
+    )]
     credential: Option<String>,
     /// Local address to bind, instead of all interfaces (repeatable).
     #[arg(long = "bind", value_name = "ADDR")]
@@ -76,13 +87,14 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 /// The servers to test, one URL each.
 fn servers(args: &Args) -> Result<Vec<(ServerUrl, IceServer)>, Failure> {
+    let credential = credential::credential(args)?;
     let mut all = Vec::new();
     for text in &args.servers {
         let bad =
             |why: String| Failure::usage(format!("cannot use --server {text}")).because_of(why);
         let url: ServerUrl = text.parse().map_err(|error| bad(format!("{error}")))?;
-        if url.kind == ServerKind::Turn && args.username.is_none() {
-            let hint = "--username and --credential go with turn servers";
+        if url.kind == ServerKind::Turn && (args.username.is_none() || credential.is_none()) {
+            let hint = "--username and --credential-file go with turn servers";
             return Err(bad("it needs credentials".into()).hint(hint));
         }
         let mut urls = vec![url.clone()];
@@ -95,7 +107,7 @@ fn servers(args: &Args) -> Result<Vec<(ServerUrl, IceServer)>, Failure> {
             let server = IceServer {
                 urls: vec![url.to_string()],
                 username: args.username.clone(),
-                credential: args.credential.clone(),
+                credential: credential.clone(),
             };
             all.push((url, server));
         }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use peerloom::webrtc::{PathMark, ServerKind, ServerTransport, ServerUrl};
 use serde_json::{Value, json};
 
+use super::super::tell::printable;
 use super::gather::Carried;
 
 /// What one server said.
@@ -131,7 +132,7 @@ impl Report {
         }
         if !has(ServerKind::Turn) {
             untested.push(
-                "relays: give a TURN server with --server turn:host --username … --credential …",
+                "relays: give a TURN server with --server turn:host --username … --credential-file …",
             );
         }
         if self.peer.is_none() {
@@ -169,7 +170,7 @@ impl Report {
             .any(|server| matches!(server.error, Some((401, _))))
         {
             verdict.push(
-                "A TURN server refused the credentials: check --username and --credential.".into(),
+                "A TURN server refused the credentials: check --username and its password.".into(),
             );
         }
         verdict.extend(self.servers.iter().filter_map(ServerFinding::complaint));
@@ -209,7 +210,8 @@ impl Report {
             hosts.join(", ")
         };
         let mut line = |what: &str, value: &str| {
-            text.push_str(&format!("{what:<12}{value}\n"));
+            // Reasons and causes are words of servers and peers.
+            text.push_str(&format!("{what:<12}{}\n", printable(value)));
         };
         line("addresses", &hosts);
         line("NAT", self.nat().text());
@@ -414,6 +416,24 @@ mod tests {
         assert!(text.contains("refused the credentials"), "{text}");
         assert!(!text.contains("Nothing that was tested"), "{text}");
         assert_eq!(report.json()["nat"], "unknown");
+    }
+
+    #[test]
+    fn foreign_words_do_not_steer_the_terminal() {
+        let mut peer = PeerFinding::new("p".into());
+        peer.causes.push("refused\x1b]0;x\x07\nNAT  none".into());
+        let report = Report {
+            servers: vec![stun(&[], Some((500, "\x1b[2J\u{202e}".into())))],
+            peer: Some(peer),
+            ..Report::default()
+        };
+        let text = report.text();
+        let bad = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(bad), "{text:?}");
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("NAT")).count(),
+            1
+        );
     }
 
     #[test]
