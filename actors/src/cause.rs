@@ -54,7 +54,7 @@ pub enum Cause {
     /// The SCTP association could not be made or was lost.
     #[error("SCTP failed: {0}")]
     Sctp(String),
-    /// The peer did not prove who it is.
+    /// The peer did not prove who it is, or this side could not check it.
     #[error("the peer's identity was refused: {0}")]
     Identity(#[source] IdentityError),
     /// The peer offered no data section, or ended it.
@@ -126,6 +126,7 @@ impl Cause {
             Cause::Fingerprint => "fingerprint_mismatch",
             Cause::Dtls(_) => "dtls_failed",
             Cause::Sctp(_) => "sctp_failed",
+            Cause::Identity(IdentityError::Unchecked(_)) => "identity_unchecked",
             Cause::Identity(_) => "identity_refused",
             Cause::NoData => "no_data_section",
             Cause::ActorDied { .. } => "actor_died",
@@ -145,6 +146,9 @@ impl Cause {
             Cause::Fingerprint => "somebody altered the description on its way, or sits in between",
             Cause::Dtls(_) => "check that both ends support DTLS 1.2 or 1.3",
             Cause::Sctp(_) => "make a new peer connection",
+            Cause::Identity(IdentityError::Unchecked(_)) => {
+                "the fault is on this side: look at its data directory and disk"
+            }
             Cause::Identity(_) => "ask the peer for a fresh assertion made for this connection",
             Cause::NoData => "create a data channel before the offer",
             Cause::ActorDied { .. } => {

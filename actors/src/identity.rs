@@ -168,6 +168,10 @@ pub enum IdentityError {
         /// Who was expected.
         expected: String,
     },
+    /// This side could not check the identity, whoever the peer is: its own store failed, for
+    /// instance. The peer has done nothing wrong.
+    #[error("this side could not check the peer's identity: {0}")]
+    Unchecked(String),
     /// The provider took longer than [`PROVIDER_TIMEOUT`].
     #[error("the identity provider did not answer in time")]
     TimedOut,

@@ -121,6 +121,7 @@ impl PeerConnectionActor {
             | IdentityError::Malformed
             | IdentityError::OtherCertificate
             | IdentityError::OtherIdentity { .. }
+            | IdentityError::Unchecked(_)
             | IdentityError::TimedOut
             | IdentityError::Aborted => (None, None),
         };

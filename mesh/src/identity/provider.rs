@@ -83,7 +83,7 @@ impl KeyProvider {
         let verdict = store
             .check(known_identity(name.clone(), peer), accept)
             .await;
-        let verdict = verdict.map_err(|error| IdentityError::Refused(error.to_string()))?;
+        let verdict = verdict.map_err(|error| IdentityError::Unchecked(error.to_string()))?;
         if let Verdict::Changed { known, accepted } = &verdict {
             let (known, accepted) = (known.clone(), *accepted);
             shared.emit(Event::IdentityChanged {

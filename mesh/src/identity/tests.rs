@@ -77,10 +77,14 @@ fn by_alice(scope: Scope, certificate: &Certificate, signer: &Certificate, age_m
 
 /// Bob's side: an honest provider that expects alice.
 async fn honest_bob(assertions: &Assertions) -> Arc<dyn IdentityProvider> {
-    let bob = bob();
     let opened = Store::open(Data::Memory, || Seed::new([2; 32]))
         .await
         .unwrap();
+    bob_with(opened.store, assertions)
+}
+
+fn bob_with(store: Store, assertions: &Assertions) -> Arc<dyn IdentityProvider> {
+    let bob = bob();
     let counters = Arc::new(Counters::default());
     let shared = Arc::new(Shared::new(
         bob.peer_id(),
@@ -97,7 +101,7 @@ async fn honest_bob(assertions: &Assertions) -> Arc<dyn IdentityProvider> {
         name: "alice@m".to_owned(),
         assertions: assertions.clone(),
         known_peers: KnownPeers::RefuseChanged,
-        store: opened.store,
+        store,
         shared,
     })
 }
@@ -218,8 +222,8 @@ async fn an_expired_assertion_is_refused() {
     .await;
 }
 
-#[tokio::test]
-async fn a_replayed_assertion_is_refused() {
+/// An honest assertion for bob, as it reaches him.
+fn for_bob() -> ValidationRequest {
     let certificate = Certificate::generate(std::time::SystemTime::now()).unwrap();
     let scope = Scope {
         mesh: MeshTag::new(MESH),
@@ -228,12 +232,28 @@ async fn a_replayed_assertion_is_refused() {
         sdp_session: 5,
         addressee: bob().peer_id(),
     };
-    let request = ValidationRequest {
+    ValidationRequest {
         assertion: by_alice(scope, &certificate, &certificate, 0),
         domain: String::new(),
         session_id: 5,
         fingerprints: vec![certificate.fingerprint().clone()],
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_our_store_is_no_refusal_of_the_peer() {
+    let opened = Store::open(Data::Memory, || Seed::new([2; 32]))
+        .await
+        .unwrap();
+    opened.store.close().await.unwrap();
+    let link = bob_with(opened.store, &Assertions::new());
+    let error = link.validate_assertion(for_bob()).await.unwrap_err();
+    assert!(matches!(error, IdentityError::Unchecked(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_replayed_assertion_is_refused() {
+    let request = for_bob();
     let assertions = Assertions::new();
     let link = honest_bob(&assertions).await;
     link.validate_assertion(request.clone()).await.unwrap();

@@ -28,10 +28,7 @@ impl From<Error> for End {
     )]
     fn from(error: Error) -> Self {
         let cause = match &error {
-            Error::Identity(_)
-            | Error::Closed {
-                cause: Cause::Identity(_),
-            } => DownCause::Identity,
+            Error::Identity(error) => identity_cause(error),
             Error::Closed { cause } => down_cause(cause),
             _ => DownCause::Failed,
         };
@@ -47,7 +44,19 @@ impl From<Cause> for End {
 
 impl From<IdentityError> for End {
     fn from(error: IdentityError) -> Self {
-        End::Down(DownCause::Identity, error.to_string())
+        End::Down(identity_cause(&error), error.to_string())
+    }
+}
+
+/// A fault of this side's is no refusal of the peer.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else is wrong with an identity is the peer's doing"
+)]
+fn identity_cause(error: &IdentityError) -> DownCause {
+    match error {
+        IdentityError::Unchecked(_) => DownCause::Failed,
+        _ => DownCause::Identity,
     }
 }
 
@@ -57,7 +66,7 @@ impl From<IdentityError> for End {
 )]
 fn down_cause(cause: &Cause) -> DownCause {
     match cause {
-        Cause::Identity(_) => DownCause::Identity,
+        Cause::Identity(error) => identity_cause(error),
         Cause::ClosedByPeer => DownCause::Closed,
         Cause::ActorDied { .. } => DownCause::Died,
         _ => DownCause::Failed,

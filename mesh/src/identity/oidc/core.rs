@@ -1,20 +1,20 @@
-//! What a provider keeps: the provider's metadata and keys, tokens granted, logins under way,
-//! assertions seen.
+//! What a provider keeps: tokens granted, logins under way, assertions seen.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreProviderMetadata};
 use openidconnect::{
-    ClientId, ClientSecret, CsrfToken, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, Scope, TokenResponse as _,
+    ClientId, ClientSecret, CsrfToken, LoginHint, Nonce, OAuth2TokenResponse as _,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, Scope, TokenResponse as _,
 };
 use peerloom_actors::{IdentityError, ValidatedIdentity, ValidationRequest};
 use peerloom_mesh_proto::replay::SeenCache;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use super::discovery::{Discovery, MAX_AGE};
 use super::http::Http;
 use super::login::Redirect;
 use super::statement::{self, nonce};
@@ -47,13 +47,13 @@ struct Grant {
 
 struct Login {
     nonce: String,
+    hint: Option<String>,
     url: String,
     progress: Progress,
     task: AbortHandle,
 }
 
 struct State {
-    discovered: Option<(Arc<CoreProviderMetadata>, Instant)>,
     grants: BTreeMap<String, Grant>,
     logins: Vec<Login>,
     /// In which session an assertion was seen.
@@ -64,6 +64,7 @@ pub(super) struct Core {
     config: OidcConfig,
     trust: Trust,
     http: Http,
+    discovery: Discovery,
     /// Held for a look or a change, never while anything is waited for.
     state: Mutex<State>,
 }
@@ -102,8 +103,8 @@ impl Core {
             config,
             trust,
             http,
+            discovery: Discovery::default(),
             state: Mutex::new(State {
-                discovered: None,
                 grants: BTreeMap::new(),
                 logins: Vec::new(),
                 seen,
@@ -119,22 +120,25 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The provider's metadata and keys, fetched again if those at hand are older than `age`.
-    async fn discover(&self, age: Option<Duration>) -> Result<Arc<CoreProviderMetadata>, String> {
-        if let Some((metadata, at)) = &self.state().discovered
-            && age.is_none_or(|age| time().now.duration_since(*at) < age)
-        {
-            return Ok(Arc::clone(metadata));
-        }
-        let issuer = self.trust.issuer.clone();
-        let metadata = CoreProviderMetadata::discover_async(issuer, &self.http).await;
-        let metadata = Arc::new(metadata.map_err(|error| with_source(&error))?);
-        self.state().discovered = Some((Arc::clone(&metadata), time().now));
-        Ok(metadata)
+    /// The provider's metadata and keys, not older than `age`.
+    async fn discover(&self, age: Duration) -> Result<Arc<CoreProviderMetadata>, String> {
+        let ask = async {
+            let issuer = self.trust.issuer.clone();
+            let found = CoreProviderMetadata::discover_async(issuer, &self.http).await;
+            let found = found.map_err(|error| with_source(&error))?;
+            self.http.check_page(found.authorization_endpoint().url())?;
+            Ok(found)
+        };
+        self.discovery.get(age, ask, || time().now).await
     }
 
     /// A token for these contents: kept, refreshed, or after a login.
-    pub(super) async fn token(self: &Arc<Self>, contents: &str) -> Result<String, IdentityError> {
+    /// `hint` says for whom (`usernameHint`), should a login be needed.
+    pub(super) async fn token(
+        self: &Arc<Self>,
+        contents: &str,
+        hint: Option<&str>,
+    ) -> Result<String, IdentityError> {
         let nonce = nonce(contents);
         let refresh = match self.state().grants.get(&nonce) {
             Some(grant) if grant.expires - MARGIN_S > unix_s() => return Ok(grant.token.clone()),
@@ -148,11 +152,11 @@ impl Core {
                 Err(error) => tracing::debug!(%error, "the refresh token was not taken"),
             }
         }
-        self.begin_login(nonce).await
+        self.begin_login(nonce, hint).await
     }
 
     async fn refresh(&self, nonce: &str, refresh: &RefreshToken) -> Result<String, String> {
-        let metadata = self.discover(None).await?;
+        let metadata = self.discover(MAX_AGE).await?;
         let client = client!(self, metadata);
         let request = client.exchange_refresh_token(refresh);
         let request = request.map_err(|error| error.to_string())?;
@@ -190,24 +194,28 @@ impl Core {
 
     /// Checks a token, with keys fetched again if it is signed with an unknown one.
     async fn check(&self, token: &str, nonce: &str) -> Result<Checked, String> {
-        let metadata = self.discover(None).await?;
+        let metadata = self.discover(MAX_AGE).await?;
         let keys = metadata.jwks().clone();
         match self.trust.check(token, keys, nonce, unix_s()) {
             Err(TokenError::UnknownKey) => {}
             outcome => return outcome.map_err(|error| error.to_string()),
         }
-        let metadata = self.discover(Some(KEYS_AGAIN)).await?;
+        let metadata = self.discover(KEYS_AGAIN).await?;
         let keys = metadata.jwks().clone();
         let outcome = self.trust.check(token, keys, nonce, unix_s());
         outcome.map_err(|error| error.to_string())
     }
 
     /// Names the page to log in at, and waits for the browser beside the caller.
-    async fn begin_login(self: &Arc<Self>, nonce: String) -> Result<String, IdentityError> {
-        if let Some(url) = self.state().login_url(&nonce) {
+    async fn begin_login(
+        self: &Arc<Self>,
+        nonce: String,
+        hint: Option<&str>,
+    ) -> Result<String, IdentityError> {
+        if let Some(url) = self.state().login_url(&nonce, hint) {
             return Err(IdentityError::LoginRequired { url });
         }
-        let metadata = self.discover(None).await.map_err(not_made)?;
+        let metadata = self.discover(MAX_AGE).await.map_err(not_made)?;
         let redirect = Redirect::listen(self.config.redirect_port).await;
         let redirect = redirect.map_err(not_made)?;
         let back = RedirectUrl::new(redirect.address.clone()).map_err(not_made)?;
@@ -215,11 +223,14 @@ impl Core {
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let asked = Nonce::new(nonce.clone());
         let flow = CoreAuthenticationFlow::AuthorizationCode;
-        let (url, state, _) = client
+        let mut page = client
             .authorize_url(flow, CsrfToken::new_random, move || asked)
             .add_scopes(self.config.scopes.iter().cloned().map(Scope::new))
-            .set_pkce_challenge(challenge)
-            .url();
+            .set_pkce_challenge(challenge);
+        if let Some(hint) = hint {
+            page = page.set_login_hint(LoginHint::new(hint.to_owned()));
+        }
+        let (url, state, _) = page.url();
         let pending = Pending {
             nonce: nonce.clone(),
             state,
@@ -240,6 +251,7 @@ impl Core {
         });
         let login = Login {
             nonce,
+            hint: hint.map(str::to_owned),
             url: url.to_string(),
             progress,
             task: task.abort_handle(),
@@ -251,7 +263,7 @@ impl Core {
     }
 
     async fn finish_login(&self, finished: Finished, code: Code) -> Result<(), String> {
-        let metadata = self.discover(None).await?;
+        let metadata = self.discover(MAX_AGE).await?;
         let back = RedirectUrl::new(finished.address).map_err(|error| error.to_string())?;
         let client = client!(self, metadata).set_redirect_uri(back);
         let request = client.exchange_code(code);
@@ -344,8 +356,9 @@ impl Pending {
 
 impl State {
     /// Where to log in, if such a login is under way.
-    fn login_url(&self, nonce: &str) -> Option<String> {
-        let waits = |login: &&Login| login.nonce == nonce && login.progress.borrow().is_none();
+    fn login_url(&self, nonce: &str, hint: Option<&str>) -> Option<String> {
+        let same = |login: &Login| login.nonce == nonce && login.hint.as_deref() == hint;
+        let waits = |login: &&Login| same(login) && login.progress.borrow().is_none();
         let login = self.logins.iter().find(waits);
         login.map(|login| login.url.clone())
     }

@@ -2,7 +2,7 @@
 //! let a provider send us to places in our own network), answers bounded, TLS except on this
 //! machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use openidconnect::url::Url;
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -19,6 +20,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+use super::reach::Reach;
 
 /// How long a request may take: less than the connection waits for its provider.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -32,6 +35,8 @@ pub(super) enum HttpError {
     Plain(String),
     #[error("an address without a host")]
     NoHost,
+    #[error("the provider's metadata names {0}, which is nearer to us than the provider is")]
+    Near(String),
     #[error("cannot reach {host}")]
     Connect {
         host: String,
@@ -51,11 +56,13 @@ pub(super) enum HttpError {
 /// The client.
 pub(super) struct Http {
     tls: TlsConnector,
+    /// Whom the application trusts: what its metadata names must not be nearer to us than it is.
+    issuer: Url,
 }
 
 impl Http {
     /// Trusts the system's certificate authorities, and these.
-    pub(super) fn new(authorities: &[Vec<u8>]) -> Result<Self, HttpError> {
+    pub(super) fn new(authorities: &[Vec<u8>], issuer: &Url) -> Result<Self, HttpError> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for authority in authorities {
@@ -68,6 +75,7 @@ impl Http {
             .with_no_client_auth();
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
+            issuer: issuer.clone(),
         })
     }
 
@@ -84,7 +92,8 @@ impl Http {
             host: host.clone(),
             source,
         };
-        let socket = TcpStream::connect((host.as_str(), port)).await;
+        let addresses = self.addresses(&host, port).await?;
+        let socket = TcpStream::connect(&addresses[..]).await;
         let socket = socket.map_err(unreachable)?;
         if !secure {
             return send(socket, request).await;
@@ -93,6 +102,48 @@ impl Http {
         let socket = self.tls.connect(name, socket).await.map_err(unreachable)?;
         send(socket, request).await
     }
+}
+
+impl Http {
+    /// Where a host is, as far as the issuer may send us there: to itself, and to nothing nearer
+    /// than itself. Looked up here, so that what was looked at is what is connected to.
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpError> {
+        let found = look_up(host, port).await?;
+        let issuer = self.issuer.host_str().unwrap_or_default();
+        let issuer = issuer.trim_matches(['[', ']']);
+        if host.eq_ignore_ascii_case(issuer) {
+            return Ok(found);
+        }
+        let own = look_up(issuer, port).await?;
+        let nearest = own.iter().map(|at| Reach::of(at.ip())).min();
+        let far = |at: &SocketAddr| nearest.is_some_and(|nearest| Reach::of(at.ip()) >= nearest);
+        let allowed: Vec<SocketAddr> = found.into_iter().filter(far).collect();
+        if allowed.is_empty() {
+            return Err(HttpError::Near(host.to_owned()));
+        }
+        Ok(allowed)
+    }
+
+    /// Whether a page may be shown to the user: `https`, or on this machine where the issuer is.
+    pub(super) fn check_page(&self, page: &Url) -> Result<(), String> {
+        let local = |url: &Url| {
+            let host = url.host_str().unwrap_or_default();
+            is_local(host.trim_matches(['[', ']']))
+        };
+        let plain = page.scheme() == "http" && local(page) && local(&self.issuer);
+        let fits = page.scheme() == "https" || plain;
+        fits.then_some(())
+            .ok_or_else(|| format!("the login page {page} is not https"))
+    }
+}
+
+async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpError> {
+    let found = tokio::net::lookup_host((host, port)).await;
+    let unreachable = |source| HttpError::Connect {
+        host: host.to_owned(),
+        source,
+    };
+    Ok(found.map_err(unreachable)?.collect())
 }
 
 impl<'c> AsyncHttpClient<'c> for Http {
@@ -147,4 +198,55 @@ pub(super) fn is_local(host: &str) -> bool {
         .parse()
         .is_ok_and(|address: IpAddr| address.is_loopback());
     loopback || host == "localhost"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(issuer: &str) -> Http {
+        Http::new(&[], &issuer.parse().unwrap()).unwrap()
+    }
+
+    /// Addresses instead of names, which need no resolver.
+    #[tokio::test]
+    async fn metadata_leads_to_nothing_nearer_than_the_issuer() {
+        for (issuer, host, allowed) in [
+            ("https://8.8.8.8", "127.0.0.1", false),
+            ("https://8.8.8.8", "::1", false),
+            ("https://8.8.8.8", "169.254.169.254", false),
+            ("https://8.8.8.8", "::ffff:10.0.0.1", false),
+            ("https://8.8.8.8", "9.9.9.9", true),
+            ("https://8.8.8.8", "8.8.8.8", true),
+            ("https://10.0.0.1", "127.0.0.1", false),
+            ("https://10.0.0.1", "192.168.0.1", true),
+            ("https://10.0.0.1", "10.0.0.1", true),
+            ("http://127.0.0.1:9", "127.0.0.1", true),
+            ("http://[::1]:9", "127.0.0.1", true),
+            ("http://127.0.0.1:9", "10.0.0.1", true),
+        ] {
+            let outcome = http(issuer).addresses(host, 443).await;
+            let near = matches!(outcome, Err(HttpError::Near(_)));
+            assert_eq!(near, !allowed, "{issuer} {host}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn login_pages_are_https_unless_all_is_on_this_machine() {
+        for (issuer, page, allowed) in [
+            ("https://a.example", "https://b.example/login", true),
+            ("https://a.example", "http://a.example/login", false),
+            ("https://a.example", "http://127.0.0.1/login", false),
+            ("https://a.example", "javascript:alert(1)", false),
+            ("http://127.0.0.1:9", "http://[::1]:8/login", true),
+            ("http://127.0.0.1:9", "http://a.example/login", false),
+        ] {
+            let page = page.parse().unwrap();
+            assert_eq!(
+                http(issuer).check_page(&page).is_ok(),
+                allowed,
+                "{issuer} {page}"
+            );
+        }
+    }
 }

@@ -22,14 +22,17 @@
 //! A token for a certificate that none was issued for yet needs its owner: making an assertion fails
 //! with [`IdentityError::LoginRequired`] (`idpLoginUrl`), which names a page to open in a browser.
 //! Meanwhile a port on this machine waits for the browser to come back (RFC 8252), with PKCE
-//! (RFC 7636). [`OidcProvider::logged_in`] waits for that; then ask again. Later assertions for the
+//! (RFC 7636); `usernameHint` becomes its `login_hint`. [`OidcProvider::logged_in`] waits for that;
+//! then ask again. Later assertions for the
 //! same certificate use the token again, or a refresh token where one was granted (scope
 //! `offline_access`): keep the certificate (`Configuration::certificates`) to log in once.
 
 mod core;
+mod discovery;
 mod http;
 mod login;
 mod name;
+mod reach;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -152,7 +155,8 @@ impl OidcProvider {
         if issuer.url().scheme() != "https" && !(local && issuer.url().scheme() == "http") {
             return Err(bad());
         }
-        let http = Http::new(&config.authorities).map_err(|e| OidcError::Tls(e.to_string()))?;
+        let http = Http::new(&config.authorities, issuer.url())
+            .map_err(|e| OidcError::Tls(e.to_string()))?;
         let clients = std::iter::once(&config.client_id).chain(&config.audiences);
         let trust = Trust {
             clients: clients.cloned().map(ClientId::new).collect(),
@@ -185,7 +189,8 @@ impl IdentityProvider for OidcProvider {
         request: AssertionRequest,
     ) -> BoxFuture<'_, Result<String, IdentityError>> {
         async move {
-            let token = self.core.token(&request.contents).await?;
+            let hint = request.options.username_hint.as_deref();
+            let token = self.core.token(&request.contents, hint).await?;
             statement::assert(&request, token)
         }
         .boxed()
