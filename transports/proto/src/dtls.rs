@@ -7,7 +7,7 @@
 //! * [`Event::Connected`] is reported, and data delivered, only after the peer's certificate was
 //!   found to have one of the expected fingerprints; otherwise the connection fails, and the peer
 //!   is told as far as that engine can: by a fatal `bad_certificate` in plaintext in version 1.2,
-//!   by a `close_notify` after the handshake in 1.3. Neither is sent again when it is lost;
+//!   by a `close_notify` after the handshake in 1.3. Either is repeated to a peer that goes on;
 //! * packets that the engine would answer with a fatal error although a reordering network
 //!   produces them are dropped;
 //! * the engine's timeouts are kept apart, since it can ask for one without end;
@@ -23,6 +23,7 @@
 
 mod alert;
 mod engine;
+mod farewell;
 mod filter;
 mod suite;
 #[cfg(test)]

@@ -246,6 +246,91 @@ fn refusal(config: &DtlsConfig, wrong: Wrong) {
     }
 }
 
+/// Everything that is said between the refusal and the end of the exchange is lost, then twice
+/// more what is said again.
+#[test]
+fn a_refusal_that_is_lost_is_said_again() {
+    for versions in [DtlsVersions::Only12, DtlsVersions::Only13] {
+        for at_client in [true, false] {
+            let wrong = Wrong {
+                at_client,
+                at_server: !at_client,
+            };
+            let mut pair = pair_with(&only(versions), &only(versions), wrong);
+            lose_what_the_refusing_end_says(&mut pair, at_client);
+            let (refusing, other) = ends(&mut pair, at_client);
+            assert_eq!(refusing.state(), State::Failed);
+            let before = events(other);
+            assert!(!before.contains(&Event::Closed), "{before:?}");
+            goes_on(&mut pair, at_client);
+            assert!(packets(ends(&mut pair, at_client).0).is_empty(), "too soon");
+            for _ in 0..2 {
+                pair.now += Duration::from_millis(60);
+                goes_on(&mut pair, at_client);
+                let lost = packets(ends(&mut pair, at_client).0);
+                assert!(!lost.is_empty(), "{versions:?} {at_client}");
+            }
+            pair.now += Duration::from_millis(60);
+            goes_on(&mut pair, at_client);
+            let now = pair.now;
+            pair.exchange(|packets| packets);
+            let (refusing, other) = ends(&mut pair, at_client);
+            assert!(
+                matches!(other.state(), State::Closed | State::Failed),
+                "{versions:?} {at_client}: {other:?}"
+            );
+            // In the same moment nothing more, and not for ever.
+            let mut times = 0;
+            for n in 0..100 {
+                refusing.handle_packet(&[22; 40], now + Duration::from_millis(100 * n));
+                times += usize::from(!packets(refusing).is_empty());
+            }
+            assert!((1..8).contains(&times), "{times}");
+        }
+    }
+}
+
+fn ends(pair: &mut Pair, client_first: bool) -> (&mut Transport, &mut Transport) {
+    if client_first {
+        (&mut pair.client, &mut pair.server)
+    } else {
+        (&mut pair.server, &mut pair.client)
+    }
+}
+
+fn lose_what_the_refusing_end_says(pair: &mut Pair, at_client: bool) {
+    loop {
+        let now = pair.now;
+        let (refusing, other) = ends(pair, at_client);
+        let (said, answered) = (packets(refusing), packets(other));
+        if said.is_empty() && answered.is_empty() {
+            return;
+        }
+        if refusing.state() != State::Failed {
+            said.iter()
+                .for_each(|packet| other.handle_packet(packet, now));
+        }
+        let (refusing, _) = ends(pair, at_client);
+        answered
+            .iter()
+            .for_each(|packet| refusing.handle_packet(packet, now));
+    }
+}
+
+/// The end that was refused repeats its flight, or sends data.
+fn goes_on(pair: &mut Pair, at_client: bool) {
+    let now = pair.now;
+    let (refusing, other) = ends(pair, at_client);
+    other.handle_timeout(now);
+    drop(other.send(b"data", now));
+    let mut said = packets(other);
+    if said.is_empty() {
+        said.push(vec![22; 40]); // its timer is not due yet
+    }
+    said.iter()
+        .for_each(|packet| refusing.handle_packet(packet, now));
+}
+
 #[test]
 fn a_server_that_wants_none_of_our_offer_is_believed_at_once() {
     for versions in [

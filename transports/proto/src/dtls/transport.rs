@@ -9,6 +9,7 @@ use dimpl::{Dtls, Output, ProtocolVersion};
 
 use super::alert;
 use super::engine::{new_engine, told_by};
+use super::farewell::Farewell;
 use super::filter::opens_server_flight;
 use super::suite::CipherSuite;
 use super::{Error, Event, MAX_RECORD, State, Timer, Version};
@@ -34,8 +35,8 @@ pub struct Transport {
     expected: Vec<Fingerprint>,
     peer_certificate: Option<Bytes>,
     suite: Option<CipherSuite>,
-    /// The peer is someone else: the engine lives on only to say so.
-    refused: bool,
+    /// The peer is someone else: the engine lives on only to say so, and this remembers how.
+    refused: Option<Farewell>,
     deadline: Option<Instant>,
     /// The time the engine was told last.
     told: Option<Instant>,
@@ -69,7 +70,7 @@ impl Transport {
             expected,
             peer_certificate: None,
             suite: None,
-            refused: false,
+            refused: None,
             deadline: None,
             told: None,
             timed_out: None,
@@ -91,7 +92,7 @@ impl Transport {
     /// RFC 9147 §4.5.2 asks for; what ends the connection is reported by [`Event::Failed`].
     pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
         let Some(engine) = self.engine.as_mut() else {
-            return;
+            return self.say_again(now);
         };
         let choosing = self.role == DtlsRole::Client && engine.protocol_version().is_none();
         if choosing && !opens_server_flight(packet) {
@@ -160,6 +161,7 @@ impl Transport {
         }
         self.events.clear();
         self.stop();
+        self.refused = None;
         self.state = State::Closed;
     }
 
@@ -203,8 +205,13 @@ impl Transport {
                 }
                 self.queued += packet.len();
                 push(&mut self.batch, &mut self.ready, packet);
+                if let Some(farewell) = &mut self.refused {
+                    farewell.note(packet);
+                }
             }
-            Output::Timeout(_) if self.refused && (engine.is_closing() || engine.is_closed()) => {
+            Output::Timeout(_)
+                if self.refused.is_some() && (engine.is_closing() || engine.is_closed()) =>
+            {
                 self.stop();
                 return Ok(false);
             }
@@ -217,7 +224,7 @@ impl Transport {
                 self.deadline = Some(at.max(soonest));
                 return Ok(false);
             }
-            Output::Connected if self.refused => {
+            Output::Connected if self.refused.is_some() => {
                 guard(Layer::Dtls, || engine.close())?.map_err(|error| told_by(&error))?;
             }
             Output::Connected => self.report_connected()?,
@@ -252,14 +259,24 @@ impl Transport {
     fn refuse(&mut self) {
         let version = self.version();
         self.fail_but_speak(Error::FingerprintMismatch);
+        let farewell = self.refused.get_or_insert_default();
         if version == Some(Version::Dtls13) {
-            self.refused = true;
             return;
         }
         let alert = alert::bad_certificate();
+        farewell.note(&alert);
         self.queued += alert.len();
         push(&mut self.batch, &mut self.ready, &alert);
         self.stop();
+    }
+
+    /// Whoever was refused and still talks has not heard of it.
+    fn say_again(&mut self, now: Instant) {
+        let packets = self.refused.as_mut().and_then(|it| it.again(now));
+        for packet in packets.unwrap_or_default() {
+            self.queued += packet.len();
+            push(&mut self.batch, &mut self.ready, packet);
+        }
     }
 
     fn report_connected(&mut self) -> Result<(), Error> {
