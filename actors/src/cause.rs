@@ -1,5 +1,7 @@
 //! Why a connection or a channel is no more.
 
+use peerloom_transports::proto::dtls::Alert;
+
 use crate::identity::IdentityError;
 use crate::supervisor::Death;
 
@@ -51,6 +53,9 @@ pub enum Cause {
     /// The DTLS handshake or transport failed.
     #[error("DTLS failed: {0}")]
     Dtls(String),
+    /// The peer ended DTLS with a fatal alert of this number (RFC 8446 section 6).
+    #[error("DTLS failed: the peer refused the connection: {}", Alert(*.0))]
+    DtlsAlert(u8),
     /// The SCTP association could not be made or was lost.
     #[error("SCTP failed: {0}")]
     Sctp(String),
@@ -86,6 +91,8 @@ pub enum ErrorDetail {
     FingerprintFailure,
     /// The SCTP negotiation failed, or the association was ended by a fatal error.
     SctpFailure,
+    /// A description could not be read.
+    SdpSyntaxError,
 }
 
 impl ErrorDetail {
@@ -96,6 +103,7 @@ impl ErrorDetail {
             ErrorDetail::DtlsFailure => "dtls-failure",
             ErrorDetail::FingerprintFailure => "fingerprint-failure",
             ErrorDetail::SctpFailure => "sctp-failure",
+            ErrorDetail::SdpSyntaxError => "sdp-syntax-error",
         }
     }
 }
@@ -107,13 +115,30 @@ impl Cause {
         match self {
             Cause::ClosedLocally | Cause::ClosedByPeer => None,
             Cause::Fingerprint => Some(ErrorDetail::FingerprintFailure),
-            Cause::Dtls(_) => Some(ErrorDetail::DtlsFailure),
+            Cause::Dtls(_) | Cause::DtlsAlert(_) => Some(ErrorDetail::DtlsFailure),
             Cause::Sctp(_) => Some(ErrorDetail::SctpFailure),
             Cause::Ice(_)
             | Cause::Identity(_)
             | Cause::NoData
             | Cause::ActorDied { .. }
             | Cause::EndpointGone => Some(ErrorDetail::DataChannelFailure),
+        }
+    }
+
+    /// `RTCError.receivedAlert`: the fatal alert with which the peer ended DTLS.
+    pub fn received_alert(&self) -> Option<u8> {
+        match self {
+            Cause::DtlsAlert(alert) => Some(*alert),
+            Cause::ClosedLocally
+            | Cause::ClosedByPeer
+            | Cause::Ice(_)
+            | Cause::Fingerprint
+            | Cause::Dtls(_)
+            | Cause::Sctp(_)
+            | Cause::Identity(_)
+            | Cause::NoData
+            | Cause::ActorDied { .. }
+            | Cause::EndpointGone => None,
         }
     }
 
@@ -124,7 +149,7 @@ impl Cause {
             Cause::ClosedByPeer => "closed_by_peer",
             Cause::Ice(_) => "ice_failed",
             Cause::Fingerprint => "fingerprint_mismatch",
-            Cause::Dtls(_) => "dtls_failed",
+            Cause::Dtls(_) | Cause::DtlsAlert(_) => "dtls_failed",
             Cause::Sctp(_) => "sctp_failed",
             Cause::Identity(IdentityError::Unchecked(_)) => "identity_unchecked",
             Cause::Identity(_) => "identity_refused",
@@ -144,6 +169,7 @@ impl Cause {
                 "check that both ends exchanged all candidates and that UDP is not blocked"
             }
             Cause::Fingerprint => "somebody altered the description on its way, or sits in between",
+            Cause::DtlsAlert(_) => "the peer says why: it may know another fingerprint of us",
             Cause::Dtls(_) => "check that both ends support DTLS 1.2 or 1.3",
             Cause::Sctp(_) => "make a new peer connection",
             Cause::Identity(IdentityError::Unchecked(_)) => {

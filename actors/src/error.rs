@@ -2,7 +2,7 @@
 
 use peerloom_transports::proto::jsep;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, ErrorDetail};
 use crate::identity::IdentityError;
 use crate::runtime::RuntimeError;
 
@@ -54,6 +54,25 @@ impl Error {
             Error::Closed { .. } | Error::RuntimeStopped => "InvalidStateError",
             Error::Argument { name, .. } => name,
             Error::Identity(_) | Error::Limit { .. } => "OperationError",
+        }
+    }
+}
+
+impl Error {
+    /// `RTCError.errorDetail`, of errors whose name is `RTCError` (W3C webrtc-pc section 11.1).
+    pub fn error_detail(&self) -> Option<ErrorDetail> {
+        self.sdp_line_number().map(|_| ErrorDetail::SdpSyntaxError)
+    }
+
+    /// `RTCError.sdpLineNumber`: where a description could not be read; the first line is 1.
+    pub fn sdp_line_number(&self) -> Option<usize> {
+        match self {
+            Error::Negotiation(error) => error.line(),
+            Error::Closed { .. }
+            | Error::Argument { .. }
+            | Error::Identity(_)
+            | Error::Limit { .. }
+            | Error::RuntimeStopped => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use peerloom_actors::{
     Cause, Configuration, DtlsTransportEvent, DtlsTransportState, ErrorDetail, OfferOptions,
     PeerConnection, SctpTransportState,
 };
+use peerloom_transports_proto::config::DtlsVersions;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_peers_certificate_is_shown_once_connected() {
@@ -91,4 +92,32 @@ async fn another_certificate_is_an_error() {
     assert_eq!(error, Some(Cause::Fingerprint), "the error comes first");
     assert_eq!(sctp.state(), SctpTransportState::Closed);
     assert!(dtls.get_remote_certificates().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_alert_of_a_peer_that_refuses_is_told() {
+    let runtime = runtime(2);
+    let mut only_12 = Configuration::default();
+    only_12.dtls.versions = DtlsVersions::Only12; // 1.3 has no alert for it: docs/deviations.md
+    let new = async || {
+        let endpoint = endpoint(&runtime).await;
+        let made = PeerConnection::new(&endpoint, only_12.clone()).await;
+        made.expect("a connection")
+    };
+    let (a, b, other) = (new().await, new().await, new().await);
+    channel(&a, "x").await;
+    let digest = |pc: &PeerConnection| pc.certificate().fingerprint().to_string();
+    let alter = |answer: &mut peerloom_actors::SessionDescription| {
+        answer.sdp = answer.sdp.replace(&digest(&b), &digest(&other));
+    };
+    negotiate_altered(&a, &b, OfferOptions::default(), alter)
+        .await
+        .expect("well-formed");
+    let told = soon("the alert", b.connected()).await.expect_err("refused");
+    assert_eq!(told, Cause::DtlsAlert(42), "bad_certificate");
+    assert_eq!(told.received_alert(), Some(42));
+    assert_eq!(told.error_detail(), Some(ErrorDetail::DtlsFailure));
+    assert!(told.to_string().contains("bad_certificate"), "{told}");
+    let ours = soon("the refusal", a.connected()).await.expect_err("wrong");
+    assert_eq!(ours.received_alert(), None);
 }

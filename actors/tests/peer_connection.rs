@@ -101,6 +101,12 @@ async fn calls_that_do_not_fit_the_state_are_refused_by_name() {
     assert_ne!(name(set), "no error");
     let nonsense = a.set_remote_description(SessionDescription::offer("nonsense"));
     assert_eq!(name(nonsense.await), "RTCError");
+    let third = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nnonsense\r\n";
+    let set = b.set_remote_description(SessionDescription::offer(third));
+    let error = set.await.expect_err("no SDP");
+    assert_eq!(error.sdp_line_number(), Some(3));
+    let detail = error.error_detail().map(|detail| detail.name());
+    assert_eq!(detail, Some("sdp-syntax-error"));
     channel(&a, "x").await;
     let mut edited = offer(&a).await;
     edited.sdp.push_str("a=edited\r\n");

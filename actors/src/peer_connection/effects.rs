@@ -205,12 +205,7 @@ impl PeerConnectionActor {
             }
             DtlsReport::Failed(error) => {
                 self.progress.dtls = Some(dtls::State::Failed);
-                let mismatch = error == dtls::Error::FingerprintMismatch;
-                self.fail_above_ice(if mismatch {
-                    Cause::Fingerprint
-                } else {
-                    Cause::Dtls(error.to_string())
-                });
+                self.fail_above_ice(dtls_cause(&error));
             }
         }
     }
@@ -257,6 +252,18 @@ impl Handler<AddCandidate> for PeerConnectionActor {
         let result = self.session.add_ice_candidate(add.0);
         self.carry_out();
         Ok(result?)
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "non-exhaustive; whatever else happened, DTLS failed"
+)]
+fn dtls_cause(error: &dtls::Error) -> Cause {
+    match error {
+        dtls::Error::FingerprintMismatch => Cause::Fingerprint,
+        dtls::Error::Alert(alert) => Cause::DtlsAlert(alert.0),
+        other => Cause::Dtls(other.to_string()),
     }
 }
 
