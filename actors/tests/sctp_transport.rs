@@ -116,17 +116,16 @@ async fn the_longest_message_is_what_the_peer_says() {
 async fn connected_and_closed_with_events() {
     let runtime = runtime(2);
     let (a, b) = unconnected(&runtime).await;
-    let ours = channel(&a, "x").await;
-    common::negotiate(&a, &b).await.expect("a negotiation");
+    agree(&a, &b, None).await;
     let sctp = a.sctp().expect("negotiated");
     let mut events = sctp.events();
-    soon("the channel to open", ours.opened())
-        .await
-        .expect("open");
-    assert_eq!(sctp.state(), SctpTransportState::Connected);
-    assert_eq!(sctp.max_channels(), Some(1024));
+    soon("candidates", common::gathered([&a, &b])).await;
+    common::tell_candidates(&a, &b).await;
+    common::tell_candidates(&b, &a).await;
     let connected = SctpTransportEvent::StateChange(SctpTransportState::Connected);
     assert_eq!(soon("an event", events.next()).await, Some(connected));
+    assert_eq!(sctp.state(), SctpTransportState::Connected);
+    assert_eq!(sctp.max_channels(), Some(1024));
     b.close().await;
     let closed = SctpTransportEvent::StateChange(SctpTransportState::Closed);
     assert_eq!(soon("an event", events.next()).await, Some(closed));

@@ -142,22 +142,34 @@ pub(crate) async fn negotiate_altered(
 /// The rest of a negotiation after `b` has set its answer: all candidates are in the
 /// description or follow it.
 pub(crate) async fn negotiate_through_answer(a: &PeerConnection, b: &PeerConnection) {
-    for pc in [a, b] {
+    gathered([a, b]).await;
+    let answer = b.local_description().expect("just set");
+    a.set_remote_description(answer).await.expect("an answer");
+    tell_candidates(a, b).await;
+}
+
+/// Waits until all of them have gathered their candidates.
+pub(crate) async fn gathered(peers: [&PeerConnection; 2]) {
+    for pc in peers {
         while pc.ice_gathering_state() != IceGatheringState::Complete {
             tokio::task::yield_now().await;
         }
     }
-    let answer = b.local_description().expect("just set");
-    a.set_remote_description(answer).await.expect("an answer");
-    let offer = a.local_description().expect("set").sdp;
-    let lines = offer.lines().filter_map(|line| line.strip_prefix("a="));
+}
+
+/// Tells the second peer all candidates of the first, which has gathered them.
+pub(crate) async fn tell_candidates(from: &PeerConnection, to: &PeerConnection) {
+    let description = from.local_description().expect("set").sdp;
+    let lines = description
+        .lines()
+        .filter_map(|line| line.strip_prefix("a="));
     for line in lines.filter(|line| line.starts_with("candidate:")) {
         let candidate = peerloom_actors::IceCandidateInit {
             candidate: line.to_owned(),
             sdp_mline_index: Some(0),
             ..Default::default()
         };
-        b.add_ice_candidate(Some(candidate)).await.expect("known");
+        to.add_ice_candidate(Some(candidate)).await.expect("known");
     }
 }
 
