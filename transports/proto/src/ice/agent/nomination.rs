@@ -1,8 +1,8 @@
 //! The nomination, said again to a peer that has answered it and may have missed it all the same.
 //!
-//! Firefox 153 remembers only the first check of a pair that comes before the answer to its offer,
-//! which an ICE restart of its own makes likely. It answers later ones, and forgets that they
-//! nominated: it would wait for ever, and use the old path. Chromium nominates with every check.
+//! Firefox 153 answers checks that come before the answer to its offer, which an ICE restart of
+//! its own makes likely, and was seen to forget that later ones of them nominated: it waits for
+//! ever, and uses the old path. Chromium nominates with every check.
 
 use std::time::Instant;
 
