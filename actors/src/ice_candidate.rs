@@ -3,6 +3,7 @@
 use peerloom_transports::proto::candidate::{
     Address, Candidate, CandidateError, CandidateKind, Protocol, TcpType,
 };
+use peerloom_transports::proto::ice_server::ServerTransport;
 use peerloom_transports::proto::jsep::IceCandidateInit;
 
 use crate::config::argument;
@@ -34,16 +35,17 @@ impl IceCandidate {
             let cause = "a candidate with neither sdpMid nor sdpMLineIndex";
             return Err(argument("TypeError", cause, hint));
         }
-        Ok(Self::read(init))
-    }
-
-    /// Without the constructor's check: candidates of an ICE transport belong to its section.
-    pub(crate) fn read(init: IceCandidateInit) -> IceCandidate {
         let line: Result<Candidate, CandidateError> = init.candidate.parse();
-        IceCandidate {
+        Ok(IceCandidate {
             line: line.ok(),
             init,
-        }
+        })
+    }
+
+    /// A candidate of which more is known than its line says.
+    pub(crate) fn known(init: IceCandidateInit, candidate: &Candidate) -> IceCandidate {
+        let line = Some(candidate.clone());
+        IceCandidate { init, line }
     }
 
     /// `candidate`: the line, `candidate:…`; empty at the end of candidates.
@@ -120,6 +122,17 @@ impl IceCandidate {
     pub fn related_port(&self) -> Option<u16> {
         let related = self.line.as_ref()?.related.as_ref();
         related.map(|(_, port)| *port)
+    }
+
+    /// `url`: of the server that gave us this candidate; `None` for the peer's.
+    pub fn url(&self) -> Option<&str> {
+        self.line.as_ref()?.url.as_deref()
+    }
+
+    /// `relayProtocol`: how we reach the server that relays. `None` for candidates that are not
+    /// relayed, and for the peer's.
+    pub fn relay_protocol(&self) -> Option<ServerTransport> {
+        self.line.as_ref()?.relay_protocol()
     }
 
     /// `toJSON`: what to send to the peer.

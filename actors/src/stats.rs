@@ -243,6 +243,12 @@ entries! {
         /// The generation it belongs to.
         #[serde(skip_serializing_if = "Option::is_none")]
         username_fragment: Option<String>,
+        /// Of the server that gave us the candidate.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
+        /// `RTCIceServerTransportProtocol`, of a relayed candidate of ours.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        relay_protocol: Option<&'static str>,
         /// `RTCIceTcpCandidateType`.
         #[serde(skip_serializing_if = "Option::is_none")]
         tcp_type: Option<&'static str>,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use common::{channel, endpoint, runtime, soon};
 use futures::StreamExt as _;
+use peerloom_actors::stats::Entry;
 use peerloom_actors::{Configuration, Event, IceServer, PeerConnection};
 use peerloom_transports::proto::stun::message::{attribute, method};
 use peerloom_transports::proto::stun::{Builder, Class, Message};
@@ -56,6 +57,23 @@ async fn gather(peer: &PeerConnection) -> (Vec<String>, Vec<(u16, String)>) {
     }
 }
 
+/// The server that each candidate over UDP in the statistics is from.
+async fn urls(peer: &PeerConnection) -> Vec<(&'static str, Option<String>)> {
+    let stats = peer.get_stats().await.expect("open");
+    let entries = stats.report.of_type("local-candidate");
+    let mut urls = Vec::new();
+    for entry in entries {
+        if let Entry::LocalCandidate(it) = entry
+            && it.protocol == "udp"
+        {
+            assert_eq!(it.relay_protocol, None);
+            urls.push((it.candidate_type, it.url.clone()));
+        }
+    }
+    urls.sort();
+    urls
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_stun_server_sees_becomes_a_candidate_of_each_connection() {
     let runtime = runtime(2);
@@ -68,7 +86,7 @@ async fn what_a_stun_server_sees_becomes_a_candidate_of_each_connection() {
     // Both ask from the same port: each gets its own answer.
     for _ in 0..2 {
         let url = format!("stun:localhost:{port}");
-        let peer = PeerConnection::new(&endpoint, config(url))
+        let peer = PeerConnection::new(&endpoint, config(url.clone()))
             .await
             .expect("a connection");
         let (candidates, errors) = gather(&peer).await;
@@ -79,7 +97,7 @@ async fn what_a_stun_server_sees_becomes_a_candidate_of_each_connection() {
         );
         assert_eq!(kinds(&candidates), ["udp host", "tcp host", "udp srflx"]);
         assert_eq!(errors, []);
-        drop(peer);
+        assert_eq!(urls(&peer).await, [("host", None), ("srflx", Some(url))]);
     }
     server.abort();
 }

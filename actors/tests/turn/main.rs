@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use peerloom_actors::stats::Entry;
 use peerloom_actors::{
     Configuration, DataChannel, Endpoint, Event, IceServer, IceTransportPolicy, Message,
-    PeerConnection, SessionDescription,
+    PeerConnection, ServerTransport, SessionDescription,
 };
 use server::Coturn;
 
@@ -80,7 +80,9 @@ impl Relayed {
     }
 }
 
-async fn relays_over(url: impl Fn(&Coturn) -> String) {
+/// A channel through a server that is reached over this transport, as each relayed candidate
+/// tells.
+async fn relays_over(transport: ServerTransport, url: impl Fn(&Coturn) -> String) {
     let Some(server) = Coturn::start(&[]).await else {
         return;
     };
@@ -89,21 +91,42 @@ async fn relays_over(url: impl Fn(&Coturn) -> String) {
     let config = relay_only(&server, url(&server));
     let relayed = Relayed::new([&ea, &eb], &config).await;
     relayed.carries().await;
+    for peer in [&relayed.a, &relayed.b] {
+        let sctp = peer.sctp().expect("connected");
+        let candidates = sctp.transport().ice_transport().get_local_candidates();
+        assert!(!candidates.is_empty());
+        for candidate in candidates {
+            assert_eq!(
+                candidate.url(),
+                Some(config.ice_servers[0].urls[0].as_str())
+            );
+            assert_eq!(candidate.relay_protocol(), Some(transport));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_works_through_turn_over_udp() {
-    relays_over(|server| format!("turn:127.0.0.1:{}", server.port)).await;
+    relays_over(ServerTransport::Udp, |server| {
+        format!("turn:127.0.0.1:{}", server.port)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_works_through_turn_over_tcp() {
-    relays_over(|server| format!("turn:127.0.0.1:{}?transport=tcp", server.port)).await;
+    relays_over(ServerTransport::Tcp, |server| {
+        format!("turn:127.0.0.1:{}?transport=tcp", server.port)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_works_through_turn_over_tls() {
-    relays_over(|server| format!("turns:localhost:{}", server.tls_port)).await;
+    relays_over(ServerTransport::Tls, |server| {
+        format!("turns:localhost:{}", server.tls_port)
+    })
+    .await;
 }
 
 /// Two peers of IPv6 alone, and a server that has nothing else (RFC 8656 section 7).

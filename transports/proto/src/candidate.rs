@@ -8,6 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::CryptoRng;
 
+use crate::ice_server::{ServerTransport, ServerUrl};
+
 pub use parse::{CandidateError, MAX_CANDIDATE_LEN};
 pub use tcp::ACTIVE_PORT;
 
@@ -164,6 +166,8 @@ pub struct Candidate {
     pub related: Option<(Address, u16)>,
     /// `tcptype`, for TCP.
     pub tcp_type: Option<TcpType>,
+    /// The URL of the server that gave it to us. Not on the line: the peer has no use for it.
+    pub url: Option<String>,
     /// What else was on the line, as pairs: `ufrag`, `generation`, `network-cost`, …
     pub extensions: Vec<(String, String)>,
 }
@@ -183,6 +187,7 @@ impl Candidate {
             kind,
             related: None,
             tcp_type: None,
+            url: None,
             extensions: Vec::new(),
         }
     }
@@ -200,7 +205,7 @@ impl Candidate {
     }
 
     /// A UDP candidate at `mapped`, which a STUN server told us about our own address `base`
-    /// (RFC 8445 §5.1.1.2). `local_preference` is the base's; `server` tells servers apart.
+    /// (RFC 8445 §5.1.1.2). `local_preference` is the base's; `server` is the URL.
     pub fn server_reflexive(
         mapped: SocketAddr,
         base: SocketAddr,
@@ -213,12 +218,13 @@ impl Candidate {
             kind,
             priority: priority(kind, local_preference, 1),
             related: Some((Address::Ip(base.ip()), base.port())),
+            url: Some(server.to_owned()),
             ..Self::host(mapped, local_preference)
         }
     }
 
     /// A UDP candidate at `relayed`, where a TURN server receives for us (RFC 8445 §5.1.1.2).
-    /// `mapped` is what our own address looks like to that server.
+    /// `mapped` is what our own address looks like to that server, `server` its URL.
     pub fn relayed(
         relayed: SocketAddr,
         mapped: SocketAddr,
@@ -231,6 +237,7 @@ impl Candidate {
             kind,
             priority: priority(kind, local_preference, 1),
             related: Some((Address::Ip(mapped.ip()), mapped.port())),
+            url: Some(server.to_owned()),
             ..Self::host(relayed, local_preference)
         }
     }
@@ -241,6 +248,16 @@ impl Candidate {
             Address::Ip(ip) => Some(SocketAddr::new(*ip, self.port)),
             Address::Name(_) => None,
         }
+    }
+
+    /// How we reach the server that relays (`RTCIceServerTransportProtocol`).
+    pub fn relay_protocol(&self) -> Option<ServerTransport> {
+        let url = self
+            .url
+            .as_ref()
+            .filter(|_| self.kind == CandidateKind::Relayed)?;
+        let server: ServerUrl = url.parse().ok()?;
+        Some(server.transport)
     }
 
     /// The value of an extension, for instance `ufrag`.

@@ -8,6 +8,7 @@ use peerloom_transports::proto::candidate::{Candidate, CandidateKind, Protocol, 
 use peerloom_transports::proto::certificate::{Fingerprint, HashFunction};
 use peerloom_transports::proto::dtls::Version;
 use peerloom_transports::proto::ice::{Pair, PairState};
+use peerloom_transports::proto::ice_server::ServerTransport;
 use peerloom_transports::proto::id::{DtlsRole, IceRole, Path};
 
 use super::{Answers, DataChannelStats};
@@ -238,6 +239,8 @@ impl Input<'_> {
             related_address: it.related.as_ref().map(|(address, _)| address.to_string()),
             related_port: it.related.as_ref().map(|(_, port)| *port),
             username_fragment: ufrag,
+            url: it.url.clone(),
+            relay_protocol: it.relay_protocol().map(ServerTransport::name),
             tcp_type: it.tcp_type.map(|tcp_type| match tcp_type {
                 TcpType::Active => "active",
                 TcpType::Passive => "passive",

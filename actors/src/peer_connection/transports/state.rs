@@ -176,12 +176,13 @@ impl Transports {
         candidate: &Candidate,
         credentials: Option<&Credentials>,
     ) -> IceCandidate {
-        IceCandidate::read(IceCandidateInit {
+        let init = IceCandidateInit {
             candidate: candidate.to_string(),
             sdp_mid: self.mid.clone(),
             sdp_mline_index: Some(self.mline_index),
             username_fragment: credentials.map(|credentials| credentials.ufrag.clone()),
-        })
+        };
+        IceCandidate::known(init, candidate)
     }
 
     pub(super) fn selected(&self) -> Option<IceCandidatePair> {

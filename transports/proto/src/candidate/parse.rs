@@ -85,6 +85,7 @@ fn fixed_part<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Candidate
         kind,
         related: None,
         tcp_type: None,
+        url: None,
         extensions: Vec::new(),
     })
 }
@@ -248,6 +249,7 @@ mod tests {
                         kind,
                         related,
                         tcp_type,
+                        url: None,
                         extensions,
                     }
                 },
