@@ -102,9 +102,21 @@ impl Default for DtlsConfig {
     }
 }
 
+/// Which SCTP engine an association runs on. Both speak the same protocol to any peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SctpEngine {
+    /// The `rtc-sctp` crate, and what it needs around it.
+    #[default]
+    Packaged,
+    /// Our own engine.
+    Native,
+}
+
 /// Settings of [`crate::sctp::Association`].
 #[derive(Clone, Debug)]
 pub struct SctpConfig {
+    /// The engine. The packaged one, until measurements speak for the other.
+    pub engine: SctpEngine,
     /// Bytes the peer may have in flight or unread here. 4 MiB: below that the packaged engine
     /// stalls, since it sends no window update when the application reads. Costs this much memory
     /// per connection whose consumer has stopped.
@@ -117,7 +129,7 @@ pub struct SctpConfig {
     pub streams: u16,
     /// How much faster than ours the engine's clock runs. 4: makes its shortest retransmission
     /// timeout 250 ms and its acknowledgement delay 50 ms. Shorter than a peer's acknowledgement
-    /// delay (200 ms by RFC 9260 §6.2) would send again what has arrived.
+    /// delay (200 ms by RFC 9260 §6.2) would send again what has arrived. Of the packaged engine.
     pub clock_rate: u32,
     /// How long the DTLS server waits for the client's INIT before it sends one itself; `None`
     /// waits for ever. 600 ms: longer than a round trip, so that it only happens with a client that
@@ -125,13 +137,21 @@ pub struct SctpConfig {
     /// answers the peer's instead.
     pub init_patience: Option<Duration>,
     /// Bytes per second at which a window leaves that is open wider than a burst of 512 KiB.
-    /// 1 GB/s: above what the engine reaches.
+    /// 1 GB/s: above what the engine reaches. To [`SctpEngine::Native`], which paces by itself, the
+    /// most it may reach.
     pub pace: u64,
+    /// Offer messages of several channels in turn, piece by piece (I-DATA, RFC 8260); used when the
+    /// peer offers it, too. Of [`SctpEngine::Native`].
+    pub interleaving: bool,
+    /// Offer to leave out the checksum, since DTLS protects each packet (RFC 9653); used when the
+    /// peer offers it, too. Of [`SctpEngine::Native`].
+    pub zero_checksum: bool,
 }
 
 impl Default for SctpConfig {
     fn default() -> Self {
         Self {
+            engine: SctpEngine::default(),
             receive_window: 4 * 1024 * 1024,
             send_buffer: 4 * 1024 * 1024,
             max_message_size: 256 * 1024,
@@ -139,6 +159,8 @@ impl Default for SctpConfig {
             clock_rate: 4,
             init_patience: Some(Duration::from_millis(600)),
             pace: 1_000_000_000,
+            interleaving: true,
+            zero_checksum: true,
         }
     }
 }

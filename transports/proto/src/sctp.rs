@@ -1,34 +1,19 @@
-//! SCTP over DTLS (RFC 8261) with stream reset (RFC 6525) and partial reliability (RFC 3758),
-//! around the packaged `rtc-sctp` engine.
+//! SCTP over DTLS (RFC 8261) with stream reset (RFC 6525) and partial reliability (RFC 3758).
 //!
-//! What this layer adds to that engine:
+//! Two engines are behind the same calls, and [`crate::config::SctpEngine`] chooses: `packaged` is
+//! the `rtc-sctp` crate with what it needs around it, `native` is our own. They are tested against
+//! each other.
 //!
-//! * **a faster clock**: the engine's shortest retransmission timeout is one second and its
-//!   acknowledgement delay 200 ms, as constants. It is given a clock that runs `clock_rate` times
-//!   as fast, which scales these constants and leaves alone what it measures;
-//! * **window updates**: the engine acknowledges only when packets arrive, so that a sender whose
-//!   window was closed would wait for its timer after the application has read. A repeated
-//!   DATA chunk that we put before the engine ourselves makes it acknowledge;
-//! * **acknowledgements every few packets while something is missing**, for fast retransmission;
-//! * **an INIT of the server's own** when the DTLS client does not send one: some peers go by ICE
-//!   role;
-//! * **pacing**: a full window does not leave in one burst;
-//! * **a gate** before and behind the engine (`gate.rs`): what an honest peer never sends and the
-//!   engine does not bound is dropped, repeated stream resets are answered without being
-//!   performed again, acknowledgements are cut to the size of a packet;
-//! * bounds on streams, unread chunks and queues. Unread messages stay in the engine and close the
-//!   window; nothing is dropped after it was acknowledged.
+//! Unread messages stay in the engine and close the window; nothing is dropped after it was
+//! acknowledged.
 //!
 //! Order: [`Association::new`] when DTLS is connected. After each input drain
 //! [`Association::poll_event`], **read** what is readable, then drain
 //! [`Association::poll_transmit`] into DTLS, then arm [`Association::poll_timeout`].
 
 mod association;
-mod clock;
-mod engine;
-mod gate;
-mod pacer;
-mod packet;
+mod native;
+mod packaged;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +21,7 @@ use crate::error::EngineFault;
 use crate::id::StreamId;
 
 pub use association::{Association, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS, Stats};
-pub use gate::{MAX_OPEN_RESETS, MAX_TSN_JUMP};
+pub use packaged::{MAX_OPEN_RESETS, MAX_TSN_JUMP};
 
 /// Largest SCTP packet in either direction: 1280 bytes of IPv6 less headers of IPv6, UDP, TURN and
 /// DTLS, which is also the engine's.
@@ -57,6 +42,30 @@ pub enum Ppid {
     BinaryEmpty,
     /// Anything else; its number is not known.
     Other,
+}
+
+impl Ppid {
+    /// Its number; that of binary data for anything else.
+    fn number(self) -> u32 {
+        match self {
+            Ppid::Dcep => 50,
+            Ppid::Text => 51,
+            Ppid::Binary | Ppid::Other => 53,
+            Ppid::TextEmpty => 56,
+            Ppid::BinaryEmpty => 57,
+        }
+    }
+
+    fn from_number(number: u32) -> Self {
+        match number {
+            50 => Ppid::Dcep,
+            51 => Ppid::Text,
+            53 => Ppid::Binary,
+            56 => Ppid::TextEmpty,
+            57 => Ppid::BinaryEmpty,
+            _ => Ppid::Other,
+        }
+    }
 }
 
 /// How hard to try (RFC 3758, RFC 7496).

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
-use crate::config::{ChannelConfig, SctpConfig};
+use crate::config::{ChannelConfig, SctpConfig, SctpEngine};
 use crate::id::DtlsRole;
 use crate::sctp::{self, Association, Ppid};
 
@@ -40,10 +40,14 @@ fn labelled(label: &str) -> ChannelInit {
 }
 
 impl Pair {
-    fn with(config: &ChannelConfig) -> Self {
+    fn with(config: &ChannelConfig, engines: [SctpEngine; 2]) -> Self {
         let now = Instant::now();
-        let end = |role| {
-            let association = Association::new(SctpConfig::default(), role, now).expect("sctp");
+        let end = |role, engine| {
+            let sctp = SctpConfig {
+                engine,
+                ..SctpConfig::default()
+            };
+            let association = Association::new(sctp, role, now).expect("sctp");
             let mut channels = Channels::new(config.clone());
             channels.start(role);
             End {
@@ -53,7 +57,10 @@ impl Pair {
                 takes: true,
             }
         };
-        let ends = [end(DtlsRole::Client), end(DtlsRole::Server)];
+        let ends = [
+            end(DtlsRole::Client, engines[0]),
+            end(DtlsRole::Server, engines[1]),
+        ];
         Self {
             ends,
             now,
@@ -61,12 +68,12 @@ impl Pair {
         }
     }
 
-    fn new() -> Self {
+    fn new(engines: [SctpEngine; 2]) -> Self {
         let config = ChannelConfig {
             remote_max_message_size: Some(256 * 1024),
             ..ChannelConfig::default()
         };
-        Self::with(&config)
+        Self::with(&config, engines)
     }
 
     fn drain(&mut self) {
@@ -173,9 +180,50 @@ impl Pair {
     }
 }
 
-#[test]
-fn what_one_end_opens_the_other_sees_alike() {
-    let mut pair = Pair::new();
+/// Each test, with every pair of engines: those of the DTLS client and of the server.
+macro_rules! with_all_engines {
+    ($($name:ident),* $(,)?) => {
+        with_all_engines!(@ both_packaged [Packaged, Packaged] $($name)*);
+        with_all_engines!(@ both_native [Native, Native] $($name)*);
+        with_all_engines!(@ native_client [Native, Packaged] $($name)*);
+        with_all_engines!(@ native_server [Packaged, Native] $($name)*);
+    };
+    (@ $module:ident [$a:ident, $b:ident] $($name:ident)*) => {
+        mod $module {
+            use crate::config::SctpEngine;
+
+            $(
+                #[test]
+                fn $name() {
+                    super::$name([SctpEngine::$a, SctpEngine::$b]);
+                }
+            )*
+        }
+    };
+}
+
+with_all_engines!(
+    what_one_end_opens_the_other_sees_alike,
+    messages_of_all_kinds_and_sizes_arrive_unchanged,
+    messages_may_follow_the_open_at_once,
+    negotiated_channels_need_no_open_and_wait_for_the_slower_side,
+    close_delivers_what_was_sent_and_frees_the_id,
+    both_may_close_at_once_and_ids_given_by_us_are_used_again,
+    a_channel_can_be_closed_while_the_peer_is_sending,
+    a_channel_the_peer_never_knew_closes_all_the_same,
+    a_slow_consumer_loses_nothing_and_stops_nobody_else,
+    the_low_event_fires_once_per_crossing,
+    priorities_share_the_window_by_weight,
+    long_messages_go_in_parts_between_peerloom_peers_only,
+    violations_close_one_channel_only,
+    what_arrives_beside_the_end_is_delivered_before_it,
+    the_end_of_the_association_closes_all_channels,
+    each_end_opens_half_of_the_channels_and_both_together_all,
+    a_channel_for_which_no_id_is_left_closes_and_says_so,
+);
+
+fn what_one_end_opens_the_other_sees_alike(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let inits = [
         labelled("plain"),
         ChannelInit {
@@ -211,9 +259,8 @@ fn what_one_end_opens_the_other_sees_alike() {
     }
 }
 
-#[test]
-fn messages_of_all_kinds_and_sizes_arrive_unchanged() {
-    let mut pair = Pair::new();
+fn messages_of_all_kinds_and_sizes_arrive_unchanged(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let (ours, theirs) = pair.open(0, labelled("echo"));
     let mut expected = Vec::new();
     for size in [0, 1, 1024, 65_536, 262_144] {
@@ -239,9 +286,8 @@ fn messages_of_all_kinds_and_sizes_arrive_unchanged() {
     assert_eq!(pair.messages(1, theirs).last(), Some(&text("alive")));
 }
 
-#[test]
-fn messages_may_follow_the_open_at_once() {
-    let mut pair = Pair::new();
+fn messages_may_follow_the_open_at_once(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let init = ChannelInit {
         ordered: false,
         ..labelled("eager")
@@ -263,9 +309,8 @@ fn messages_may_follow_the_open_at_once() {
     assert_eq!(pair.messages(1, theirs).len(), 100);
 }
 
-#[test]
-fn negotiated_channels_need_no_open_and_wait_for_the_slower_side() {
-    let mut pair = Pair::new();
+fn negotiated_channels_need_no_open_and_wait_for_the_slower_side(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let init = ChannelInit {
         negotiated: Some(StreamId(100)),
         ..labelled("agreed")
@@ -298,9 +343,8 @@ fn negotiated_channels_need_no_open_and_wait_for_the_slower_side() {
     assert!(pair.ends[0].events.contains(&closed));
 }
 
-#[test]
-fn close_delivers_what_was_sent_and_frees_the_id() {
-    let mut pair = Pair::new();
+fn close_delivers_what_was_sent_and_frees_the_id(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let (keep, _) = pair.open(0, labelled("keep"));
     for round in 0..4 {
         let closer = round % 2;
@@ -333,9 +377,8 @@ fn close_delivers_what_was_sent_and_frees_the_id() {
     assert_eq!(pair.ends[0].channels.state(keep), State::Open);
 }
 
-#[test]
-fn both_may_close_at_once_and_ids_given_by_us_are_used_again() {
-    let mut pair = Pair::new();
+fn both_may_close_at_once_and_ids_given_by_us_are_used_again(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     for _ in 0..5 {
         let (ours, theirs) = pair.open(0, labelled("both"));
         pair.ends[0].channels.close(ours);
@@ -366,10 +409,9 @@ fn a_channel_closed_before_the_role_is_known_frees_its_id() {
     channels.open(init).expect("the id is free again");
 }
 
-#[test]
-fn a_channel_can_be_closed_while_the_peer_is_sending() {
+fn a_channel_can_be_closed_while_the_peer_is_sending(engines: [SctpEngine; 2]) {
     for takes in [true, false] {
-        let mut pair = Pair::new();
+        let mut pair = Pair::new(engines);
         let (ours, theirs) = pair.open(0, labelled("busy"));
         pair.ends[0].takes = takes;
         for _ in 0..12 {
@@ -390,9 +432,8 @@ fn a_channel_can_be_closed_while_the_peer_is_sending() {
     }
 }
 
-#[test]
-fn a_channel_the_peer_never_knew_closes_all_the_same() {
-    let mut pair = Pair::new();
+fn a_channel_the_peer_never_knew_closes_all_the_same(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let init = ChannelInit {
         negotiated: Some(StreamId(8)),
         ..labelled("lonely")
@@ -402,9 +443,8 @@ fn a_channel_the_peer_never_knew_closes_all_the_same() {
     assert!(pair.run(Duration::from_secs(20), |pair| pair.closed(0, ours)));
 }
 
-#[test]
-fn a_slow_consumer_loses_nothing_and_stops_nobody_else() {
-    let mut pair = Pair::new();
+fn a_slow_consumer_loses_nothing_and_stops_nobody_else(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let (slow, slow_there) = pair.open(0, labelled("slow"));
     let (fast, fast_there) = pair.open(0, labelled("fast"));
     pair.ends[1].takes = false;
@@ -439,9 +479,8 @@ fn a_slow_consumer_loses_nothing_and_stops_nobody_else() {
     assert_eq!(pair.ends[0].channels.buffered_amount(slow), 0);
 }
 
-#[test]
-fn the_low_event_fires_once_per_crossing() {
-    let mut pair = Pair::new();
+fn the_low_event_fires_once_per_crossing(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let (ours, _) = pair.open(0, labelled("low"));
     pair.ends[0]
         .channels
@@ -464,9 +503,8 @@ fn the_low_event_fires_once_per_crossing() {
     assert_eq!(pair.ends[0].events.iter().filter(|e| **e == low).count(), 3);
 }
 
-#[test]
-fn priorities_share_the_window_by_weight() {
-    let mut pair = Pair::new();
+fn priorities_share_the_window_by_weight(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let priorities = [
         Priority::VeryLow,
         Priority::Low,
@@ -507,14 +545,13 @@ fn priorities_share_the_window_by_weight() {
     }
 }
 
-#[test]
-fn long_messages_go_in_parts_between_peerloom_peers_only() {
+fn long_messages_go_in_parts_between_peerloom_peers_only(engines: [SctpEngine; 2]) {
     let config = ChannelConfig {
         remote_max_message_size: Some(65_536),
         peerloom_peer: true,
         ..ChannelConfig::default()
     };
-    let mut pair = Pair::with(&config);
+    let mut pair = Pair::with(&config, engines);
     let (ours, theirs) = pair.open(
         0,
         ChannelInit {
@@ -539,9 +576,8 @@ fn long_messages_go_in_parts_between_peerloom_peers_only() {
     assert!(matches!(error, Err(SendError::TooLarge { .. })));
 }
 
-#[test]
-fn violations_close_one_channel_only() {
-    let mut pair = Pair::new();
+fn violations_close_one_channel_only(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let (keep, keep_there) = pair.open(0, labelled("keep"));
     let (bad, bad_there) = pair.open(0, labelled("bad"));
     let stream = pair.ends[0].channels.stream_id(bad).expect("stream");
@@ -581,9 +617,8 @@ fn violations_close_one_channel_only() {
 }
 
 /// Also what nobody has given credit for, and what comes on a channel that is as new.
-#[test]
-fn what_arrives_beside_the_end_is_delivered_before_it() {
-    let mut pair = Pair::new();
+fn what_arrives_beside_the_end_is_delivered_before_it(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let (ours, theirs) = pair.open(0, labelled("x"));
     let now = pair.now;
     pair.ends[1].takes = false;
@@ -613,9 +648,8 @@ fn what_arrives_beside_the_end_is_delivered_before_it() {
     assert!(on_it < closed, "{events:?}");
 }
 
-#[test]
-fn the_end_of_the_association_closes_all_channels() {
-    let mut pair = Pair::new();
+fn the_end_of_the_association_closes_all_channels(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let (ours, theirs) = pair.open(0, labelled("x"));
     let now = pair.now;
     pair.ends[0].association.abort(now);
@@ -635,9 +669,8 @@ fn the_end_of_the_association_closes_all_channels() {
     );
 }
 
-#[test]
-fn each_end_opens_half_of_the_channels_and_both_together_all() {
-    let mut pair = Pair::new();
+fn each_end_opens_half_of_the_channels_and_both_together_all(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let all = ChannelConfig::default().max_channels;
     for end in [0, 1] {
         for n in 0..all / 2 {
@@ -654,9 +687,8 @@ fn each_end_opens_half_of_the_channels_and_both_together_all() {
     assert_eq!(one_more, Err(OpenError::TooMany));
 }
 
-#[test]
-fn a_channel_for_which_no_id_is_left_closes_and_says_so() {
-    let mut pair = Pair::new();
+fn a_channel_for_which_no_id_is_left_closes_and_says_so(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::new(engines);
     let half = ChannelConfig::default().max_channels / 2;
     for n in 0..half {
         let opened = pair.ends[0].channels.open(labelled(&n.to_string()));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use peerloom_transports_proto::channel::{ChannelInit, Channels, Event, Message, Reliability};
-use peerloom_transports_proto::config::{ChannelConfig, SctpConfig};
+use peerloom_transports_proto::config::{ChannelConfig, SctpConfig, SctpEngine};
 use peerloom_transports_proto::id::{ChannelId, DtlsRole};
 use peerloom_transports_proto::sctp::{Association, CloseReason, MAX_UNREAD_CHUNKS};
 use rand::RngExt;
@@ -29,14 +29,18 @@ pub(super) struct Sctp {
     age: usize,
 }
 
-fn end(role: DtlsRole, now: Instant) -> End {
+fn end(role: DtlsRole, engine: SctpEngine, now: Instant) -> End {
     let config = ChannelConfig {
         peerloom_peer: true,
         ..ChannelConfig::default()
     };
     let mut channels = Channels::new(config);
     channels.start(role);
-    let association = Association::new(SctpConfig::default(), role, now).expect("association");
+    let config = SctpConfig {
+        engine,
+        ..SctpConfig::default()
+    };
+    let association = Association::new(config, role, now).expect("association");
     End {
         association,
         channels,
@@ -47,7 +51,17 @@ fn end(role: DtlsRole, now: Instant) -> End {
 impl Sctp {
     pub(super) fn new(rng: &mut Rng) -> Self {
         let now = Instant::now();
-        let ends = [end(DtlsRole::Client, now), end(DtlsRole::Server, now)];
+        let mut engine = || {
+            if rng.random_bool(0.5) {
+                SctpEngine::Native
+            } else {
+                SctpEngine::Packaged
+            }
+        };
+        let ends = [
+            end(DtlsRole::Client, engine(), now),
+            end(DtlsRole::Server, engine(), now),
+        ];
         let mut target = Self {
             ends,
             now,

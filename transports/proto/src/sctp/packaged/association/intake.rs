@@ -11,7 +11,7 @@ use super::{Association, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS};
 
 impl Association {
     /// Takes an SCTP packet that DTLS has decrypted.
-    pub fn handle_packet(&mut self, packet: Bytes, now: Instant) {
+    pub(in super::super::super) fn handle_packet(&mut self, packet: Bytes, now: Instant) {
         self.stats.packets_received += 1;
         if packet::is_init(&packet) {
             return self.take_init(packet, now);

@@ -90,14 +90,14 @@ impl Association {
     }
 
     /// Lets the engine send what it can. [`Association::unsent`] is exact afterwards.
-    pub fn advance(&mut self, now: Instant) {
+    pub(in super::super::super) fn advance(&mut self, now: Instant) {
         self.update_window(now);
         self.flush(now);
     }
 
     /// The next packet for DTLS, at most [`crate::sctp::MAX_PACKET`] bytes. `None` also when the pacer
     /// holds packets back; [`Association::poll_timeout`] then says [`crate::sctp::Timer::Pace`].
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+    pub(in super::super::super) fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         if self.outgoing.is_empty() {
             self.advance(now);
         }

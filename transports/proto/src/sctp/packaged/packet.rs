@@ -52,12 +52,12 @@ pub(super) fn well_formed(packet: &[u8]) -> bool {
     at > HEADER && at >= packet.len()
 }
 
-pub(super) fn verification_tag(packet: &[u8]) -> Option<u32> {
+pub(in crate::sctp) fn verification_tag(packet: &[u8]) -> Option<u32> {
     be32(packet, 4)
 }
 
 /// Whether the packet begins an association.
-pub(super) fn is_init(packet: &[u8]) -> bool {
+pub(in crate::sctp) fn is_init(packet: &[u8]) -> bool {
     chunks(packet)
         .next()
         .is_some_and(|chunk| chunk.kind == INIT)
@@ -136,7 +136,7 @@ pub(super) fn reconfig(chunk: Chunk<'_>) -> impl Iterator<Item = Reconfig> + '_ 
 }
 
 /// A packet of one chunk.
-pub(super) fn build(ports: [u8; 4], tag: u32, kind: u8, flags: u8, value: &[u8]) -> Bytes {
+pub(in crate::sctp) fn build(ports: [u8; 4], tag: u32, kind: u8, flags: u8, value: &[u8]) -> Bytes {
     let mut packet = Vec::with_capacity(HEADER + 4 + value.len() + 3);
     packet.extend(ports);
     packet.extend(tag.to_be_bytes());

@@ -1,0 +1,145 @@
+//! Packets as they leave: what waits, bundled (RFC 9260 §6.10), written in place.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::super::forward;
+use super::super::send::Readiness;
+use super::super::wire::{self, Address, Checksum, PacketWriter, kind};
+use super::{Association, Control, State};
+use crate::sctp::MAX_PACKET;
+
+/// Room for the value of an acknowledgement in a packet of its own.
+pub(super) const SACK_ROOM: usize = MAX_PACKET - wire::HEADER - wire::CHUNK_HEADER - 3;
+
+/// Bytes of the buffer that packets are cut from.
+const POOL: usize = 64 * 1024;
+
+impl Association {
+    /// The next packet in a buffer of its own.
+    pub(in super::super::super) fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        let mut pool = std::mem::take(&mut self.pool);
+        if pool.capacity() < MAX_PACKET {
+            pool = BytesMut::with_capacity(POOL);
+        }
+        let len = self.write_packet(&mut pool, now);
+        let packet = (len > 0).then(|| pool.split_to(len).freeze());
+        self.pool = pool;
+        packet
+    }
+
+    /// Writes the next packet at the end of `out`; returns its length, 0 if there is none.
+    pub(in super::super::super) fn write_packet(
+        &mut self,
+        out: &mut BytesMut,
+        now: Instant,
+    ) -> usize {
+        out.reserve(MAX_PACKET);
+        self.paced_until = None;
+        let len = self.write_any(out, now);
+        if len > 0 {
+            self.stats.packets_sent += 1;
+        }
+        len
+    }
+
+    fn write_any(&mut self, out: &mut BytesMut, now: Instant) -> usize {
+        if self.controls.front().is_some_and(Control::is_alone) {
+            return self.write_alone(out);
+        }
+        let checksum = if self.zero_checksum {
+            Checksum::Zero
+        } else {
+            Checksum::Crc32c
+        };
+        let mut writer = PacketWriter::new(out, self.address, MAX_PACKET);
+        if let Some(sack) = self.early_acks.pop_front() {
+            writer.chunk(kind::SACK, 0, &[], &sack);
+            return writer.finish(checksum);
+        }
+        while let Some(control) = self.controls.front() {
+            let fits =
+                control.value.len().next_multiple_of(4) + wire::CHUNK_HEADER <= writer.room();
+            if control.is_alone() || !(fits || writer.is_empty()) {
+                break;
+            }
+            writer.chunk(control.kind, control.flags, &[], &control.value);
+            self.controls.pop_front();
+        }
+        if !matches!(self.state, State::Established | State::ShutdownReceived) {
+            return writer.finish(checksum);
+        }
+        self.write_resets(&mut writer, now);
+        self.write_skip(&mut writer, now);
+        let ready = self.sender.readiness(now);
+        self.write_sack(&mut writer, ready);
+        match ready {
+            Readiness::Now => self.sender.fill(&mut writer, now),
+            Readiness::At(at) => self.paced_until = Some(at),
+            Readiness::Nothing => {}
+        }
+        let len = writer.finish(checksum);
+        if ready == Readiness::Now {
+            self.sender.on_packet(len);
+        }
+        self.release_all();
+        len
+    }
+
+    fn write_alone(&mut self, out: &mut BytesMut) -> usize {
+        let Some(control) = self.controls.pop_front() else {
+            return 0;
+        };
+        let tag = control.tag.unwrap_or(self.address.tag);
+        let address = Address {
+            tag,
+            ..self.address
+        };
+        let mut writer = PacketWriter::new(out, address, MAX_PACKET);
+        writer.chunk(control.kind, control.flags, &[], &control.value);
+        writer.finish(Checksum::Crc32c)
+    }
+
+    fn write_resets(&mut self, writer: &mut PacketWriter<'_>, now: Instant) {
+        // A request can fill a packet.
+        if !writer.is_empty() {
+            return;
+        }
+        let (sender, last_tsn) = (&self.sender, self.sender.last_tsn());
+        let ready = |stream| sender.is_drained(stream);
+        if let Some(value) = self.reconfig.poll_transmit(ready, last_tsn, now) {
+            writer.chunk(kind::RE_CONFIG, 0, &[], &value);
+        }
+    }
+
+    fn write_skip(&mut self, writer: &mut PacketWriter<'_>, now: Instant) {
+        if !writer.is_empty() || !std::mem::take(&mut self.look_for_skips) {
+            return;
+        }
+        let Some((to, skipped)) = self.sender.skipped() else {
+            return;
+        };
+        let patience = self.sender.timeout();
+        if !self.forward.is_due(to, patience, now) {
+            return;
+        }
+        let (kind, value) = if self.interleaving {
+            (kind::I_FORWARD_TSN, forward::i_forward_tsn(to, &skipped))
+        } else {
+            (kind::FORWARD_TSN, forward::forward_tsn(to, &skipped))
+        };
+        writer.chunk(kind, 0, &[], &value);
+        self.forward.was_told(to, now);
+    }
+
+    /// An acknowledgement that is due, or that can travel with data.
+    fn write_sack(&mut self, writer: &mut PacketWriter<'_>, ready: Readiness) {
+        let travels = ready == Readiness::Now && self.receiver.ack_is_welcome();
+        let room = writer.room().saturating_sub(wire::CHUNK_HEADER);
+        if room >= 12 && (self.receiver.ack_is_due() || travels) {
+            let sack = self.receiver.sack(room);
+            writer.chunk(kind::SACK, 0, &[], &sack);
+        }
+    }
+}
