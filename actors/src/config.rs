@@ -48,6 +48,12 @@ pub struct Configuration {
     pub ice_tls_roots: Vec<bytes::Bytes>,
     /// Which candidates may be used, from the next gathering on.
     pub ice_transport_policy: IceTransportPolicy,
+    /// Tell the peer random `.local` names in place of our own addresses, and answer for them on the
+    /// local network (draft-ietf-mmusic-mdns-ice-candidates), as browsers do on pages that may not use
+    /// the camera. Off by default: a peer that cannot ask multicast DNS then has nothing but
+    /// what servers gave. Addresses are in neither descriptions, candidates nor the statistics
+    /// report, but still in [`Stats::paths`](crate::Stats::paths). From the next candidate on.
+    pub obfuscate_host_addresses: bool,
     /// How media share transports. Fixed for the life of the connection.
     pub bundle_policy: BundlePolicy,
     /// Whether RTP and RTCP share a port. Fixed for the life of the connection.
@@ -80,6 +86,7 @@ impl fmt::Debug for Configuration {
         f.debug_struct("Configuration")
             .field("ice_servers", &self.ice_servers.len())
             .field("ice_transport_policy", &self.ice_transport_policy)
+            .field("obfuscate_host_addresses", &self.obfuscate_host_addresses)
             .field("bundle_policy", &self.bundle_policy)
             .field("certificates", &self.certificates)
             .field("ice_candidate_pool_size", &self.ice_candidate_pool_size)

@@ -116,6 +116,9 @@ impl IceAgentActor {
             let may_be_told =
                 |candidate: &Candidate| all || candidate.kind == CandidateKind::Relayed;
             for candidate in again.into_iter().filter(may_be_told) {
+                let Some(candidate) = self.veiled(candidate) else {
+                    continue;
+                };
                 self.report(IceReport::Candidate {
                     ufrag: ufrag.clone(),
                     candidate: candidate.with_ufrag(&ufrag),
@@ -331,16 +334,16 @@ impl Handler<GetIceStats> for IceAgentActor {
     type Result = IceStats;
 
     fn handle(&mut self, _: GetIceStats, _: &mut Self::Context) -> IceStats {
+        let local = self.agent.iter().flat_map(Agent::local_candidates);
+        let local: Vec<Candidate> = local.cloned().collect();
         IceStats {
             path: self.selected,
             role: self.agent.as_ref().map(Agent::role),
             engine: self.agent.as_ref().map(Agent::stats).unwrap_or_default(),
             pairs: self.agent.as_ref().map(Agent::pairs).unwrap_or_default(),
-            local: self
-                .agent
-                .iter()
-                .flat_map(Agent::local_candidates)
-                .cloned()
+            local: local
+                .into_iter()
+                .filter_map(|candidate| self.veiled(candidate))
                 .collect(),
             remote: self
                 .agent

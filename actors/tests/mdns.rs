@@ -11,6 +11,7 @@ use peerloom_actors::stats::Entry;
 use peerloom_actors::{
     Configuration, Event, IceCandidateInit, Message, PeerConnection, SessionDescription,
 };
+use peerloom_transports::mdns::Resolver;
 use peerloom_transports::proto::mdns::{GROUP, Mdns};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -96,6 +97,62 @@ async fn peers_that_know_only_each_others_names_connect() {
         Some(Message::Text("found".into()))
     );
     answering.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_hide_their_addresses_connect_and_tell_them_nowhere() {
+    let runtime = runtime(2);
+    let hiding = || Configuration {
+        obfuscate_host_addresses: true,
+        ..Configuration::default()
+    };
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let pair = Pair::with(&ea, &eb, hiding(), hiding()).await;
+    let mut names = Vec::new();
+    for peer in [&pair.a, &pair.b] {
+        let sdp = peer.local_description().expect("set").sdp;
+        assert!(!sdp.contains("127.0.0.1"), "{sdp}");
+        let sctp = peer.sctp().expect("connected");
+        let ice = sctp.transport().ice_transport();
+        let selected = ice.get_selected_candidate_pair().expect("connected");
+        let name = selected.local.address().expect("readable");
+        assert!(name.ends_with(".local"), "{name}");
+        assert!(sdp.contains(&name), "{sdp}");
+        let report = peer.get_stats().await.expect("open").report;
+        let ours = report.of_type("local-candidate").count();
+        let hidden = report.of_type("local-candidate").filter(|entry| {
+            matches!(entry, Entry::LocalCandidate(it) if it.address == name)
+                && !entry.id().contains("127.0.0.1")
+        });
+        assert_eq!(hidden.count(), ours, "{report:?}");
+        names.push(name);
+    }
+    assert_ne!(names[0], names[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_answered_for_as_long_as_its_connection_lives() {
+    let runtime = runtime(2);
+    let (ours, theirs) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let hiding = Configuration {
+        obfuscate_host_addresses: true,
+        ..Configuration::default()
+    };
+    let pair = Pair::with(&ours, &theirs, hiding, Configuration::default()).await;
+    let ice = pair.a.sctp().expect("connected").transport();
+    let selected = ice.ice_transport().get_selected_candidate_pair();
+    let name = selected
+        .expect("connected")
+        .local
+        .address()
+        .expect("a name");
+    let asker = Resolver::default();
+    let found = soon("an answer", asker.resolve(&name)).await;
+    assert_eq!(found, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    pair.a.close().await;
+    drop(pair);
+    let silence = async { while Resolver::default().resolve(&name).await.is_some() {} };
+    soon("silence", silence).await;
 }
 
 /// A candidate of the peer that is a name.

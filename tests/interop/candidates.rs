@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use crate::cases::{Case, Way};
-use crate::peers::Kind;
 use crate::session::Side;
 
 /// Candidates that a side may tell in one session; more are not looked at.
@@ -35,7 +34,6 @@ impl Candidates {
             let kind = case.kind(side);
             let (what, fits): (_, fn(&str) -> bool) = match case.way {
                 Way::Direct | Way::Tcp => continue,
-                Way::Mdns if kind == Kind::Peerloom => continue,
                 Way::Mdns => ("a name", is_name),
                 Way::TurnUdp | Way::TurnTcp | Way::TurnTls => ("a relay", is_relay),
             };

@@ -273,6 +273,7 @@ const FAULTS: &[Fault] = &[
     absent(Kind::Werift, Column::Restart, UNTRIED),
     absent(Kind::Werift, Column::Renegotiate, UNTRIED),
     absent(Kind::Werift, Column::TurnTcp, UNTRIED),
+    absent(Kind::Werift, Column::TurnTls, UNTRIED),
     absent(Kind::Str0m, Column::Channels, UNTRIED),
     absent(Kind::Str0m, Column::Sizes, UNTRIED),
     absent(Kind::Str0m, Column::Buffered, UNTRIED),

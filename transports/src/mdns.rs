@@ -2,14 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
+use if_addrs::{IfAddr, Ifv4Addr};
 use peerloom_transports_proto::mdns::{self, GROUP, Mdns};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use crate::clock;
 
@@ -24,11 +25,40 @@ const MAX_WAITING: usize = 256;
 /// How long the task sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// How long what was read of the interfaces is believed.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// How long a socket rests that could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Longest packet (RFC 6762 §17).
 const MAX_PACKET: usize = 9000;
 
+/// What a connection asks of the task.
+enum Request {
+    /// To find the address behind a name.
+    Resolve(Waiting),
+    /// To answer for a name as long as somebody holds it.
+    Answer(String, IpAddr, Weak<()>),
+}
+
 /// A name, and who asked for it.
-type Request = (String, oneshot::Sender<Option<IpAddr>>);
+type Waiting = (String, oneshot::Sender<Option<IpAddr>>);
+
+/// A name that stands for an address of ours. The endpoint answers for it on the local network
+/// until the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct HostName {
+    name: String,
+    _held: Arc<()>,
+}
+
+impl HostName {
+    /// The name, which ends in `.local`.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+}
 
 /// The way to an endpoint's task, which begins with the first name.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +75,17 @@ impl Resolver {
         }
         let (answer, answered) = oneshot::channel();
         let request = (name.to_ascii_lowercase(), answer);
-        self.requests().try_send(request).ok()?;
+        self.requests().try_send(Request::Resolve(request)).ok()?;
         answered.await.ok().flatten()
+    }
+
+    /// A fresh name for an address of ours (draft-ietf-mmusic-mdns-ice-candidates section 3.1.1). `None`
+    /// when too much is asked of the task. Within a tokio runtime, which then carries the task.
+    pub fn name(&self, address: IpAddr) -> Option<HostName> {
+        let (name, held) = (mdns::uuid_name(rand::random()), Arc::new(()));
+        let request = Request::Answer(name.clone(), address, Arc::downgrade(&held));
+        self.requests().try_send(request).ok()?;
+        Some(HostName { name, _held: held })
     }
 
     fn requests(&self) -> mpsc::Sender<Request> {
@@ -64,22 +103,24 @@ impl Resolver {
 
 async fn serve(requests: mpsc::Receiver<Request>) {
     match open() {
-        Ok((socket, interfaces)) => {
-            Task {
+        Ok(socket) => {
+            let mut task = Task {
                 engine: Mdns::new(rand::random()),
                 socket,
-                interfaces,
+                interfaces: Vec::new(),
+                read_at: None,
                 waiting: Vec::new(),
-            }
-            .run(requests)
-            .await
+                names: Vec::new(),
+            };
+            task.read_interfaces();
+            task.run(requests).await
         }
         Err(error) => tracing::warn!(%error, "no multicast DNS: names of peers stay unknown"),
     }
 }
 
-/// A socket in the group on every interface, beside those of other programs.
-fn open() -> io::Result<(UdpSocket, Vec<Ipv4Addr>)> {
+/// A socket beside those of other programs, in no group yet.
+fn open() -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
@@ -88,26 +129,19 @@ fn open() -> io::Result<(UdpSocket, Vec<Ipv4Addr>)> {
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, GROUP.port())).into())?;
     socket.set_multicast_loop_v4(true)?;
     socket.set_multicast_ttl_v4(255)?;
-    let IpAddr::V4(group) = GROUP.ip() else {
-        return Err(io::ErrorKind::Unsupported.into());
-    };
-    let mut interfaces = Vec::new();
-    for interface in if_addrs::get_if_addrs()? {
-        if let IpAddr::V4(ip) = interface.ip()
-            && socket.join_multicast_v4(&group, &ip).is_ok()
-        {
-            interfaces.push(ip);
-        }
-    }
-    Ok((UdpSocket::from_std(socket.into())?, interfaces))
+    UdpSocket::from_std(socket.into())
 }
 
 struct Task {
     engine: Mdns,
     socket: UdpSocket,
-    interfaces: Vec<Ipv4Addr>,
+    /// Those whose group we are in.
+    interfaces: Vec<Ifv4Addr>,
+    read_at: Option<Instant>,
     /// At most [`MAX_WAITING`].
-    waiting: Vec<Request>,
+    waiting: Vec<Waiting>,
+    /// Names we answer for while they are held: as many as the engine keeps.
+    names: Vec<(String, Weak<()>)>,
 }
 
 impl Task {
@@ -123,8 +157,12 @@ impl Task {
                     None => return,
                 },
                 received = self.socket.recv_from(&mut buffer) => {
-                    if let Ok((len, _)) = received {
-                        self.engine.handle_packet(&buffer[..len], clock::now());
+                    match received {
+                        Ok((len, from)) => self.take_packet(&buffer[..len], from),
+                        Err(error) => {
+                            tracing::warn!(%error, "multicast DNS cannot be read");
+                            sleep(RETRY).await;
+                        }
                     }
                 }
                 () = sleep_until(due.into()) => self.engine.handle_timeout(clock::now()),
@@ -132,8 +170,68 @@ impl Task {
         }
     }
 
+    /// What is not from the local network is nobody's business there (RFC 6762 section 11).
+    fn take_packet(&mut self, packet: &[u8], from: SocketAddr) {
+        if self.interfaces.iter().any(|it| is_link_of(it, from.ip())) {
+            self.forget_names();
+            self.engine.handle_packet(packet, clock::now());
+        }
+    }
+
+    /// Joins the group on interfaces that have come.
+    fn read_interfaces(&mut self) {
+        let now = clock::now();
+        if self.read_at.is_some_and(|at| now < at + FRESH) {
+            return;
+        }
+        self.read_at = Some(now);
+        let (IpAddr::V4(group), Ok(present)) = (GROUP.ip(), if_addrs::get_if_addrs()) else {
+            return;
+        };
+        let present: Vec<Ifv4Addr> = present
+            .into_iter()
+            .filter_map(|interface| match interface.addr {
+                IfAddr::V4(addr) => Some(addr),
+                IfAddr::V6(_) => None,
+            })
+            .collect();
+        self.interfaces.retain(|known| present.contains(known));
+        for addr in present {
+            let joined = || self.socket.join_multicast_v4(group, addr.ip).is_ok();
+            if !self.interfaces.contains(&addr) && joined() {
+                self.interfaces.push(addr);
+            }
+        }
+    }
+
     fn take(&mut self, request: Request) {
-        let (name, answer) = request;
+        self.read_interfaces();
+        self.forget_names();
+        match request {
+            Request::Resolve(waiting) => self.resolve(waiting),
+            Request::Answer(name, address, held) => {
+                if self.engine.answer_for(&name, address) {
+                    self.names.push((name, held));
+                } else {
+                    tracing::warn!("too many names of our own: one is not answered for");
+                }
+            }
+        }
+    }
+
+    /// Answers no more for names that nobody holds.
+    fn forget_names(&mut self) {
+        let engine = &mut self.engine;
+        self.names.retain(|(name, held)| {
+            let kept = held.strong_count() > 0;
+            if !kept {
+                engine.unregister(name);
+            }
+            kept
+        });
+    }
+
+    fn resolve(&mut self, (name, answer): Waiting) {
         self.waiting.retain(|(_, waiting)| !waiting.is_closed());
         if self.waiting.len() < MAX_WAITING && self.engine.resolve(&name, clock::now()) {
             self.waiting.push((name, answer));
@@ -142,7 +240,7 @@ impl Task {
 
     async fn drain(&mut self) {
         while let Some(packet) = self.engine.poll_packet() {
-            for interface in &self.interfaces {
+            for Ifv4Addr { ip: interface, .. } in &self.interfaces {
                 let chosen = SockRef::from(&self.socket).set_multicast_if_v4(interface);
                 let sent = match chosen {
                     Ok(()) => self.socket.send_to(&packet, GROUP).await.map(drop),
@@ -164,5 +262,31 @@ impl Task {
                 }
             }
         }
+    }
+}
+
+/// Whether `from` is on the link of this interface.
+fn is_link_of(interface: &Ifv4Addr, from: IpAddr) -> bool {
+    let IpAddr::V4(from) = from else { return false };
+    let network = |ip: Ipv4Addr| ip.to_bits() & interface.netmask.to_bits();
+    network(from) == network(interface.ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_as_wide_as_its_netmask() {
+        let interface = Ifv4Addr {
+            ip: Ipv4Addr::new(192, 0, 2, 7),
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
+            prefixlen: 24,
+            broadcast: None,
+        };
+        let on = |text: &str| is_link_of(&interface, text.parse().expect("an address"));
+        assert!(on("192.0.2.200"));
+        assert!(!on("192.0.3.7"));
+        assert!(!on("2001:db8::1"));
     }
 }

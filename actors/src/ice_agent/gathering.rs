@@ -5,11 +5,12 @@ mod names;
 mod relays;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::Bytes;
 use peerloom_transports::dns;
+use peerloom_transports::mdns::HostName;
 use peerloom_transports::proto::candidate::Candidate;
 use peerloom_transports::proto::ice_server::{IceServer, ServerKind};
 use peerloom_transports::proto::stun::{Reflexive, ServerId};
@@ -33,6 +34,8 @@ const MAX_SERVERS: usize = 256;
 pub(crate) struct Sources {
     /// Own addresses may be used, and STUN servers asked.
     hosts: bool,
+    /// They are told as names.
+    hidden: bool,
     servers: Vec<IceServer>,
     tls_roots: Vec<Bytes>,
 }
@@ -56,6 +59,7 @@ impl Sources {
         }
         Self {
             hosts: config.ice_transport_policy == IceTransportPolicy::All,
+            hidden: config.obfuscate_host_addresses,
             servers,
             tls_roots: config.ice_tls_roots.clone(),
         }
@@ -96,6 +100,9 @@ pub(super) struct Gathering {
     relays: Relays,
     /// How often the peer's candidates have begun anew.
     remote_generation: u64,
+    /// Names that stand for our addresses, while the connection lasts. Filled with as many as the
+    /// agent takes candidates.
+    own_names: BTreeMap<IpAddr, HostName>,
     /// Generations that are not told yet that gathering is over.
     untold: Vec<String>,
     give_up_at: Option<Instant>,
@@ -111,6 +118,7 @@ impl Gathering {
         let mut gathering = Self {
             sources: Sources {
                 hosts: sources.hosts,
+                hidden: sources.hidden,
                 servers: Vec::new(),
                 tls_roots: Vec::new(),
             },
@@ -119,6 +127,7 @@ impl Gathering {
             reflexive: Reflexive::new(rand::random()),
             relays: Relays::default(),
             remote_generation: 0,
+            own_names: BTreeMap::new(),
             untold: Vec::new(),
             give_up_at: None,
             sender,

@@ -179,6 +179,7 @@ fn configuration(config: CreateConfig) -> Result<Configuration, String> {
     Ok(Configuration {
         ice_servers: config.ice_servers.into_iter().map(server).collect(),
         ice_transport_policy: policy,
+        obfuscate_host_addresses: config.obfuscate_host_addresses,
         ..Configuration::default()
     })
 }

@@ -87,6 +87,8 @@ pub(crate) struct CreateConfig {
     pub(crate) ice_servers: Vec<IceServer>,
     /// `all` or `relay`.
     pub(crate) ice_transport_policy: Option<String>,
+    /// Tell names in place of our addresses.
+    pub(crate) obfuscate_host_addresses: bool,
 }
 
 /// One STUN or TURN server.

@@ -4,7 +4,7 @@ mod parse;
 mod tcp;
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rand::CryptoRng;
 
@@ -166,6 +166,8 @@ pub struct Candidate {
     pub related: Option<(Address, u16)>,
     /// `tcptype`, for TCP.
     pub tcp_type: Option<TcpType>,
+    /// Where the packets of a candidate of ours leave from (RFC 8445 §5.1.1). Not on the line.
+    pub base: Option<SocketAddr>,
     /// The URL of the server that gave it to us. Not on the line: the peer has no use for it.
     pub url: Option<String>,
     /// What else was on the line, as pairs: `ufrag`, `generation`, `network-cost`, …
@@ -187,6 +189,7 @@ impl Candidate {
             kind,
             related: None,
             tcp_type: None,
+            base: None,
             url: None,
             extensions: Vec::new(),
         }
@@ -214,7 +217,7 @@ impl Candidate {
     ) -> Self {
         let kind = CandidateKind::ServerReflexive;
         Self {
-            foundation: foundation_of(kind, Protocol::Udp, base.ip(), server),
+            foundation: foundation_of(kind, Protocol::Udp, &base.ip().to_string(), server),
             kind,
             priority: priority(kind, local_preference, 1),
             related: Some((Address::Ip(base.ip()), base.port())),
@@ -233,13 +236,34 @@ impl Candidate {
     ) -> Self {
         let kind = CandidateKind::Relayed;
         Self {
-            foundation: foundation_of(kind, Protocol::Udp, relayed.ip(), server),
+            foundation: foundation_of(kind, Protocol::Udp, &relayed.ip().to_string(), server),
             kind,
             priority: priority(kind, local_preference, 1),
             related: Some((Address::Ip(mapped.ip()), mapped.port())),
             url: Some(server.to_owned()),
             ..Self::host(relayed, local_preference)
         }
+    }
+
+    /// What others may know of it: `name` stands for the host address it is based on
+    /// (draft-ietf-mmusic-mdns-ice-candidates §3.1).
+    #[must_use]
+    pub fn hidden(mut self, name: &str) -> Self {
+        let server = self.url.as_deref().unwrap_or_default();
+        match self.kind {
+            CandidateKind::Host => self.address = Address::Name(name.to_owned()),
+            CandidateKind::ServerReflexive
+            | CandidateKind::PeerReflexive
+            | CandidateKind::Relayed => {}
+        }
+        // It is made of addresses, of which there are few enough to try them all.
+        self.foundation = foundation_of(self.kind, self.protocol, name, server);
+        let any: IpAddr = match &self.related {
+            Some((Address::Ip(IpAddr::V6(_)), _)) => Ipv6Addr::UNSPECIFIED.into(),
+            Some(_) | None => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        self.related = self.related.map(|_| (Address::Ip(any), 9));
+        self
     }
 
     /// The address to send to, when it is known and not a name.
@@ -285,10 +309,10 @@ pub fn priority(kind: CandidateKind, local_preference: u16, component: u16) -> u
 /// Same kind, protocol, base address and server: same foundation (RFC 8445 §5.1.1.3). FNV-1a keeps it
 /// short and the same in every process.
 fn foundation(kind: CandidateKind, protocol: Protocol, base: IpAddr) -> String {
-    foundation_of(kind, protocol, base, "")
+    foundation_of(kind, protocol, &base.to_string(), "")
 }
 
-fn foundation_of(kind: CandidateKind, protocol: Protocol, base: IpAddr, server: &str) -> String {
+fn foundation_of(kind: CandidateKind, protocol: Protocol, base: &str, server: &str) -> String {
     let text = format!("{}/{protocol:?}/{base}/{server}", kind.name());
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -301,6 +325,25 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+
+    #[test]
+    fn a_hidden_candidate_tells_no_address_of_the_host() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (host, mapped) = (at("192.0.2.1:5000"), at("203.0.113.5:6000"));
+        let hidden = |candidate: Candidate| candidate.hidden("x.local").to_string();
+        let line = hidden(Candidate::host(host, 1));
+        assert!(line.contains(" x.local 5000 typ host"), "{line}");
+        let reflexive = |base| Candidate::server_reflexive(mapped, base, 1, "stun:example.net");
+        let line = hidden(reflexive(host));
+        assert!(
+            line.contains(" 203.0.113.5 6000 typ srflx raddr 0.0.0.0 rport 9"),
+            "{line}"
+        );
+        // Not by its foundation either.
+        assert_eq!(line, hidden(reflexive(at("192.0.2.77:5000"))));
+        let line = hidden(reflexive(at("[2001:db8::1]:5000")));
+        assert!(line.contains(" raddr :: rport 9"), "{line}");
+    }
 
     #[test]
     fn credentials_are_long_enough_and_unlike() {

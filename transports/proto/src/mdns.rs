@@ -78,10 +78,13 @@ pub struct Mdns {
     events: VecDeque<Event>,
 }
 
-/// Whether a name is for multicast DNS: ends in `.local` and fits into a packet.
+/// Whether a candidate's name is for multicast DNS: one label and `.local` (draft §3.2.1: a name
+/// with more dots is not asked for), that fit into a packet.
 pub fn is_mdns_name(name: &str) -> bool {
-    let fits = name.split('.').all(|label| (1..=63).contains(&label.len()));
-    name.len() <= 253 && fits && name.to_ascii_lowercase().ends_with(".local")
+    let parts = name.split_once('.');
+    parts.is_some_and(|(label, domain)| {
+        (1..=63).contains(&label.len()) && domain.eq_ignore_ascii_case("local")
+    })
 }
 
 impl Mdns {
@@ -99,15 +102,21 @@ impl Mdns {
     /// A new name for an address of ours: a version 4 UUID (draft §3.1.1). `None` when there are
     /// too many.
     pub fn register(&mut self, address: IpAddr) -> Option<String> {
-        if self.names.len() >= MAX_NAMES {
-            return None;
-        }
         let mut bytes = [0; 16];
         self.rng.fill_bytes(&mut bytes);
         let name = uuid_name(bytes);
+        self.answer_for(&name, address).then_some(name)
+    }
+
+    /// Answers for a name of ours, made by [`uuid_name`]. `false` when there are too many.
+    pub fn answer_for(&mut self, name: &str, address: IpAddr) -> bool {
+        if self.names.len() >= MAX_NAMES {
+            return false;
+        }
         let answered = None;
-        self.names.insert(name.clone(), Own { address, answered });
-        Some(name)
+        self.names
+            .insert(name.to_owned(), Own { address, answered });
+        true
     }
 
     /// Answers no more for a name.
@@ -244,7 +253,8 @@ impl Query {
 }
 
 /// RFC 9562 §5.4.
-fn uuid_name(mut bytes: [u8; 16]) -> String {
+/// A name for an address of ours: a version 4 UUID of these random bytes (draft §3.1.1).
+pub fn uuid_name(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let mut name = String::with_capacity(42);

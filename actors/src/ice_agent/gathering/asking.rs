@@ -201,6 +201,9 @@ impl IceAgentActor {
 
     /// Tells the peer of a candidate: in its generation, and in one that is about to begin.
     pub(in crate::ice_agent) fn announce(&mut self, ufrag: String, candidate: Candidate) {
+        let Some(candidate) = self.veiled(candidate) else {
+            return;
+        };
         let mut generations = self.gathering.untold.clone();
         if !generations.contains(&ufrag) {
             generations.push(ufrag);

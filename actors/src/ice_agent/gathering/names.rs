@@ -1,5 +1,6 @@
-//! Candidates of the peer whose addresses are names.
+//! Candidates whose addresses are names: the peer's, and ours where they are hidden.
 
+use std::collections::btree_map::Entry;
 use std::time::Instant;
 
 use peerloom_transports::proto::candidate::{Address, Candidate};
@@ -30,7 +31,31 @@ impl Gathering {
     }
 }
 
+impl Gathering {
+    /// A candidate of ours as others may know it; `None` when it cannot be hidden and must be.
+    fn veiled(&mut self, candidate: Candidate, udp: &Endpoint) -> Option<Candidate> {
+        if !self.sources.hidden {
+            return Some(candidate);
+        }
+        let base = candidate.base?.ip();
+        let name = match self.own_names.entry(base) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(udp.resolver().name(base)?),
+        };
+        Some(candidate.hidden(name.as_str()))
+    }
+}
+
 impl IceAgentActor {
+    /// A candidate of ours as others may know it.
+    pub(in crate::ice_agent) fn veiled(&mut self, candidate: Candidate) -> Option<Candidate> {
+        let veiled = self.gathering.veiled(candidate, &self.sockets.endpoint());
+        if veiled.is_none() {
+            tracing::warn!("a candidate is not told: there is no name for its address");
+        }
+        veiled
+    }
+
     /// The peer's candidates begin anew: those being looked for belong to the past.
     pub(in crate::ice_agent) fn forget_names(&mut self) {
         self.gathering.remote_generation += 1;

@@ -185,14 +185,11 @@ impl Input<'_> {
 
     /// Our candidate whose base is the local end of the path.
     fn local_end(&self, pair: &Pair) -> CandidateEntry {
-        let known = self.answers.ice.local.iter().find(|it| {
-            let base = it.related.as_ref().and_then(|(address, port)| {
-                Some(SocketAddr::new(address.to_string().parse().ok()?, *port))
-            });
-            let at = [it.socket_addr(), base];
+        let at = |it: &&Candidate| {
             let alike = it.kind == pair.local && it.protocol == pair.path.protocol;
-            alike && at.contains(&Some(pair.path.local))
-        });
+            alike && it.base == Some(pair.path.local)
+        };
+        let known = self.answers.ice.local.iter().find(at);
         match known {
             Some(candidate) => self.local(candidate),
             None => unsignaled(self.local(&reflexive(pair, pair.path.local))),

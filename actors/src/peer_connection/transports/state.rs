@@ -1,7 +1,7 @@
 //! What a connection knows about its transports, and the events between two such states.
 
 use bytes::Bytes;
-use peerloom_transports::proto::candidate::{Candidate, Credentials};
+use peerloom_transports::proto::candidate::{Candidate, CandidateKind, Credentials};
 use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::{GatherIce, IceCandidateInit, StartIce};
 
@@ -187,17 +187,18 @@ impl Transports {
 
     pub(super) fn selected(&self) -> Option<IceCandidatePair> {
         let path = self.ice.path?;
-        let find = |among: &[Candidate], addr| {
-            let at =
-                |it: &&Candidate| it.protocol == path.protocol && it.socket_addr() == Some(addr);
-            let known = among.iter().find(at);
-            // Its priority is what the check said, which is not told here.
-            known
-                .cloned()
-                .unwrap_or_else(|| Candidate::peer_reflexive(path.protocol, addr, 0))
+        let ours = |it: &&Candidate| {
+            let checked = it.kind != CandidateKind::ServerReflexive;
+            checked && it.protocol == path.protocol && it.base == Some(path.local)
         };
-        let local = find(&self.ice.local_candidates, path.local);
-        let remote = find(&self.ice.remote_candidates, path.remote);
+        let theirs =
+            |it: &&Candidate| it.protocol == path.protocol && it.socket_addr() == Some(path.remote);
+        let local = self.ice.local_candidates.iter().find(ours).cloned();
+        let remote = self.ice.remote_candidates.iter().find(theirs).cloned();
+        // The priority of one that was never told is what the check said, which is not known here.
+        let learnt = |addr| Candidate::peer_reflexive(path.protocol, addr, 0);
+        let local = local.unwrap_or_else(|| learnt(path.local));
+        let remote = remote.unwrap_or_else(|| learnt(path.remote));
         Some(IceCandidatePair {
             local: self.candidate(&local, self.ice.local.as_ref()),
             remote: self.candidate(&remote, self.ice.remote.as_ref()),

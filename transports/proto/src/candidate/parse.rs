@@ -85,6 +85,7 @@ fn fixed_part<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<Candidate
         kind,
         related: None,
         tcp_type: None,
+        base: None,
         url: None,
         extensions: Vec::new(),
     })
@@ -249,6 +250,7 @@ mod tests {
                         kind,
                         related,
                         tcp_type,
+                        base: None,
                         url: None,
                         extensions,
                     }

@@ -310,6 +310,7 @@ fn candidate(short: &CompactCandidate) -> Result<Candidate, Error> {
                 kind: CandidateKind::Host,
                 related: None,
                 tcp_type: None,
+                base: None,
                 url: None,
                 extensions: Vec::new(),
             })

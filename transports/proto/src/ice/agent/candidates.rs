@@ -98,10 +98,11 @@ impl Agent {
 
     pub(super) fn add_own(
         &mut self,
-        candidate: Candidate,
+        mut candidate: Candidate,
         base: SocketAddr,
         now: Instant,
     ) -> Result<(), Error> {
+        candidate.base = Some(base);
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
         let repeats = |local: &Local| {
             local.base == base
