@@ -81,8 +81,7 @@ impl Relay {
     pub(crate) fn config(&self, way: Way) -> Value {
         let (port, tls_port) = (self.port, self.tls_port);
         let url = match way {
-            Way::Direct | Way::Tcp => return json!({}),
-            Way::Mdns => return json!({"obfuscateHostAddresses": true}),
+            Way::Direct | Way::Mdns | Way::Tcp => return json!({}),
             Way::TurnUdp => format!("turn:127.0.0.1:{port}?transport=udp"),
             Way::TurnTcp => format!("turn:127.0.0.1:{port}?transport=tcp"),
             Way::TurnTls => format!("turns:127.0.0.1:{tls_port}?transport=tcp"),

@@ -123,6 +123,15 @@ struct Session<'a> {
     history: std::collections::VecDeque<String>,
 }
 
+/// What both peers are made with.
+fn config(way: Way, relay: Option<&Relay>) -> Value {
+    match (way, relay) {
+        (Way::Mdns, _) => json!({"obfuscateHostAddresses": true}),
+        (_, Some(relay)) => relay.config(way),
+        (_, None) => json!({}),
+    }
+}
+
 impl<'a> Session<'a> {
     fn start(case: &'a Case, relay: Option<&Relay>) -> Result<Self, String> {
         let (sender, inputs) = sync_channel(LINES);
@@ -144,7 +153,7 @@ impl<'a> Session<'a> {
             history: std::collections::VecDeque::new(),
         };
         session
-            .set_up(&relay.map_or_else(|| json!({}), |relay| relay.config(case.way)))
+            .set_up(&config(case.way, relay))
             .map_err(|problem| format!("{problem}\n{}", session.story()))?;
         Ok(session)
     }
