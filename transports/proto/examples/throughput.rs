@@ -1,5 +1,6 @@
 //! Moves bytes through two stacks in one thread, without sockets, and tells how fast:
-//! `cargo run --release -p peerloom-transports-proto --example throughput -- [MEGABYTES]`.
+//! `cargo run --release -p peerloom-transports-proto --example throughput -- [MEGABYTES] [WORD…]`, where
+//! a word is `dtls12`, `records` (our own record layer) or `sctp` (our own engine).
 //! Both ends are counted, so that the number is what one core does for a whole connection.
 
 #![allow(clippy::print_stdout, reason = "a program that reports")]
@@ -11,6 +12,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use peerloom_transports_proto::channel::{self, ChannelInit, Message};
+use peerloom_transports_proto::config::{DtlsRecords, DtlsVersions, SctpEngine};
 use peerloom_transports_proto::engine::Transmit;
 use peerloom_transports_proto::stack::{Event, Stack, StackConfig};
 
@@ -44,7 +46,16 @@ fn main() {
         .and_then(|text| text.parse().ok())
         .unwrap_or(200);
     let total = megabytes * 1_000_000;
-    let mut pair = Pair::new(&StackConfig::default(), 1, Conditions::CLEAN);
+    let mut config = StackConfig::default();
+    for word in std::env::args().skip(2) {
+        match word.as_str() {
+            "dtls12" => config.dtls.versions = DtlsVersions::Only12,
+            "records" => config.dtls.records = DtlsRecords::Native,
+            "sctp" => config.sctp.engine = SctpEngine::Native,
+            other => panic!("no such word: {other}"),
+        }
+    }
+    let mut pair = Pair::new(&config, 1, Conditions::CLEAN);
     pair.start(0);
     pair.connect();
     let (ours, _) = pair.open(0, ChannelInit::default());

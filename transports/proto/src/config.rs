@@ -77,6 +77,8 @@ pub enum DtlsVersions {
 pub struct DtlsConfig {
     /// Versions to negotiate.
     pub versions: DtlsVersions,
+    /// Who protects records after the handshake, in version 1.3.
+    pub records: DtlsRecords,
     /// Largest DTLS datagram of a handshake flight. 1200: fits every path WebRTC runs on
     /// (1280-byte IPv6 minimum less headers).
     pub mtu: usize,
@@ -94,12 +96,23 @@ impl Default for DtlsConfig {
     fn default() -> Self {
         Self {
             versions: DtlsVersions::Auto,
+            records: DtlsRecords::default(),
             mtu: 1200,
             flight_rto: Duration::from_millis(100),
             records_per_key: 1 << 23,
             handshake_timeout: Duration::from_secs(30),
         }
     }
+}
+
+/// Who protects the records of a DTLS 1.3 connection after its handshake. Both do it alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DtlsRecords {
+    /// The packaged engine, which makes the handshake.
+    #[default]
+    Packaged,
+    /// Our own record layer, which takes over from it. Version 1.2 stays with the engine.
+    Native,
 }
 
 /// Which SCTP engine an association runs on. Both speak the same protocol to any peer.

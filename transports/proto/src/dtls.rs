@@ -11,7 +11,9 @@
 //! * packets that the engine would answer with a fatal error although a reordering network
 //!   produces them are dropped;
 //! * the engine's timeouts are kept apart, since it can ask for one without end;
-//! * records are packed into batches for segmentation offload as they are made.
+//! * records are packed into batches for segmentation offload as they are made;
+//! * with [`crate::config::DtlsRecords::Native`] the records of version 1.3 are our own once the
+//!   handshake is over.
 //!
 //! The engine is told the time before anything else, since a server that never saw the clock
 //! panics on its first ClientHello; and no cookie round trip is made, since ICE has
@@ -25,7 +27,9 @@ mod alert;
 mod engine;
 mod farewell;
 mod filter;
+mod record;
 mod suite;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod transport;

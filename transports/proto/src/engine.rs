@@ -127,18 +127,34 @@ impl Batch {
     /// Adds a datagram, or returns `false` when it must start the next batch.
     #[must_use]
     pub fn push(&mut self, datagram: &[u8]) -> bool {
-        if !self.fits(datagram.len()) {
-            return false;
+        let fits = self.fits(datagram.len());
+        if fits {
+            self.count_in(datagram.len());
+            self.buffer.extend_from_slice(datagram);
         }
+        fits
+    }
+
+    /// Adds a datagram of `len` zeros, to be written in place; `None` when it must start the next
+    /// batch.
+    pub fn push_zeroed(&mut self, len: usize) -> Option<&mut [u8]> {
+        if !self.fits(len) {
+            return None;
+        }
+        self.count_in(len);
+        let start = self.buffer.len();
+        self.buffer.resize(start + len, 0);
+        self.buffer.get_mut(start..)
+    }
+
+    fn count_in(&mut self, len: usize) {
         match self.count {
-            0 => self.segment_size = datagram.len(),
+            0 => self.segment_size = len,
             1 => self.buffer.reserve(MAX_BATCH), // more than one: likely many
             _ => {}
         }
-        self.closed = datagram.len() < self.segment_size;
+        self.closed = len < self.segment_size;
         self.count += 1;
-        self.buffer.extend_from_slice(datagram);
-        true
     }
 
     /// Takes what was packed; the batch is empty afterwards.

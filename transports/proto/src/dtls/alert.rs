@@ -13,6 +13,9 @@ const FATAL: u8 = 2;
 const RECORD_HEADER: usize = 13;
 const BAD_CERTIFICATE: u8 = 42;
 
+/// `close_notify`, as a warning (RFC 8446 §6.1).
+pub(super) const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+
 /// The record number of our alert: later than any a handshake has used, so that no replay window
 /// drops it.
 const LAST_OF_HANDSHAKE: u32 = u32::MAX;

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use dimpl::{Dtls, DtlsCertificate};
 
+use super::tape;
 use super::{Alert, Error};
 use crate::certificate::Certificate;
-use crate::config::{DtlsConfig, DtlsVersions};
+use crate::config::{DtlsConfig, DtlsRecords, DtlsVersions};
 use crate::id::DtlsRole;
 
 /// Packets of a handshake flight the engine keeps: a flight of ours has at most five. Also the
@@ -24,19 +25,24 @@ pub(super) fn new_engine(
     role: DtlsRole,
     now: Instant,
 ) -> Result<Dtls, Error> {
-    let settings = dimpl::Config::builder()
+    let mut settings = dimpl::Config::builder()
         .mtu(config.mtu)
         .use_server_cookie(false)
         .require_client_certificate(true)
         .flight_start_rto(config.flight_rto)
         .flight_retries(FLIGHT_RETRIES)
         .handshake_timeout(config.handshake_timeout)
-        .aead_encryption_limit(config.records_per_key)
         .max_queue_rx(ENGINE_QUEUE)
-        .max_queue_tx(ENGINE_QUEUE)
-        .build()
-        .map_err(|error| Error::Config(error.to_string()))?;
-    let settings = Arc::new(settings);
+        .max_queue_tx(ENGINE_QUEUE);
+    settings = match config.records {
+        DtlsRecords::Packaged => settings.aead_encryption_limit(config.records_per_key),
+        // It protects a few answers of its own, and never changes keys.
+        DtlsRecords::Native => settings
+            .aead_encryption_limit(u64::MAX)
+            .with_crypto_provider(tape::provider()),
+    };
+    let settings = settings.build();
+    let settings = Arc::new(settings.map_err(|error| Error::Config(error.to_string()))?);
     let pair = DtlsCertificate {
         certificate: certificate.der().to_vec(),
         private_key: certificate.private_key_der().to_vec(),

@@ -3,6 +3,8 @@
     reason = "a test has to begin at some instant"
 )]
 
+mod records;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use super::*;

@@ -11,12 +11,14 @@ use super::alert;
 use super::engine::{new_engine, told_by};
 use super::farewell::Farewell;
 use super::filter::opens_server_flight;
+use super::record::{Limits, Opened, Records, content};
 use super::suite::CipherSuite;
-use super::{Error, Event, MAX_RECORD, State, Timer, Version};
+use super::tape::Tape;
+use super::{Alert, Error, Event, MAX_RECORD, State, Timer, Version};
 use crate::certificate::{Certificate, Fingerprint};
-use crate::config::DtlsConfig;
+use crate::config::{DtlsConfig, DtlsRecords};
 use crate::engine::{Batch, Deadline, Transmit};
-use crate::error::{Layer, guard};
+use crate::error::{EngineFault, Layer, guard};
 use crate::id::{DtlsRole, Path};
 
 /// Encrypted bytes waiting for [`Transport::poll_transmit`]. Filled by [`Transport::send`], which
@@ -42,6 +44,13 @@ pub struct Transport {
     told: Option<Instant>,
     /// When a timeout was last run.
     timed_out: Option<Instant>,
+    /// What is overheard of the engine, if our own record layer is to take over from it.
+    tape: Option<Tape>,
+    /// Our own record layer, once it has.
+    records: Option<Records>,
+    limits: Limits,
+    /// The peer is known to have the last of our handshake: the engine's timers are over.
+    settled: bool,
     scratch: Vec<u8>,
     batch: Batch,
     ready: VecDeque<(Bytes, usize)>,
@@ -74,6 +83,13 @@ impl Transport {
             deadline: None,
             told: None,
             timed_out: None,
+            tape: (config.records == DtlsRecords::Native).then(Tape::default),
+            records: None,
+            limits: Limits {
+                records_per_key: config.records_per_key,
+                patience: config.flight_rto,
+            },
+            settled: false,
             scratch: vec![0; MAX_RECORD + 256],
             batch: Batch::default(),
             ready: VecDeque::new(),
@@ -91,6 +107,14 @@ impl Transport {
     /// Takes a packet that arrived on the path. Damaged and forged ones are dropped in silence, as
     /// RFC 9147 §4.5.2 asks for; what ends the connection is reported by [`Event::Failed`].
     pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        if self.records.is_some() {
+            self.take_datagram(packet, now);
+        } else {
+            self.give_engine(packet, now);
+        }
+    }
+
+    fn give_engine(&mut self, packet: &[u8], now: Instant) {
         let Some(engine) = self.engine.as_mut() else {
             return self.say_again(now);
         };
@@ -106,13 +130,76 @@ impl Transport {
             self.suite = CipherSuite::of_server_hello(packet);
         }
         let told = self.told.replace(now) == Some(now);
-        let result = guard(Layer::Dtls, || {
+        let result = guard_with(&mut self.tape, || {
             if !told {
                 engine.handle_timeout(now)?;
             }
             engine.handle_packet(packet)
         });
         self.after_call(result);
+    }
+
+    /// A datagram after the handshake: its records go to our record layer or to the engine.
+    fn take_datagram(&mut self, mut datagram: &[u8], now: Instant) {
+        while let Some(found) = Records::parse(datagram) {
+            let (record, rest) = datagram.split_at(found.end);
+            datagram = rest;
+            let ours = self.records.as_mut().filter(|records| {
+                let bits = found.epoch_bits;
+                bits.is_some_and(|bits| records.keeps(bits))
+            });
+            match ours.map(|records| records.open(record, now)) {
+                None | Some(Opened::HandshakeAck) if !self.settled => self.give_engine(record, now),
+                None | Some(Opened::HandshakeAck | Opened::Nothing) => {}
+                Some(Opened::Data(data)) => self.take_data(data),
+                Some(Opened::Alert(description)) => self.take_alert(Alert(description)),
+                Some(Opened::TooManyForged) => {
+                    self.fail(Error::Handshake("too many forged records".to_owned()));
+                }
+            }
+        }
+        self.say_messages(now);
+    }
+
+    fn take_data(&mut self, data: Bytes) {
+        // A server that sends data has the client's Finished. A client's says nothing of what a
+        // server waits for, and the server has to answer a Finished that is said again.
+        self.settled |= self.role == DtlsRole::Client;
+        if self.state == State::Connected {
+            self.events.push_back(Event::Data(data));
+        }
+    }
+
+    /// RFC 8446 §6: all but two are fatal, whatever level they claim.
+    fn take_alert(&mut self, alert: Alert) {
+        const CLOSE_NOTIFY: u8 = 0;
+        const USER_CANCELED: u8 = 90;
+        match alert.0 {
+            CLOSE_NOTIFY => self.closed_by_peer(),
+            USER_CANCELED => {}
+            _ => self.fail(Error::Alert(alert)),
+        }
+    }
+
+    /// Lets our record layer say what it has to say for itself.
+    fn say_messages(&mut self, now: Instant) {
+        while let Some(records) = &mut self.records
+            && let Some((kind, message)) = records.poll_message(now)
+        {
+            self.seal(kind, &message);
+        }
+    }
+
+    /// Encrypts one record by our record layer; says whether it could.
+    fn seal(&mut self, kind: u8, message: &[u8]) -> bool {
+        let Some(records) = &mut self.records else {
+            return false;
+        };
+        let ready = &mut self.ready;
+        let full = |batch| ready.push_back(batch);
+        let sealed = records.seal(kind, message, &mut self.batch, full);
+        self.queued += sealed.unwrap_or_default();
+        sealed.is_some()
     }
 
     /// Runs what is due.
@@ -122,8 +209,11 @@ impl Transport {
         };
         self.told = Some(now);
         self.timed_out = Some(now);
-        let result = guard(Layer::Dtls, || engine.handle_timeout(now));
-        self.after_call(result);
+        if !self.settled {
+            let result = guard_with(&mut self.tape, || engine.handle_timeout(now));
+            self.after_call(result);
+        }
+        self.say_messages(now);
     }
 
     /// Encrypts one record. It will be part of a batch of [`Transport::poll_transmit`].
@@ -134,9 +224,14 @@ impl Transport {
         if self.queued > MAX_QUEUED_BYTES || data.len() > MAX_RECORD {
             return Err(Error::Full);
         }
+        if self.records.is_some() {
+            let sealed = self.seal(content::DATA, data);
+            self.say_messages(now);
+            return sealed.then_some(()).ok_or(Error::Full);
+        }
         let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
         let told = self.told.replace(now) == Some(now);
-        let result = guard(Layer::Dtls, || {
+        let result = guard_with(&mut self.tape, || {
             if !told {
                 engine.handle_timeout(now)?;
             }
@@ -152,8 +247,10 @@ impl Transport {
 
     /// Says goodbye (`close_notify`, RFC 8446 §6.1) and stops. The last packet is still to be sent.
     pub fn close(&mut self, now: Instant) {
-        if let Some(engine) = self.engine.as_mut() {
-            let result = guard(Layer::Dtls, || {
+        if self.records.is_some() {
+            self.seal(content::ALERT, &alert::CLOSE_NOTIFY);
+        } else if let Some(engine) = self.engine.as_mut() {
+            let result = guard_with(&mut self.tape, || {
                 engine.handle_timeout(now)?;
                 engine.close()
             });
@@ -165,7 +262,7 @@ impl Transport {
         self.state = State::Closed;
     }
 
-    fn after_call(&mut self, result: Result<Result<(), dimpl::Error>, crate::error::EngineFault>) {
+    fn after_call(&mut self, result: Result<Result<(), dimpl::Error>, EngineFault>) {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(dimpl::Error::ReceiveQueueFull)) => {
@@ -175,8 +272,34 @@ impl Transport {
             Err(fault) => return self.fail(Error::Fault(fault)),
         }
         match self.drain_engine() {
-            Ok(()) => {}
+            Ok(()) => self.after_drain(),
             Err(error) => self.fail(error),
+        }
+    }
+
+    /// Our record layer takes over when the engine has said all that it had to say, and from then
+    /// on says for it what belongs to epochs of application data.
+    fn after_drain(&mut self) {
+        let (Some(tape), State::Connected) = (&mut self.tape, self.state) else {
+            return;
+        };
+        if self.records.is_some() {
+            for inner in std::mem::take(&mut tape.sealed) {
+                if let Some((kind, message)) = content::split(&inner) {
+                    self.seal(kind, message);
+                }
+            }
+            return;
+        }
+        let suite = self
+            .suite
+            .filter(|_| self.version() == Some(Version::Dtls13));
+        let (role, limits) = (self.role, self.limits);
+        self.records = suite
+            .zip(self.tape.as_mut())
+            .and_then(|(suite, tape)| Records::take_over(tape, suite.0, role, limits));
+        if self.records.is_none() {
+            self.tape = None; // version 1.2: the engine goes on
         }
     }
 
@@ -198,7 +321,17 @@ impl Transport {
         let Some(engine) = self.engine.as_mut() else {
             return Ok(false);
         };
-        match guard(Layer::Dtls, || engine.poll_output(scratch.as_mut_slice()))? {
+        let output = guard_with(&mut self.tape, || {
+            engine.poll_output(scratch.as_mut_slice())
+        })?;
+        match output {
+            Output::Packet(packet) if self.records.is_some() => {
+                let packet = without_data_epochs(packet);
+                if !packet.is_empty() {
+                    self.queued += packet.len();
+                    push(&mut self.batch, &mut self.ready, &packet);
+                }
+            }
             Output::Packet(packet) => {
                 if self.suite.is_none() && self.role == DtlsRole::Server {
                     self.suite = CipherSuite::of_server_hello(packet);
@@ -225,7 +358,7 @@ impl Transport {
                 return Ok(false);
             }
             Output::Connected if self.refused.is_some() => {
-                guard(Layer::Dtls, || engine.close())?.map_err(|error| told_by(&error))?;
+                guard_with(&mut self.tape, || engine.close())?.map_err(|error| told_by(&error))?;
             }
             Output::Connected => self.report_connected()?,
             Output::PeerCert(der) => {
@@ -301,6 +434,7 @@ impl Transport {
 
     fn stop(&mut self) {
         self.engine = None;
+        self.records = None;
         self.deadline = None;
     }
 
@@ -334,7 +468,10 @@ impl Transport {
 
     /// When to call [`Transport::handle_timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Deadline<Timer>> {
-        self.deadline.map(|at| Deadline::new(at, Timer::Handshake))
+        let engine = self.deadline.filter(|_| !self.settled);
+        let records = self.records.as_ref().and_then(Records::poll_timeout);
+        let first = engine.into_iter().chain(records).min()?;
+        Some(Deadline::new(first, Timer::Handshake))
     }
 
     /// The state.
@@ -366,6 +503,20 @@ impl Transport {
         self.peer_certificate.as_deref()
     }
 
+    /// The epoch that our own record layer sends in.
+    #[cfg(test)]
+    pub(super) fn send_epoch(&self) -> Option<u64> {
+        self.records.as_ref().map(Records::send_epoch)
+    }
+
+    /// The key in use has protected all that it may.
+    #[cfg(test)]
+    pub(super) fn exhaust_keys(&mut self) {
+        if let Some(records) = &mut self.records {
+            records.exhaust_keys();
+        }
+    }
+
     /// Encrypted bytes not yet taken by [`Transport::poll_transmit`].
     pub fn queued(&self) -> usize {
         self.queued
@@ -380,6 +531,26 @@ impl fmt::Debug for Transport {
             .field("queued", &self.queued)
             .finish_non_exhaustive()
     }
+}
+
+/// A call into the engine: panics become values, and what it does with keys is overheard.
+fn guard_with<T>(tape: &mut Option<Tape>, call: impl FnOnce() -> T) -> Result<T, EngineFault> {
+    Tape::during(tape, || guard(Layer::Dtls, call))
+}
+
+/// What a packet of the engine's has of the handshake. The rest is said by our record layer.
+fn without_data_epochs(mut packet: &[u8]) -> Vec<u8> {
+    /// Of epoch 3, which the engine never leaves.
+    const DATA: Option<u8> = Some(3);
+    let mut kept = Vec::new();
+    while let Some(found) = Records::parse(packet) {
+        let (record, rest) = packet.split_at(found.end);
+        if found.epoch_bits != DATA {
+            kept.extend(record);
+        }
+        packet = rest;
+    }
+    kept
 }
 
 fn push(batch: &mut Batch, ready: &mut VecDeque<(Bytes, usize)>, packet: &[u8]) {
@@ -403,7 +574,6 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::error::EngineFault;
 
     #[test]
     fn a_panic_of_the_engine_ends_the_connection_with_its_reason() {
