@@ -109,9 +109,9 @@ impl Default for DtlsConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DtlsRecords {
     /// The packaged engine, which makes the handshake.
-    #[default]
     Packaged,
     /// Our own record layer, which takes over from it. Version 1.2 stays with the engine.
+    #[default]
     Native,
 }
 
@@ -119,9 +119,9 @@ pub enum DtlsRecords {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SctpEngine {
     /// The `rtc-sctp` crate, and what it needs around it.
-    #[default]
     Packaged,
     /// Our own engine.
+    #[default]
     Native,
 }
 
