@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use peerloom::webrtc::{Runtime, RuntimeConfig};
+use peerloom::webrtc::{Configuration, DtlsRecords, Runtime, RuntimeConfig, SctpEngine};
 use peerloom_benches::{BenchError, Link, Pair, endpoint};
 
 const KIB: usize = 1024;
@@ -16,7 +16,7 @@ const ECHO_BYTES: usize = 64;
 fn throughput(criterion: &mut Criterion) {
     let tokio = tokio();
     let link = tokio
-        .block_on(link())
+        .block_on(link(&Configuration::default()))
         .expect("two peers connect over loopback");
     let mut group = criterion.benchmark_group("channel throughput");
     group.measurement_time(Duration::from_secs(8));
@@ -57,10 +57,42 @@ async fn one_way(link: &Link, message: &Bytes, count: u64) -> Result<Duration, B
     Ok(from.elapsed())
 }
 
+/// The packaged engines and our own, in turn.
+fn engines(criterion: &mut Criterion) {
+    let tokio = tokio();
+    let mut group = criterion.benchmark_group("engines");
+    group.measurement_time(Duration::from_secs(8));
+    group.sample_size(20);
+    let message = Bytes::from(vec![7; 16 * KIB]);
+    group.throughput(Throughput::Bytes(message.len() as u64));
+    for (name, sctp, records) in [
+        ("packaged", SctpEngine::Packaged, DtlsRecords::Packaged),
+        ("native SCTP", SctpEngine::Native, DtlsRecords::Packaged),
+        ("native records", SctpEngine::Packaged, DtlsRecords::Native),
+        ("native", SctpEngine::Native, DtlsRecords::Native),
+    ] {
+        let mut configuration = Configuration::default();
+        configuration.sctp.engine = sctp;
+        configuration.dtls.records = records;
+        let link = tokio
+            .block_on(link(&configuration))
+            .expect("two peers connect over loopback");
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|count| {
+                tokio
+                    .block_on(one_way(&link, &message, count))
+                    .expect("the channel stays up")
+            });
+        });
+        tokio.block_on(link.close());
+    }
+    group.finish();
+}
+
 fn round_trip(criterion: &mut Criterion) {
     let tokio = tokio();
     let link = tokio
-        .block_on(link())
+        .block_on(link(&Configuration::default()))
         .expect("two peers connect over loopback");
     let far = link.far.clone();
     let echo = tokio.spawn(async move {
@@ -91,17 +123,16 @@ async fn echoes(link: &Link, message: &Bytes, count: u64) -> Result<Duration, Be
     Ok(from.elapsed())
 }
 
-async fn link() -> Result<Link, BenchError> {
+async fn link(configuration: &Configuration) -> Result<Link, BenchError> {
     let runtime = Runtime::start(RuntimeConfig::default())?;
-    Pair::new(&endpoint(&runtime).await?, &endpoint(&runtime).await?)
-        .await?
-        .link()
-        .await
+    let (near, far) = (endpoint(&runtime).await?, endpoint(&runtime).await?);
+    let pair = Pair::with(&near, &far, configuration).await?;
+    pair.link().await
 }
 
 fn tokio() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().expect("a tokio runtime starts")
 }
 
-criterion_group!(benches, throughput, round_trip);
+criterion_group!(benches, throughput, engines, round_trip);
 criterion_main!(benches);

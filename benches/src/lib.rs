@@ -39,9 +39,18 @@ pub struct Link {
 impl Pair {
     /// Creates both ends.
     pub async fn new(near: &Endpoint, far: &Endpoint) -> Result<Self, BenchError> {
+        Self::with(near, far, &Configuration::default()).await
+    }
+
+    /// Creates both ends with these settings.
+    pub async fn with(
+        near: &Endpoint,
+        far: &Endpoint,
+        configuration: &Configuration,
+    ) -> Result<Self, BenchError> {
         Ok(Self {
-            near: PeerConnection::new(near, Configuration::default()).await?,
-            far: PeerConnection::new(far, Configuration::default()).await?,
+            near: PeerConnection::new(near, configuration.clone()).await?,
+            far: PeerConnection::new(far, configuration.clone()).await?,
         })
     }
 

@@ -77,7 +77,8 @@ pub enum DtlsVersions {
 pub struct DtlsConfig {
     /// Versions to negotiate.
     pub versions: DtlsVersions,
-    /// Who protects records after the handshake, in version 1.3.
+    /// Who protects records after the handshake, in version 1.3. We do: the engine spends most of
+    /// its time on moving them about (docs/decisions/record-layer.md).
     pub records: DtlsRecords,
     /// Largest DTLS datagram of a handshake flight. 1200: fits every path WebRTC runs on
     /// (1280-byte IPv6 minimum less headers).
@@ -128,7 +129,8 @@ pub enum SctpEngine {
 /// Settings of [`crate::sctp::Association`].
 #[derive(Clone, Debug)]
 pub struct SctpConfig {
-    /// The engine. The packaged one, until measurements speak for the other.
+    /// The engine. Our own: with our own records more than twice as fast, and never silent for a
+    /// retransmission timeout (docs/performance.md).
     pub engine: SctpEngine,
     /// Bytes the peer may have in flight or unread here. 4 MiB: below that the packaged engine
     /// stalls, since it sends no window update when the application reads. Costs this much memory
@@ -150,8 +152,8 @@ pub struct SctpConfig {
     /// answers the peer's instead.
     pub init_patience: Option<Duration>,
     /// Bytes per second at which a window leaves that is open wider than a burst of 512 KiB.
-    /// 1 GB/s: above what the engine reaches. To [`SctpEngine::Native`], which paces by itself, the
-    /// most it may reach.
+    /// 1 GB/s: a little above what is reached between two cores. To [`SctpEngine::Native`], which paces
+    /// by itself, the most it may reach.
     pub pace: u64,
     /// Offer messages of several channels in turn, piece by piece (I-DATA, RFC 8260); used when the
     /// peer offers it, too. Of [`SctpEngine::Native`].
