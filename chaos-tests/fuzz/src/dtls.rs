@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use peerloom_transports_proto::config::{DtlsConfig, DtlsVersions};
+use peerloom_transports_proto::config::{DtlsConfig, DtlsRecords, DtlsVersions};
 use peerloom_transports_proto::dtls::{Event, State, Transport};
 use peerloom_transports_proto::id::{DtlsRole, Path};
 
@@ -26,16 +26,19 @@ const VERSIONS: [DtlsVersions; 4] = [
 ];
 
 impl Transports {
-    /// Two bits of `setup` for the versions of each end.
+    /// Two bits of `setup` for the versions of each end, and one for who protects its records.
     fn new(setup: u8) -> Self {
         let now = Instant::now();
         let ends = [
-            (DtlsRole::Client, setup & 3),
-            (DtlsRole::Server, setup >> 2 & 3),
+            (DtlsRole::Client, setup & 3, setup >> 4 & 1),
+            (DtlsRole::Server, setup >> 2 & 3, setup >> 5 & 1),
         ];
-        let ends = ends.map(|(role, versions)| {
+        let ends = ends.map(|(role, versions, packaged)| {
             let config = DtlsConfig {
                 versions: VERSIONS[usize::from(versions)],
+                records: [DtlsRecords::Native, DtlsRecords::Packaged][usize::from(packaged)],
+                // A few messages, and keys change.
+                records_per_key: 4,
                 ..DtlsConfig::default()
             };
             let expected = vec![CERTIFICATE.fingerprint().clone()];

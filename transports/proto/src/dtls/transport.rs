@@ -1,5 +1,7 @@
 //! The transport: roles, fingerprint check and batches around the packaged engine.
 
+mod takeover;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,10 +13,10 @@ use super::alert;
 use super::engine::{new_engine, told_by};
 use super::farewell::Farewell;
 use super::filter::opens_server_flight;
-use super::record::{Limits, Opened, Records, content};
+use super::record::{Limits, Records, content};
 use super::suite::CipherSuite;
 use super::tape::Tape;
-use super::{Alert, Error, Event, MAX_RECORD, State, Timer, Version};
+use super::{Error, Event, MAX_RECORD, State, Timer, Version};
 use crate::certificate::{Certificate, Fingerprint};
 use crate::config::{DtlsConfig, DtlsRecords};
 use crate::engine::{Batch, Deadline, Transmit};
@@ -139,69 +141,6 @@ impl Transport {
         self.after_call(result);
     }
 
-    /// A datagram after the handshake: its records go to our record layer or to the engine.
-    fn take_datagram(&mut self, mut datagram: &[u8], now: Instant) {
-        while let Some(found) = Records::parse(datagram) {
-            let (record, rest) = datagram.split_at(found.end);
-            datagram = rest;
-            let ours = self.records.as_mut().filter(|records| {
-                let bits = found.epoch_bits;
-                bits.is_some_and(|bits| records.keeps(bits))
-            });
-            match ours.map(|records| records.open(record, now)) {
-                None | Some(Opened::HandshakeAck) if !self.settled => self.give_engine(record, now),
-                None | Some(Opened::HandshakeAck | Opened::Nothing) => {}
-                Some(Opened::Data(data)) => self.take_data(data),
-                Some(Opened::Alert(description)) => self.take_alert(Alert(description)),
-                Some(Opened::TooManyForged) => {
-                    self.fail(Error::Handshake("too many forged records".to_owned()));
-                }
-            }
-        }
-        self.say_messages(now);
-    }
-
-    fn take_data(&mut self, data: Bytes) {
-        // A server that sends data has the client's Finished. A client's says nothing of what a
-        // server waits for, and the server has to answer a Finished that is said again.
-        self.settled |= self.role == DtlsRole::Client;
-        if self.state == State::Connected {
-            self.events.push_back(Event::Data(data));
-        }
-    }
-
-    /// RFC 8446 §6: all but two are fatal, whatever level they claim.
-    fn take_alert(&mut self, alert: Alert) {
-        const CLOSE_NOTIFY: u8 = 0;
-        const USER_CANCELED: u8 = 90;
-        match alert.0 {
-            CLOSE_NOTIFY => self.closed_by_peer(),
-            USER_CANCELED => {}
-            _ => self.fail(Error::Alert(alert)),
-        }
-    }
-
-    /// Lets our record layer say what it has to say for itself.
-    fn say_messages(&mut self, now: Instant) {
-        while let Some(records) = &mut self.records
-            && let Some((kind, message)) = records.poll_message(now)
-        {
-            self.seal(kind, &message);
-        }
-    }
-
-    /// Encrypts one record by our record layer; says whether it could.
-    fn seal(&mut self, kind: u8, message: &[u8]) -> bool {
-        let Some(records) = &mut self.records else {
-            return false;
-        };
-        let ready = &mut self.ready;
-        let full = |batch| ready.push_back(batch);
-        let sealed = records.seal(kind, message, &mut self.batch, full);
-        self.queued += sealed.unwrap_or_default();
-        sealed.is_some()
-    }
-
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let Some(engine) = self.engine.as_mut() else {
@@ -277,32 +216,6 @@ impl Transport {
         }
     }
 
-    /// Our record layer takes over when the engine has said all that it had to say, and from then
-    /// on says for it what belongs to epochs of application data.
-    fn after_drain(&mut self) {
-        let (Some(tape), State::Connected) = (&mut self.tape, self.state) else {
-            return;
-        };
-        if self.records.is_some() {
-            for inner in std::mem::take(&mut tape.sealed) {
-                if let Some((kind, message)) = content::split(&inner) {
-                    self.seal(kind, message);
-                }
-            }
-            return;
-        }
-        let suite = self
-            .suite
-            .filter(|_| self.version() == Some(Version::Dtls13));
-        let (role, limits) = (self.role, self.limits);
-        self.records = suite
-            .zip(self.tape.as_mut())
-            .and_then(|(suite, tape)| Records::take_over(tape, suite.0, role, limits));
-        if self.records.is_none() {
-            self.tape = None; // version 1.2: the engine goes on
-        }
-    }
-
     /// Takes all that the engine has to say. Ends with its timeout.
     fn drain_engine(&mut self) -> Result<(), Error> {
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -326,7 +239,7 @@ impl Transport {
         })?;
         match output {
             Output::Packet(packet) if self.records.is_some() => {
-                let packet = without_data_epochs(packet);
+                let packet = takeover::without_data_epochs(packet);
                 if !packet.is_empty() {
                     self.queued += packet.len();
                     push(&mut self.batch, &mut self.ready, &packet);
@@ -503,20 +416,6 @@ impl Transport {
         self.peer_certificate.as_deref()
     }
 
-    /// The epoch that our own record layer sends in.
-    #[cfg(test)]
-    pub(super) fn send_epoch(&self) -> Option<u64> {
-        self.records.as_ref().map(Records::send_epoch)
-    }
-
-    /// The key in use has protected all that it may.
-    #[cfg(test)]
-    pub(super) fn exhaust_keys(&mut self) {
-        if let Some(records) = &mut self.records {
-            records.exhaust_keys();
-        }
-    }
-
     /// Encrypted bytes not yet taken by [`Transport::poll_transmit`].
     pub fn queued(&self) -> usize {
         self.queued
@@ -536,21 +435,6 @@ impl fmt::Debug for Transport {
 /// A call into the engine: panics become values, and what it does with keys is overheard.
 fn guard_with<T>(tape: &mut Option<Tape>, call: impl FnOnce() -> T) -> Result<T, EngineFault> {
     Tape::during(tape, || guard(Layer::Dtls, call))
-}
-
-/// What a packet of the engine's has of the handshake. The rest is said by our record layer.
-fn without_data_epochs(mut packet: &[u8]) -> Vec<u8> {
-    /// Of epoch 3, which the engine never leaves.
-    const DATA: Option<u8> = Some(3);
-    let mut kept = Vec::new();
-    while let Some(found) = Records::parse(packet) {
-        let (record, rest) = packet.split_at(found.end);
-        if found.epoch_bits != DATA {
-            kept.extend(record);
-        }
-        packet = rest;
-    }
-    kept
 }
 
 fn push(batch: &mut Batch, ready: &mut VecDeque<(Bytes, usize)>, packet: &[u8]) {

@@ -1,0 +1,136 @@
+//! Our own record layer beside the engine: from the end of the handshake on.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::super::record::{Opened, Records, content};
+use super::super::{Alert, Error, Event, State, Version};
+use super::Transport;
+use crate::id::DtlsRole;
+
+impl Transport {
+    /// Our record layer takes over when the engine has said all that it had to say, and from then
+    /// on says for it what belongs to epochs of application data.
+    pub(super) fn after_drain(&mut self) {
+        let (Some(tape), State::Connected) = (&mut self.tape, self.state) else {
+            return;
+        };
+        if self.records.is_some() {
+            for inner in std::mem::take(&mut tape.sealed) {
+                if let Some((kind, message)) = content::split(&inner) {
+                    self.seal(kind, message);
+                }
+            }
+            return;
+        }
+        let suite = self
+            .suite
+            .filter(|_| self.version() == Some(Version::Dtls13));
+        let (role, limits) = (self.role, self.limits);
+        self.records = suite
+            .zip(self.tape.as_mut())
+            .and_then(|(suite, tape)| Records::take_over(tape, suite.0, role, limits));
+        if self.records.is_none() {
+            self.tape = None; // version 1.2: the engine goes on
+        }
+    }
+
+    /// A datagram after the handshake: its records go to our record layer or to the engine.
+    pub(super) fn take_datagram(&mut self, mut datagram: &[u8], now: Instant) {
+        while let Some(found) = Records::parse(datagram) {
+            let (record, rest) = datagram.split_at(found.end);
+            datagram = rest;
+            let ours = self.records.as_mut().filter(|records| {
+                let bits = found.epoch_bits;
+                bits.is_some_and(|bits| records.keeps(bits))
+            });
+            match ours.map(|records| records.open(record, now)) {
+                None | Some(Opened::HandshakeAck) if !self.settled => self.give_engine(record, now),
+                None | Some(Opened::HandshakeAck | Opened::Nothing) => {}
+                Some(Opened::Data(data)) => self.take_data(data),
+                Some(Opened::Alert(description)) => self.take_alert(Alert(description)),
+                Some(Opened::TooManyForged) => {
+                    self.fail(Error::Handshake("too many forged records".to_owned()));
+                }
+            }
+        }
+        self.say_messages(now);
+    }
+
+    fn take_data(&mut self, data: Bytes) {
+        // A server that sends data has the client's Finished. A client's says nothing of what a
+        // server waits for, and the server has to answer a Finished that is said again.
+        self.settled |= self.role == DtlsRole::Client;
+        if self.state == State::Connected {
+            self.events.push_back(Event::Data(data));
+        }
+    }
+
+    /// RFC 8446 §6: all but two are fatal, whatever level they claim.
+    fn take_alert(&mut self, alert: Alert) {
+        const CLOSE_NOTIFY: u8 = 0;
+        const USER_CANCELED: u8 = 90;
+        match alert.0 {
+            CLOSE_NOTIFY => self.closed_by_peer(),
+            USER_CANCELED => {}
+            _ => self.fail(Error::Alert(alert)),
+        }
+    }
+
+    /// Lets our record layer say what it has to say for itself.
+    pub(super) fn say_messages(&mut self, now: Instant) {
+        while let Some(records) = &mut self.records
+            && let Some((kind, message)) = records.poll_message(now)
+        {
+            self.seal(kind, &message);
+        }
+    }
+
+    /// Encrypts one record by our record layer; says whether it could.
+    pub(super) fn seal(&mut self, kind: u8, message: &[u8]) -> bool {
+        let Some(records) = &mut self.records else {
+            return false;
+        };
+        let ready = &mut self.ready;
+        let full = |batch| ready.push_back(batch);
+        let sealed = records.seal(kind, message, &mut self.batch, full);
+        self.queued += sealed.unwrap_or_default();
+        sealed.is_some()
+    }
+
+    /// Sends a record of any kind.
+    #[cfg(test)]
+    pub(in super::super) fn say(&mut self, kind: u8, content: &[u8]) {
+        self.seal(kind, content);
+    }
+
+    /// The epoch that our own record layer sends in.
+    #[cfg(test)]
+    pub(in super::super) fn send_epoch(&self) -> Option<u64> {
+        self.records.as_ref().map(Records::send_epoch)
+    }
+
+    /// The key in use has protected all that it may.
+    #[cfg(test)]
+    pub(in super::super) fn exhaust_keys(&mut self) {
+        if let Some(records) = &mut self.records {
+            records.exhaust_keys();
+        }
+    }
+}
+
+/// What a packet of the engine's has of the handshake. The rest is said by our record layer.
+pub(super) fn without_data_epochs(mut packet: &[u8]) -> Vec<u8> {
+    /// Of epoch 3, which the engine never leaves.
+    const DATA: Option<u8> = Some(3);
+    let mut kept = Vec::new();
+    while let Some(found) = Records::parse(packet) {
+        let (record, rest) = packet.split_at(found.end);
+        if found.epoch_bits != DATA {
+            kept.extend(record);
+        }
+        packet = rest;
+    }
+    kept
+}
