@@ -681,7 +681,8 @@ fn the_end_of_the_association_closes_all_channels(engines: [SctpEngine; 2]) {
     let now = pair.now;
     pair.ends[0].association.abort(now);
     pair.settle();
-    let cause = Some(CloseCause::Association(sctp::CloseReason::Peer));
+    let by_user = Some(sctp::ErrorCause::USER_INITIATED_ABORT);
+    let cause = Some(CloseCause::Association(sctp::CloseReason::Aborted(by_user)));
     assert!(pair.ends[1].events.contains(&Event::Closed {
         channel: theirs,
         cause
