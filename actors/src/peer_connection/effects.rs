@@ -290,7 +290,9 @@ impl Handler<IceReport> for PeerConnectionActor {
     type Result = ();
 
     fn handle(&mut self, report: IceReport, _: &mut Context<Self>) {
-        self.ice_report(report);
+        if !self.is_parting() {
+            self.ice_report(report);
+        }
     }
 }
 
@@ -298,6 +300,8 @@ impl Handler<DtlsReport> for PeerConnectionActor {
     type Result = ();
 
     fn handle(&mut self, report: DtlsReport, _: &mut Context<Self>) {
-        self.dtls_report(report);
+        if !self.is_parting() {
+            self.dtls_report(report);
+        }
     }
 }

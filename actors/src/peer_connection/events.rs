@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use peerloom_transports::proto::jsep::{IceCandidateInit, SessionDescription, SignalingState};
 
+use super::stats::Stats;
 use super::transports::Transports;
 use crate::cause::{ActorKind, Cause};
 use crate::config::Configuration;
@@ -227,6 +228,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// What `getStats` answers when the actors are gone.
+    pub(crate) last_stats: Option<Arc<Stats>>,
     /// Of a connection that nothing has happened to.
     pub(crate) fn new(config: Arc<Configuration>) -> Self {
         Snapshot {
@@ -253,3 +256,4 @@ impl Snapshot {
         }
     }
 }
+            last_stats: None,

@@ -11,7 +11,8 @@ use peerloom_transports::proto::jsep::{
 };
 use peerloom_transports::proto::{dtls, ice};
 
-use super::stats::Stats;
+use super::stats::{Answers, Stats};
+use crate::cause::Cause;
 use crate::config::Configuration;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::error::Error;
@@ -107,6 +108,11 @@ pub(crate) struct Close;
 #[derive(Message)]
 #[rtype(result = "Result<Stats, Error>")]
 pub(crate) struct GetStats;
+
+/// The transports have told their last numbers: they may go.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Parted(pub(crate) Answers);
 
 /// Puts a fault into the connection's actor or one of its children. `false` when there
 /// is no such child.
