@@ -107,7 +107,7 @@ async fn a_wrong_fingerprint_fails_dtls_and_not_ice() {
     let cause = soon("a to refuse", a.connected())
         .await
         .expect_err("another certificate");
-    assert_eq!(cause, Cause::Fingerprint);
+    assert_eq!(cause, Cause::Fingerprint { sent_alert: None });
     let stats = soon("its statistics", a.get_stats()).await.expect("open");
     assert_eq!(stats.transport.dtls_state, Some(DtlsState::Failed));
     // Whoever was refused is told, and does not wait for a time limit.

@@ -184,11 +184,7 @@ impl PeerConnectionActor {
             SctpReport::Connected { max_channels } => {
                 self.update_transports(|transports| transports.sctp_is_up(max_channels));
             }
-            SctpReport::Lost { by_peer: true, .. } => self.fail(Cause::ClosedByPeer),
-            SctpReport::Lost {
-                reason,
-                by_peer: false,
-            } => self.fail(Cause::Sctp(reason)),
+            SctpReport::Lost(cause) => self.fail(cause),
             SctpReport::PeerClosed => {
                 self.progress.dtls = Some(dtls::State::Closed);
                 self.fail(Cause::ClosedByPeer);

@@ -203,9 +203,9 @@ impl PeerConnectionActor {
                 self.progress.dtls = Some(dtls::State::Connected);
                 self.advance();
             }
-            DtlsReport::Failed(error) => {
+            DtlsReport::Failed { error, sent_alert } => {
                 self.progress.dtls = Some(dtls::State::Failed);
-                self.fail_above_ice(dtls_cause(&error));
+                self.fail_above_ice(dtls_cause(&error, sent_alert.map(|alert| alert.0)));
             }
         }
     }
@@ -259,11 +259,15 @@ impl Handler<AddCandidate> for PeerConnectionActor {
     clippy::wildcard_enum_match_arm,
     reason = "non-exhaustive; whatever else happened, DTLS failed"
 )]
-fn dtls_cause(error: &dtls::Error) -> Cause {
-    match error {
-        dtls::Error::FingerprintMismatch => Cause::Fingerprint,
-        dtls::Error::Alert(alert) => Cause::DtlsAlert(alert.0),
-        other => Cause::Dtls(other.to_string()),
+fn dtls_cause(error: &dtls::Error, sent_alert: Option<u8>) -> Cause {
+    match (error, sent_alert) {
+        (dtls::Error::FingerprintMismatch, sent_alert) => Cause::Fingerprint { sent_alert },
+        (dtls::Error::Alert(alert), _) => Cause::DtlsAlert(alert.0),
+        (other, Some(sent_alert)) => Cause::DtlsRefused {
+            reason: other.to_string(),
+            sent_alert,
+        },
+        (other, None) => Cause::Dtls(other.to_string()),
     }
 }
 

@@ -163,7 +163,11 @@ pub(crate) enum DtlsReport {
         version: dtls::Version,
         certificate: Bytes,
     },
-    Failed(dtls::Error),
+    /// The handshake or the transport failed; the alert is the one that we have sent.
+    Failed {
+        error: dtls::Error,
+        sent_alert: Option<dtls::Alert>,
+    },
 }
 
 /// From the SCTP transport.
@@ -173,7 +177,7 @@ pub(crate) enum SctpReport {
     /// The association is up, with so many streams each way.
     Connected { max_channels: u16 },
     /// The association is over.
-    Lost { reason: String, by_peer: bool },
+    Lost(Cause),
     /// The peer has closed DTLS, and all that came before has reached the channels.
     PeerClosed,
     /// The peer has opened a channel; its actor is to be made.

@@ -1,6 +1,7 @@
 //! Two peers in one process, over real loopback sockets.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod bare;
 pub(crate) mod relay;
 
 use std::net::SocketAddr;
