@@ -212,7 +212,7 @@ async fn trickle(mut from: impl Stream<Item = Event> + Unpin, to: PeerConnection
         if let Event::IceCandidate(candidate) = event {
             let done = candidate.is_none();
             // The other end may have been closed by its test.
-            drop(to.add_ice_candidate(candidate).await);
+            drop(to.add_ice_candidate(candidate.map(Into::into)).await);
             if done {
                 return;
             }
