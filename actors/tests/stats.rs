@@ -209,7 +209,7 @@ async fn channels_are_counted_and_so_are_their_messages() {
     assert_eq!(first(&after).id, sent.id, "ids stay");
     let closed = after.of_type("data-channel").filter_map(|entry| {
         if let Entry::DataChannel(channel) = entry {
-            (channel.state == "closed").then(|| channel.label.as_str())
+            (channel.state == "closed").then_some(channel.label.as_str())
         } else {
             None
         }

@@ -262,10 +262,6 @@ impl Handler<AddCandidate> for PeerConnectionActor {
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "non-exhaustive; whatever else happened, DTLS failed"
-)]
 fn dtls_cause(error: &dtls::Error, sent_alert: Option<u8>) -> Cause {
     match (error, sent_alert) {
         (dtls::Error::FingerprintMismatch, sent_alert) => Cause::Fingerprint { sent_alert },

@@ -29,7 +29,7 @@ pub(super) enum Parting {
     /// They are asked; what else they report is not heard any more.
     Asked,
     /// They were let go, and had counted this.
-    Over(Answers),
+    Over(Box<Answers>),
 }
 
 impl PeerConnectionActor {
@@ -44,7 +44,7 @@ impl PeerConnectionActor {
             return;
         }
         let Some(wires) = &self.wires else {
-            self.parting = Parting::Over(Answers::default());
+            self.parting = Parting::Over(Box::default());
             return;
         };
         let (addrs, me) = (wires.addrs(), wires.me.clone());
@@ -61,7 +61,7 @@ impl PeerConnectionActor {
 
     /// Lets the DTLS actor send its goodbye; everything else ends at once.
     fn let_go(&mut self, answers: Answers) {
-        self.parting = Parting::Over(answers);
+        self.parting = Parting::Over(Box::new(answers));
         if let Some(wires) = &mut self.wires {
             wires.dtls.post(DtlsCommand::Close);
         }

@@ -279,7 +279,7 @@ impl Handler<GetStats> for PeerConnectionActor {
         };
         Box::pin(wrap_future::<_, Self>(asked).map(|answers, actor, _| {
             // The transports may have been let go meanwhile.
-            let last = match &actor.parting {
+            let last: &Answers = match &actor.parting {
                 Parting::Over(last) => last,
                 Parting::No | Parting::Asked => &answers,
             };

@@ -306,10 +306,11 @@ fn output_of(engine: &mut dimpl::Dtls) -> Vec<Vec<u8>> {
     let mut buffer = vec![0; 2 * MAX_RECORD];
     let mut all = Vec::new();
     loop {
-        match engine.poll_output(&mut buffer) {
-            dimpl::Output::Packet(packet) => all.push(packet.to_vec()),
-            dimpl::Output::Timeout(_) => return all,
-            _ => {}
+        let output = engine.poll_output(&mut buffer);
+        if let dimpl::Output::Packet(packet) = output {
+            all.push(packet.to_vec());
+        } else if let dimpl::Output::Timeout(_) = output {
+            return all;
         }
     }
 }
