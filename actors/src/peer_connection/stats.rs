@@ -92,7 +92,7 @@ pub struct CandidatePairStats {
     pub path: Path,
     /// `currentRoundTripTime`.
     pub current_round_trip_time: Option<Duration>,
-    /// `requestsSent`.
+    /// `requestsSent` and `consentRequestsSent` together.
     pub requests_sent: u64,
     /// `requestsReceived`.
     pub requests_received: u64,
