@@ -1,6 +1,7 @@
 //! Why a connection or a channel is no more.
 
 use peerloom_transports::proto::dtls::Alert;
+use peerloom_transports::proto::sctp::{CloseReason, ErrorCause};
 
 use crate::identity::IdentityError;
 use crate::supervisor::Death;
@@ -49,16 +50,31 @@ pub enum Cause {
     Ice(String),
     /// The peer's certificate is not the one its description promised.
     #[error("the peer's certificate does not match the fingerprint in its description")]
-    Fingerprint,
+    Fingerprint {
+        /// The fatal alert that has told the peer; `None` where DTLS 1.3 was negotiated.
+        sent_alert: Option<u8>,
+    },
     /// The DTLS handshake or transport failed.
     #[error("DTLS failed: {0}")]
     Dtls(String),
+    /// This side ended DTLS with a fatal alert of this number.
+    #[error("DTLS failed: {reason}")]
+    DtlsRefused {
+        /// Why.
+        reason: String,
+        /// The alert (RFC 8446 section 6).
+        sent_alert: u8,
+    },
     /// The peer ended DTLS with a fatal alert of this number (RFC 8446 section 6).
     #[error("DTLS failed: the peer refused the connection: {}", Alert(*.0))]
     DtlsAlert(u8),
     /// The SCTP association could not be made or was lost.
     #[error("SCTP failed: {0}")]
     Sctp(String),
+    /// The peer has ended the SCTP association with an ABORT, and this was the code of its first
+    /// error cause (RFC 9260 section 3.3.10), if it gave one. Browsers close so, with code 12.
+    #[error("{}", CloseReason::Aborted(.0.map(ErrorCause)))]
+    SctpAbort(Option<u16>),
     /// The peer did not prove who it is, or this side could not check it.
     #[error("the peer's identity was refused: {0}")]
     Identity(#[source] IdentityError),
@@ -78,7 +94,7 @@ pub enum Cause {
     EndpointGone,
 }
 
-/// What an `RTCError` is about (`RTCErrorDetailType`, W3C webrtc-pc section 11.1); media
+/// What an `RTCError` is about (`RTCErrorDetailType`, W3C webrtc-pc section 11.2); media
 /// has others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -114,9 +130,11 @@ impl Cause {
     pub fn error_detail(&self) -> Option<ErrorDetail> {
         match self {
             Cause::ClosedLocally | Cause::ClosedByPeer => None,
-            Cause::Fingerprint => Some(ErrorDetail::FingerprintFailure),
-            Cause::Dtls(_) | Cause::DtlsAlert(_) => Some(ErrorDetail::DtlsFailure),
-            Cause::Sctp(_) => Some(ErrorDetail::SctpFailure),
+            Cause::Fingerprint { .. } => Some(ErrorDetail::FingerprintFailure),
+            Cause::Dtls(_) | Cause::DtlsRefused { .. } | Cause::DtlsAlert(_) => {
+                Some(ErrorDetail::DtlsFailure)
+            }
+            Cause::Sctp(_) | Cause::SctpAbort(_) => Some(ErrorDetail::SctpFailure),
             Cause::Ice(_)
             | Cause::Identity(_)
             | Cause::NoData
@@ -127,19 +145,43 @@ impl Cause {
 
     /// `RTCError.receivedAlert`: the fatal alert with which the peer ended DTLS.
     pub fn received_alert(&self) -> Option<u8> {
-        match self {
-            Cause::DtlsAlert(alert) => Some(*alert),
-            Cause::ClosedLocally
-            | Cause::ClosedByPeer
-            | Cause::Ice(_)
-            | Cause::Fingerprint
-            | Cause::Dtls(_)
-            | Cause::Sctp(_)
-            | Cause::Identity(_)
-            | Cause::NoData
-            | Cause::ActorDied { .. }
-            | Cause::EndpointGone => None,
+        if let Cause::DtlsAlert(alert) = self {
+            Some(*alert)
+        } else {
+            None
         }
+    }
+
+    /// `RTCError.sentAlert`: the fatal alert with which this side ended DTLS. Told also of a
+    /// certificate without a promised fingerprint.
+    pub fn sent_alert(&self) -> Option<u8> {
+        if let Cause::Fingerprint { sent_alert } = self {
+            *sent_alert
+        } else if let Cause::DtlsRefused { sent_alert, .. } = self {
+            Some(*sent_alert)
+        } else {
+            None
+        }
+    }
+
+    /// `RTCError.sctpCauseCode`: the first error cause in the peer's ABORT (RFC 9260 section
+    /// 3.3.10).
+    pub fn sctp_cause_code(&self) -> Option<u16> {
+        if let Cause::SctpAbort(code) = self {
+            *code
+        } else {
+            None
+        }
+    }
+
+    /// Whether the peer has closed on purpose: said so to DTLS or SCTP, or aborted SCTP because its
+    /// application wanted that, or without a cause.
+    pub fn is_closed_by_peer(&self) -> bool {
+        const BY_USER: u16 = ErrorCause::USER_INITIATED_ABORT.0;
+        matches!(
+            self,
+            Cause::ClosedByPeer | Cause::SctpAbort(None | Some(BY_USER))
+        )
     }
 
     /// A stable, machine-readable code.
@@ -147,10 +189,11 @@ impl Cause {
         match self {
             Cause::ClosedLocally => "closed_locally",
             Cause::ClosedByPeer => "closed_by_peer",
+            Cause::SctpAbort(_) if self.is_closed_by_peer() => "closed_by_peer",
             Cause::Ice(_) => "ice_failed",
-            Cause::Fingerprint => "fingerprint_mismatch",
-            Cause::Dtls(_) | Cause::DtlsAlert(_) => "dtls_failed",
-            Cause::Sctp(_) => "sctp_failed",
+            Cause::Fingerprint { .. } => "fingerprint_mismatch",
+            Cause::Dtls(_) | Cause::DtlsRefused { .. } | Cause::DtlsAlert(_) => "dtls_failed",
+            Cause::Sctp(_) | Cause::SctpAbort(_) => "sctp_failed",
             Cause::Identity(IdentityError::Unchecked(_)) => "identity_unchecked",
             Cause::Identity(_) => "identity_refused",
             Cause::NoData => "no_data_section",
@@ -168,10 +211,13 @@ impl Cause {
             Cause::Ice(_) => {
                 "check that both ends exchanged all candidates and that UDP is not blocked"
             }
-            Cause::Fingerprint => "somebody altered the description on its way, or sits in between",
+            Cause::Fingerprint { .. } => {
+                "somebody altered the description on its way, or sits in between"
+            }
+            Cause::DtlsRefused { .. } => "the peer has to show a certificate",
             Cause::DtlsAlert(_) => "the peer says why: it may know another fingerprint of us",
             Cause::Dtls(_) => "check that both ends support DTLS 1.2 or 1.3",
-            Cause::Sctp(_) => "make a new peer connection",
+            Cause::Sctp(_) | Cause::SctpAbort(_) => "make a new peer connection",
             Cause::Identity(IdentityError::Unchecked(_)) => {
                 "the fault is on this side: look at its data directory and disk"
             }

@@ -12,7 +12,7 @@ use actix::{Actor, ActorContext as _, Addr, AsyncContext as _, Context, Handler,
 use bytes::Bytes;
 use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::config::DtlsConfig;
-use peerloom_transports::proto::dtls::{Event, Transport};
+use peerloom_transports::proto::dtls::{Error, Event, Transport};
 use peerloom_transports::proto::jsep::StartDtls;
 use peerloom_transports::udp::Datagrams;
 
@@ -123,7 +123,7 @@ impl DtlsTransportActor {
                 self.transport = Some(transport);
                 self.report(DtlsReport::Connecting);
             }
-            Err(error) => self.report(DtlsReport::Failed(error)),
+            Err(error) => self.failed(error),
         }
         for batch in self.early.take() {
             self.decrypt(&batch, now);
@@ -178,7 +178,7 @@ impl DtlsTransportActor {
                     self.hand_up();
                     self.end.post(PeerClosed);
                 }
-                Event::Failed(error) => self.report(DtlsReport::Failed(error)),
+                Event::Failed(error) => self.failed(error),
             }
         }
     }
@@ -228,6 +228,11 @@ impl DtlsTransportActor {
             actor.way.woken();
             shell::turn(actor, ctx, |_, _| {});
         }));
+    }
+
+    fn failed(&mut self, error: Error) {
+        let sent_alert = self.transport.as_ref().and_then(Transport::sent_alert);
+        self.report(DtlsReport::Failed { error, sent_alert });
     }
 
     fn report(&mut self, report: DtlsReport) {

@@ -24,7 +24,7 @@ pub enum IceComponent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceCandidate {
     init: IceCandidateInit,
-    line: Option<Candidate>,
+    line: Option<Box<Candidate>>,
 }
 
 impl IceCandidate {
@@ -37,20 +37,31 @@ impl IceCandidate {
         }
         let line: Result<Candidate, CandidateError> = init.candidate.parse();
         Ok(IceCandidate {
-            line: line.ok(),
+            line: line.ok().map(Box::new),
             init,
         })
     }
 
     /// A candidate of which more is known than its line says.
-    pub(crate) fn known(init: IceCandidateInit, candidate: &Candidate) -> IceCandidate {
-        let line = Some(candidate.clone());
+    pub(crate) fn known(init: IceCandidateInit, candidate: Candidate) -> IceCandidate {
+        let line = Some(Box::new(candidate));
         IceCandidate { init, line }
+    }
+
+    /// The end of a generation's candidates.
+    pub(crate) fn end(init: IceCandidateInit) -> IceCandidate {
+        IceCandidate { init, line: None }
     }
 
     /// `candidate`: the line, `candidate:…`; empty at the end of candidates.
     pub fn candidate(&self) -> &str {
         &self.init.candidate
+    }
+
+    /// Whether it is no candidate but says that its generation has no more: its `candidate` is
+    /// empty (webrtc-pc section 4.8.2).
+    pub fn is_end_of_candidates(&self) -> bool {
+        self.init.candidate.is_empty()
     }
 
     /// `sdpMid`.
@@ -138,6 +149,12 @@ impl IceCandidate {
     /// `toJSON`: what to send to the peer.
     pub fn to_init(&self) -> IceCandidateInit {
         self.init.clone()
+    }
+}
+
+impl From<IceCandidate> for IceCandidateInit {
+    fn from(candidate: IceCandidate) -> IceCandidateInit {
+        candidate.init
     }
 }
 

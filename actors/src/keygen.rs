@@ -1,4 +1,4 @@
-//! `RTCPeerConnection.generateCertificate` (W3C webrtc-pc section 4.9.2).
+//! `RTCPeerConnection.generateCertificate` (W3C webrtc-pc section 4.9).
 
 use std::time::Duration;
 

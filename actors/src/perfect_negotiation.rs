@@ -25,7 +25,7 @@ const FAULT_BACKLOG: usize = 16;
 pub enum Signal {
     /// An offer or answer.
     Description(SessionDescription),
-    /// A candidate; `null` at the end of candidates.
+    /// A candidate; an empty one ends those of its generation, `null` all.
     Candidate(Option<IceCandidateInit>),
 }
 
@@ -137,7 +137,7 @@ impl PerfectNegotiation {
     async fn event(&mut self, event: Event) -> Option<Signal> {
         match event {
             Event::NegotiationNeeded | Event::Missed(_) => self.offer().await,
-            Event::IceCandidate(candidate) => Some(Signal::Candidate(candidate)),
+            Event::IceCandidate(candidate) => Some(Signal::Candidate(candidate.map(Into::into))),
             Event::IceConnectionStateChange(IceConnectionState::Failed) => {
                 let restarted = self.connection.restart_ice().await;
                 self.note("an ICE restart was refused", restarted);

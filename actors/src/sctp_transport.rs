@@ -17,6 +17,7 @@ use peerloom_transports::proto::jsep::StartSctp;
 use peerloom_transports::proto::sctp::{Association, CloseReason};
 
 use crate::backlog::Backlog;
+use crate::cause::Cause;
 use crate::dtls_transport::Outgoing;
 use crate::outlet::{KEPT_MESSAGES, Outlet};
 use crate::peer_connection::messages::SctpReport;
@@ -105,10 +106,7 @@ impl SctpTransportActor {
         self.links.start(role);
         match Association::new(self.config.clone(), role, now) {
             Ok(association) => self.association = Some(association),
-            Err(error) => self.report(SctpReport::Lost {
-                reason: error.to_string(),
-                by_peer: false,
-            }),
+            Err(error) => self.report(SctpReport::Lost(Cause::Sctp(error.to_string()))),
         }
         for packets in self.early.take() {
             self.take_packets(packets, now);
@@ -198,9 +196,7 @@ impl SctpTransportActor {
     }
 
     fn ended(&mut self, reason: CloseReason) {
-        let by_peer = reason == CloseReason::Peer;
-        let reason = reason.to_string();
-        let lost = SctpReport::Lost { reason, by_peer };
+        let lost = SctpReport::Lost(channels::cause_of(reason));
         self.end.get_or_insert(lost);
     }
 }

@@ -209,12 +209,14 @@ entries! {
         current_round_trip_time: Option<f64>,
         /// Connectivity checks received.
         requests_received: u64,
-        /// Checks sent, those for consent included.
+        /// Checks sent, but for those that keep consent.
         requests_sent: u64,
         /// Answers received.
         responses_received: u64,
         /// Answers sent.
         responses_sent: u64,
+        /// Checks sent to keep consent, once the pair was selected (RFC 7675).
+        consent_requests_sent: u64,
     }
     /// `RTCIceCandidateStats`.
     CandidateEntry {

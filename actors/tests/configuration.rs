@@ -216,7 +216,7 @@ async fn gathered(pc: &PeerConnection) -> usize {
     while let Some(event) = soon("gathering", events.next()).await {
         if let Event::IceCandidate(candidate) = event {
             match candidate {
-                Some(_) => candidates += 1,
+                Some(candidate) => candidates += usize::from(!candidate.is_end_of_candidates()),
                 None => return candidates,
             }
         }

@@ -43,6 +43,7 @@ async fn two_peers_connect_with_events_in_order() {
         "gathering:gathering",
         "candidate", // over UDP
         "candidate", // over TCP
+        "end-of-generation",
         "gathering:complete",
         "end-of-candidates",
     ];
@@ -83,6 +84,60 @@ async fn two_peers_connect_with_events_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_each_generation_is_an_empty_candidate_that_the_peer_takes() {
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let new = |endpoint| PeerConnection::new(endpoint, Configuration::default());
+    let (a, b) = (new(&ea).await.expect("one"), new(&eb).await.expect("two"));
+    let mut events = a.events();
+    channel(&a, "x").await;
+    for restart in [false, true] {
+        let options = OfferOptions {
+            ice_restart: restart,
+        };
+        let offer = a.create_offer(options).await.expect("an offer");
+        assert!(!offer.sdp.contains("a=end-of-candidates"));
+        let ufrag = offer
+            .sdp
+            .lines()
+            .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+            .expect("a username fragment")
+            .to_owned();
+        a.set_local_description(Some(offer.clone()))
+            .await
+            .expect("ours");
+        let end = loop {
+            let event = soon("an event", events.next()).await.expect("alive");
+            if let Event::IceCandidate(candidate) = event {
+                let candidate = candidate.expect("the end of all comes last");
+                if candidate.is_end_of_candidates() {
+                    break candidate;
+                }
+            }
+        };
+        assert_eq!(end.candidate(), "");
+        assert_eq!((end.sdp_mid(), end.sdp_mline_index()), (Some("0"), Some(0)));
+        assert_eq!(end.username_fragment(), Some(ufrag.as_str()));
+        assert_eq!((end.address(), end.kind()), (None, None));
+        b.set_remote_description(offer).await.expect("an offer");
+        b.add_ice_candidate(Some(end.to_init()))
+            .await
+            .expect("it is of this generation");
+        let told = b.remote_description().expect("just set").sdp;
+        assert!(told.contains("a=end-of-candidates"), "{told}");
+        loop {
+            let event = soon("an event", events.next()).await.expect("alive");
+            if let Event::IceCandidate(candidate) = event {
+                assert_eq!(candidate, None, "nothing else is being gathered");
+                break;
+            }
+        }
+        b.set_local_description(None).await.expect("an answer");
+        common::negotiate_through_answer(&a, &b).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_fingerprint_fails_dtls_and_not_ice() {
     let runtime = runtime(2);
     let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
@@ -107,7 +162,7 @@ async fn a_wrong_fingerprint_fails_dtls_and_not_ice() {
     let cause = soon("a to refuse", a.connected())
         .await
         .expect_err("another certificate");
-    assert_eq!(cause, Cause::Fingerprint);
+    assert_eq!(cause, Cause::Fingerprint { sent_alert: None });
     let stats = soon("its statistics", a.get_stats()).await.expect("open");
     assert_eq!(stats.transport.dtls_state, Some(DtlsState::Failed));
     // Whoever was refused is told, and does not wait for a time limit.
@@ -136,10 +191,10 @@ fn name(event: &Event) -> String {
     } else if let Event::ConnectionStateChange { state, .. } = event {
         state.name().to_owned()
     } else if let Event::IceCandidate(candidate) = event {
-        if candidate.is_some() {
-            "candidate"
-        } else {
-            "end-of-candidates"
+        match candidate {
+            Some(it) if it.is_end_of_candidates() => "end-of-generation",
+            Some(_) => "candidate",
+            None => "end-of-candidates",
         }
         .to_owned()
     } else {

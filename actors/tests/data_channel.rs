@@ -154,7 +154,7 @@ async fn an_error_comes_before_the_close_that_it_causes() {
         .await
         .expect("well-formed");
     let first = soon("an event", events.next()).await;
-    let error = Cause::Fingerprint;
+    let error = Cause::Fingerprint { sent_alert: None };
     let detail = error.error_detail().map(|detail| detail.name());
     assert_eq!(detail, Some("fingerprint-failure"));
     assert_eq!(first, Some(DataChannelEvent::Error(error.clone())));

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use common::{channel, endpoint, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::stats::Entry;
-use peerloom_actors::{Configuration, Event, IceServer, PeerConnection};
+use peerloom_actors::{
+    CandidateKind, Configuration, Event, IceCandidate, IceServer, PeerConnection,
+};
 use peerloom_transports::proto::stun::message::{attribute, method};
 use peerloom_transports::proto::stun::{Builder, Class, Message};
 use tokio::net::UdpSocket;
@@ -36,7 +38,7 @@ async fn answer_as(socket: UdpSocket, mapped: SocketAddr) {
 }
 
 /// The candidates and errors until gathering is over.
-async fn gather(peer: &PeerConnection) -> (Vec<String>, Vec<(u16, String)>) {
+async fn gather(peer: &PeerConnection) -> (Vec<IceCandidate>, Vec<(u16, String)>) {
     let mut events = peer.events();
     let _channel = channel(peer, "first").await;
     peer.set_local_description(None).await.expect("an offer");
@@ -52,7 +54,9 @@ async fn gather(peer: &PeerConnection) -> (Vec<String>, Vec<(u16, String)>) {
             let Some(candidate) = candidate else {
                 return (candidates, errors);
             };
-            candidates.push(candidate.candidate);
+            if !candidate.is_end_of_candidates() {
+                candidates.push(candidate);
+            }
         }
     }
 }
@@ -92,11 +96,16 @@ async fn what_a_stun_server_sees_becomes_a_candidate_of_each_connection() {
         let (candidates, errors) = gather(&peer).await;
         let expected = format!("203.0.113.5 40000 typ srflx raddr 127.0.0.1 rport {base}");
         assert!(
-            candidates.iter().any(|c| c.contains(&expected)),
+            candidates.iter().any(|c| c.candidate().contains(&expected)),
             "{candidates:?}"
         );
         assert_eq!(kinds(&candidates), ["udp host", "tcp host", "udp srflx"]);
         assert_eq!(errors, []);
+        for candidate in &candidates {
+            let from_server = candidate.kind() == Some(CandidateKind::ServerReflexive);
+            assert_eq!(candidate.url(), from_server.then_some(url.as_str()));
+            assert!(!candidate.candidate().contains(&url), "not for the peer");
+        }
         assert_eq!(urls(&peer).await, [("host", None), ("srflx", Some(url))]);
     }
     server.abort();
@@ -134,9 +143,9 @@ async fn a_server_that_cannot_be_had_is_told_and_does_not_hold_up_gathering() {
 }
 
 /// Transport and type of each.
-fn kinds(candidates: &[String]) -> Vec<String> {
-    let kind = |line: &String| {
-        let words: Vec<&str> = line.split(' ').collect();
+fn kinds(candidates: &[IceCandidate]) -> Vec<String> {
+    let kind = |it: &IceCandidate| {
+        let words: Vec<&str> = it.candidate().split(' ').collect();
         format!("{} {}", words[2], words[7])
     };
     candidates.iter().map(kind).collect()

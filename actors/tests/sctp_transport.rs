@@ -2,11 +2,12 @@
 
 mod common;
 
+use common::bare::Bare;
 use common::{Pair, channel, endpoint, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Configuration, DataChannelInit, DtlsTransportEvent, DtlsTransportState, PeerConnection,
-    SctpTransportEvent, SctpTransportState,
+    Cause, Configuration, DataChannelEvent, DataChannelInit, DtlsTransportEvent,
+    DtlsTransportState, ErrorDetail, PeerConnection, SctpTransportEvent, SctpTransportState,
 };
 
 async fn unconnected(runtime: &peerloom_actors::Runtime) -> (PeerConnection, PeerConnection) {
@@ -141,4 +142,45 @@ async fn close_ends_it_without_events() {
     assert_eq!(sctp.state(), SctpTransportState::Closed);
     assert_eq!(soon("the end of the events", events.next()).await, None);
     assert!(pair.a.sctp().is_some(), "it can still be read");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cause_of_an_abort_is_an_error_of_the_channels() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let a = PeerConnection::new(&endpoint, Configuration::default()).await;
+    let a = a.expect("a connection");
+    let ours = channel(&a, "x").await;
+    let mut events = ours.events();
+    a.set_local_description(None).await.expect("an offer");
+    common::gathered([&a, &a]).await;
+    let bare = Bare::answering(a.local_description().expect("just set"));
+    a.set_remote_description(bare.answer.clone())
+        .await
+        .expect("an answer");
+    soon("the channel to open", ours.opened())
+        .await
+        .expect("open");
+    bare.leave();
+    let error = Cause::SctpAbort(Some(12));
+    for expected in [
+        DataChannelEvent::Open,
+        DataChannelEvent::Error(error.clone()),
+        DataChannelEvent::Close,
+    ] {
+        assert_eq!(soon("an event", events.next()).await, Some(expected));
+    }
+    assert_eq!(error.sctp_cause_code(), Some(12));
+    assert_eq!(error.error_detail(), Some(ErrorDetail::SctpFailure));
+    assert_eq!(error.code(), "closed_by_peer", "browsers close so");
+    assert!(error.to_string().contains("user-initiated"), "{error}");
+    soon("the connection to end", async {
+        while a.cause().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(a.cause(), Some(error));
+    let sctp = a.sctp().expect("negotiated");
+    assert_eq!(sctp.state(), SctpTransportState::Closed);
 }

@@ -61,7 +61,11 @@ async fn entries_lead_to_each_other() {
     assert_eq!(selected["state"], "succeeded");
     assert_eq!(selected["nominated"], true);
     assert_eq!(selected["transportId"], transport["id"]);
-    assert!(selected["requestsSent"].as_u64() >= selected["responsesReceived"].as_u64());
+    let sent = ["requestsSent", "consentRequestsSent"].map(|it| selected[it].as_u64());
+    let sent = sent[0]
+        .zip(sent[1])
+        .map(|(checks, consent)| checks + consent);
+    assert!(sent >= selected["responsesReceived"].as_u64());
     assert_ne!(selected["responsesReceived"], 0);
     assert!(selected["responsesSent"].as_u64() <= selected["requestsReceived"].as_u64());
     assert_ne!(selected["responsesSent"], 0);
@@ -201,5 +205,108 @@ async fn channels_are_counted_and_so_are_their_messages() {
     let after = only(&json(&report(&pair.a).await), "peer-connection");
     assert_eq!(after["dataChannelsOpened"], 2);
     assert_eq!(after["dataChannelsClosed"], 1);
-    assert_eq!(first(&report(&pair.a).await).id, sent.id, "ids stay");
+    let after = report(&pair.a).await;
+    assert_eq!(first(&after).id, sent.id, "ids stay");
+    let closed = after.of_type("data-channel").filter_map(|entry| {
+        if let Entry::DataChannel(channel) = entry {
+            (channel.state == "closed").then_some(channel.label.as_str())
+        } else {
+            None
+        }
+    });
+    assert_eq!(
+        closed.collect::<Vec<_>>(),
+        ["second"],
+        "no end of its time is named"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_for_consent_are_counted_by_themselves() {
+    let runtime = runtime(2);
+    let mut often = Configuration::default();
+    often.ice.consent_interval = std::time::Duration::from_millis(20);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    let pair = Pair::with(&ea, &eb, often, Configuration::default()).await;
+    let selected = async || {
+        let all = json(&report(&pair.a).await);
+        let id = only(&all, "transport")["selectedCandidatePairId"].clone();
+        let pair = &all[id.as_str().expect("connected")];
+        ["requestsSent", "consentRequestsSent"].map(|it| pair[it].as_u64().expect("a number"))
+    };
+    let [checks, before] = selected().await;
+    assert_ne!(checks, 0);
+    let grows = async {
+        while selected().await[1] < before + 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("consent to be asked for", grows).await;
+    assert_eq!(selected().await[0], checks, "not a check any more");
+}
+
+/// What the report says of the traffic, the selected pair and the first channel.
+fn traffic(report: &StatsReport) -> [Value; 4] {
+    let all = json(report);
+    let transport = only(&all, "transport");
+    let id = transport["selectedCandidatePairId"].clone();
+    let pair = &all[id.as_str().expect("there was one")];
+    let channel = only(&all, "data-channel");
+    [
+        transport["bytesSent"].clone(),
+        pair["bytesReceived"].clone(),
+        channel["messagesSent"].clone(),
+        channel["messagesReceived"].clone(),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_report_outlives_the_connection_at_both_ends() {
+    let pair = Pair::new(&runtime(2)).await;
+    pair.channel_a.send(vec![7; 50_000]).await.expect("open");
+    soon("it", pair.channel_b.recv()).await.expect("a message");
+    let before = [&pair.a, &pair.b].map(|pc| pc.get_stats());
+    let [ours, theirs] = before;
+    let (ours, theirs) = (ours.await.expect("open"), theirs.await.expect("open"));
+    pair.a.close().await;
+    soon("the end at the other side", async {
+        while pair.b.cause().is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let failed = traffic(&report(&pair.b).await);
+    pair.b.close().await;
+    for (pc, before) in [(&pair.a, ours), (&pair.b, theirs)] {
+        let last = report(pc).await;
+        let (last_traffic, traffic) = (traffic(&last), traffic(&before.report));
+        for (after, before) in last_traffic.iter().zip(&traffic) {
+            assert!(
+                after.as_u64() >= before.as_u64(),
+                "{last_traffic:?} {traffic:?}"
+            );
+        }
+        let all = json(&last);
+        let transport = only(&all, "transport");
+        assert_eq!(
+            (&transport["dtlsState"], &transport["iceState"]),
+            (&"closed".into(), &"closed".into())
+        );
+        assert_eq!(transport["tlsVersion"], "FEFC");
+        assert_eq!(only(&all, "data-channel")["state"], "closed");
+        assert_eq!(only(&all, "peer-connection")["dataChannelsClosed"], 1);
+        assert_eq!(report(pc).await, last, "nothing changes any more");
+    }
+    assert_eq!(traffic(&report(&pair.b).await), failed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_was_closed_unused_has_a_last_report() {
+    let runtime = runtime(1);
+    let pc = PeerConnection::new(&endpoint(&runtime).await, Configuration::default()).await;
+    let pc = pc.expect("a connection");
+    pc.close().await;
+    let all = json(&report(&pc).await);
+    assert_eq!(only(&all, "peer-connection")["dataChannelsOpened"], 0);
+    assert_eq!(only(&all, "certificate")["fingerprintAlgorithm"], "sha-256");
 }

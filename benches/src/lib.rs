@@ -75,11 +75,13 @@ impl Pair {
             tokio::select! {
                 Some(event) = near_events.next() => {
                     if let Event::IceCandidate(candidate) = event {
-                        self.far.add_ice_candidate(candidate).await?;
+                        self.far.add_ice_candidate(candidate.map(Into::into)).await?;
                     }
                 }
                 Some(event) = far_events.next() => match event {
-                    Event::IceCandidate(candidate) => self.near.add_ice_candidate(candidate).await?,
+                    Event::IceCandidate(candidate) => {
+                        self.near.add_ice_candidate(candidate.map(Into::into)).await?;
+                    }
                     Event::DataChannel(channel) => break channel,
                     _ => {}
                 },

@@ -2,7 +2,7 @@
 
 pub use peerloom_transports::proto::channel::{Message, Priority};
 
-/// How a channel behaves (`RTCDataChannelInit`, W3C webrtc-pc section 6.1.1).
+/// How a channel behaves (`RTCDataChannelInit`, W3C webrtc-pc section 6.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataChannelInit {
     /// Messages arrive in the order in which they were sent.

@@ -408,7 +408,7 @@ impl Pipe {
         if !closed {
             return;
         }
-        if !matches!(reported, Cause::ClosedLocally | Cause::ClosedByPeer) {
+        if reported.error_detail().is_some() {
             self.emit(Event::Error(reported));
         }
         self.emit(Event::Close);

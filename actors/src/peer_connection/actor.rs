@@ -18,13 +18,14 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::chain::{Chain, WhenEmpty};
 use super::channels::Channel;
 use super::events::{ConnectionState, Event, IceConnectionState, Identity, Snapshot};
+use super::parting::Parting;
+use super::past::Past;
 use super::progress::Progress;
 use super::transports::{DtlsTransportState, SctpTransportState, TransportEvent, Transports};
 use super::wiring::Wires;
 use super::{Alive, Public};
 use crate::cause::{ActorKind, Cause};
 use crate::config::Configuration;
-use crate::dtls_transport::DtlsCommand;
 use crate::error::Error;
 use crate::identity::ValidatedIdentity;
 use crate::sctp_transport::{ChannelKey, SctpCommand};
@@ -33,10 +34,6 @@ use crate::supervisor::{self, Children, Death, Died, supervised};
 /// Messages in a connection's mailbox: commands, which wait in their callers, and
 /// reports of children, which keep what does not fit.
 const MAILBOX: usize = 256;
-
-/// How long the goodbye to the peer may take. Guess: it needs one turn of the DTLS
-/// actor, or a writable socket.
-const CLOSE_GRACE: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Everything a connection's actor is made of.
 pub(crate) struct Plan {
@@ -92,12 +89,16 @@ pub(crate) struct PeerConnectionActor {
     pub(super) wires: Option<Wires>,
     pub(super) channels: BTreeMap<ChannelKey, Channel>,
     pub(super) next_channel: u64,
+    pub(super) past: Past,
     pub(super) progress: Progress,
     /// `setLocalDescription` has succeeded before.
     pub(super) local_was_set: bool,
     pub(super) identity_round: u64,
     /// The peer's identity, once proved: it cannot change any more.
     pub(super) proved: Option<ValidatedIdentity>,
+    pub(super) parting: Parting,
+    /// `close` ends a connection that lives.
+    pub(super) says_goodbye: bool,
     life: Life,
 }
 
@@ -150,10 +151,13 @@ impl Plan {
             wires: None,
             channels: BTreeMap::new(),
             next_channel: 0,
+            past: Past::default(),
             progress: Progress::default(),
             local_was_set: false,
             identity_round: 0,
             proved: None,
+            parting: Parting::No,
+            says_goodbye: false,
             life: Life::Running,
         };
         let mut context = Context::new();
@@ -175,6 +179,11 @@ impl PeerConnectionActor {
                 cause: self.cause(),
             }),
         }
+    }
+
+    /// Whether `close` was called.
+    pub(super) fn is_closing(&self) -> bool {
+        self.life == Life::Closing
     }
 
     fn cause(&self) -> Cause {
@@ -206,7 +215,7 @@ impl PeerConnectionActor {
         if self.life != Life::Running {
             return;
         }
-        self.say_goodbye();
+        self.part();
         self.update_transports(|transports| transports.dtls.state = DtlsTransportState::Closed);
         self.give_up(cause);
     }
@@ -245,21 +254,12 @@ impl PeerConnectionActor {
         });
     }
 
-    /// Lets the DTLS actor send its goodbye; everything else ends at once.
-    fn say_goodbye(&mut self) {
-        if let Some(wires) = &mut self.wires {
-            wires.dtls.post(DtlsCommand::Close);
-        }
-        self.children.remove(&ChildKey::Ice);
-        self.children.remove(&ChildKey::Sctp);
-    }
-
-    /// `close` (webrtc-pc section 4.4.1.10): no events but the end of the stream.
+    /// `close` (webrtc-pc section 4.4.2): no events but the end of the stream.
     pub(super) fn close(&mut self, ctx: &mut Context<Self>) {
         if self.life == Life::Closing {
             return;
         }
-        let was_running = self.life == Life::Running;
+        self.says_goodbye = self.life == Life::Running;
         self.life = Life::Closing;
         self.session.close();
         while self.session.poll_effect().is_some() {}
@@ -272,14 +272,8 @@ impl PeerConnectionActor {
         self.snapshot
             .send_modify(|snapshot| snapshot.transports.close());
         self.close_channels(&Cause::ClosedLocally);
-        if was_running {
-            self.say_goodbye();
-        }
-        if !was_running || self.progress.dtls != Some(dtls::State::Connected) {
-            ctx.stop();
-            return;
-        }
-        ctx.run_later(CLOSE_GRACE, |_, ctx| ctx.stop());
+        self.part();
+        self.finish(ctx);
     }
 
     /// A child is dead: reported always, and acted upon as its kind demands.
@@ -287,7 +281,8 @@ impl PeerConnectionActor {
         if !self.children.remove(&key) {
             return;
         }
-        if self.life == Life::Closing && key == ChildKey::Dtls {
+        let parted = matches!(self.parting, Parting::Over(_));
+        if self.life == Life::Closing && parted && key == ChildKey::Dtls {
             ctx.stop();
             return;
         }

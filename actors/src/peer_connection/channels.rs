@@ -145,6 +145,7 @@ impl PeerConnectionActor {
             return;
         };
         if channel.pipe.closed_in_order() && death == Death::Stopped {
+            self.past.add(key, channel.stats());
             return;
         }
         let kind = ActorKind::DataChannel(channel.pipe.label.clone());
@@ -153,6 +154,7 @@ impl PeerConnectionActor {
             kind: kind.clone(),
             death: death.clone(),
         });
+        self.past.add(key, channel.stats());
         self.command_sctp(SctpCommand::Abandon(key));
         self.emit(Event::ActorDied { kind, cause: death });
     }
@@ -172,6 +174,7 @@ impl PeerConnectionActor {
     pub(super) fn close_channels(&mut self, cause: &Cause) {
         for (key, channel) in std::mem::take(&mut self.channels) {
             channel.pipe.set_closed(cause.clone());
+            self.past.add(key, channel.stats());
             self.children.remove(&ChildKey::Channel(key));
         }
     }
@@ -181,11 +184,7 @@ impl PeerConnectionActor {
             SctpReport::Connected { max_channels } => {
                 self.update_transports(|transports| transports.sctp_is_up(max_channels));
             }
-            SctpReport::Lost { by_peer: true, .. } => self.fail(Cause::ClosedByPeer),
-            SctpReport::Lost {
-                reason,
-                by_peer: false,
-            } => self.fail(Cause::Sctp(reason)),
+            SctpReport::Lost(cause) => self.fail(cause),
             SctpReport::PeerClosed => {
                 self.progress.dtls = Some(dtls::State::Closed);
                 self.fail(Cause::ClosedByPeer);
@@ -247,7 +246,9 @@ impl Handler<SctpReport> for PeerConnectionActor {
     type Result = ();
 
     fn handle(&mut self, report: SctpReport, ctx: &mut Context<Self>) {
-        self.sctp_report(report, ctx);
+        if !self.is_parting() {
+            self.sctp_report(report, ctx);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ice_agent::{IceCommand, Sources};
 use crate::keygen::{self, KeygenAlgorithm};
 
 impl PeerConnection {
-    /// `generateCertificate` (webrtc-pc section 4.9.2): a certificate to pass in
+    /// `generateCertificate` (webrtc-pc section 4.9): a certificate to pass in
     /// [`Configuration::certificates`], valid for `expires` from now on (30 days when `None`,
     /// 365 days at most). `NotSupportedError` for anything but ECDSA on P-256.
     pub fn generate_certificate(

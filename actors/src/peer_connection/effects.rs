@@ -3,9 +3,7 @@
 
 use actix::{Context, Handler};
 use peerloom_transports::proto::dtls;
-use peerloom_transports::proto::jsep::{
-    Effect, IceCandidateInit, RemoteIdentity, SessionDescription, StartSctp,
-};
+use peerloom_transports::proto::jsep::{Effect, RemoteIdentity, SessionDescription, StartSctp};
 
 use super::actor::PeerConnectionActor;
 use super::events::{Event, IceGatheringState};
@@ -15,6 +13,7 @@ use crate::cause::Cause;
 use crate::dtls_transport::DtlsCommand;
 use crate::error::Error;
 use crate::ice_agent::IceCommand;
+use crate::ice_candidate::IceCandidate;
 use crate::sctp_transport::{SctpCommand, max_message_size};
 
 impl PeerConnectionActor {
@@ -152,8 +151,8 @@ impl PeerConnectionActor {
                 self.update_transports(|transports| {
                     transports.ice.gathered(&ufrag, &candidate);
                 });
-                let trickled = self.session.add_local_candidate(&ufrag, candidate);
-                self.trickle(trickled);
+                let trickled = self.session.add_local_candidate(&ufrag, candidate.clone());
+                self.trickle(trickled.map(|init| IceCandidate::known(init, candidate)));
             }
             IceReport::CandidateError {
                 address,
@@ -169,17 +168,25 @@ impl PeerConnectionActor {
                 error_text,
             }),
             IceReport::NetworkChange { restart } => self.network_changed(restart),
-            IceReport::GatheringComplete { ufrag } => {
-                if self.session.complete_local_candidates(&ufrag).is_some() {
-                    self.publish_descriptions();
-                    self.set_gathering(IceGatheringState::Complete);
-                    self.emit(Event::IceCandidate(None));
-                }
-            }
+            IceReport::GatheringComplete { ufrag } => self.gathering_ended(&ufrag),
         }
     }
 
-    fn trickle(&self, candidate: Option<IceCandidateInit>) {
+    /// webrtc-pc section 5.6: a generation's end is told as an empty candidate, and that of all
+    /// gathering when no later one is under way.
+    fn gathering_ended(&mut self, ufrag: &str) {
+        let end = self.session.complete_local_candidates(ufrag);
+        let Some(end) = end else { return };
+        self.trickle(Some(IceCandidate::end(end)));
+        let latest = self.snapshot.borrow().transports.ice.local.clone();
+        if latest.is_some_and(|latest| self.session.is_gathering(&latest.ufrag)) {
+            return;
+        }
+        self.set_gathering(IceGatheringState::Complete);
+        self.emit(Event::IceCandidate(None));
+    }
+
+    fn trickle(&self, candidate: Option<IceCandidate>) {
         if let Some(candidate) = candidate {
             self.publish_descriptions();
             self.emit(Event::IceCandidate(Some(candidate)));
@@ -203,9 +210,9 @@ impl PeerConnectionActor {
                 self.progress.dtls = Some(dtls::State::Connected);
                 self.advance();
             }
-            DtlsReport::Failed(error) => {
+            DtlsReport::Failed { error, sent_alert } => {
                 self.progress.dtls = Some(dtls::State::Failed);
-                self.fail_above_ice(dtls_cause(&error));
+                self.fail_above_ice(dtls_cause(&error, sent_alert.map(|alert| alert.0)));
             }
         }
     }
@@ -255,15 +262,15 @@ impl Handler<AddCandidate> for PeerConnectionActor {
     }
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "non-exhaustive; whatever else happened, DTLS failed"
-)]
-fn dtls_cause(error: &dtls::Error) -> Cause {
-    match error {
-        dtls::Error::FingerprintMismatch => Cause::Fingerprint,
-        dtls::Error::Alert(alert) => Cause::DtlsAlert(alert.0),
-        other => Cause::Dtls(other.to_string()),
+fn dtls_cause(error: &dtls::Error, sent_alert: Option<u8>) -> Cause {
+    match (error, sent_alert) {
+        (dtls::Error::FingerprintMismatch, sent_alert) => Cause::Fingerprint { sent_alert },
+        (dtls::Error::Alert(alert), _) => Cause::DtlsAlert(alert.0),
+        (other, Some(sent_alert)) => Cause::DtlsRefused {
+            reason: other.to_string(),
+            sent_alert,
+        },
+        (other, None) => Cause::Dtls(other.to_string()),
     }
 }
 
@@ -290,7 +297,9 @@ impl Handler<IceReport> for PeerConnectionActor {
     type Result = ();
 
     fn handle(&mut self, report: IceReport, _: &mut Context<Self>) {
-        self.ice_report(report);
+        if !self.is_parting() {
+            self.ice_report(report);
+        }
     }
 }
 
@@ -298,6 +307,8 @@ impl Handler<DtlsReport> for PeerConnectionActor {
     type Result = ();
 
     fn handle(&mut self, report: DtlsReport, _: &mut Context<Self>) {
-        self.dtls_report(report);
+        if !self.is_parting() {
+            self.dtls_report(report);
+        }
     }
 }

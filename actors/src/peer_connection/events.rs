@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use peerloom_transports::proto::jsep::{IceCandidateInit, SessionDescription, SignalingState};
+use peerloom_transports::proto::jsep::{SessionDescription, SignalingState};
 
+use super::stats::Stats;
 use super::transports::Transports;
 use crate::cause::{ActorKind, Cause};
 use crate::config::Configuration;
 use crate::data_channel::{DataChannel, Lives};
+use crate::ice_candidate::IceCandidate;
 use crate::identity::{Current, IdentityError, IdentityProviderDetails, ValidatedIdentity};
 use crate::supervisor::Death;
 
@@ -113,10 +115,12 @@ w3c_names!(IceGatheringState {
 pub enum Event {
     /// An offer should be made (`negotiationneeded`).
     NegotiationNeeded,
-    /// A candidate for the peer; `None` when there are no more (`icecandidate`).
-    IceCandidate(Option<IceCandidateInit>),
+    /// A candidate for the peer (`icecandidate`, W3C webrtc-pc section 4.8.2). An empty one
+    /// ([`IceCandidate::is_end_of_candidates`]) ends those of its generation, and is for the peer as
+    /// well; `None` follows when nothing is being gathered any more, and need not be signaled.
+    IceCandidate(Option<IceCandidate>),
     /// A STUN or TURN server gave no candidate (`icecandidateerror`, W3C webrtc-pc section
-    /// 4.8.2).
+    /// 4.8.3).
     IceCandidateError {
         /// The local address that asked; `None` when it is not shown, or there is none.
         address: Option<IpAddr>,
@@ -224,6 +228,8 @@ pub(crate) struct Snapshot {
     pub(crate) channels: Arc<Lives>,
     /// Why the connection has failed or closed.
     pub(crate) cause: Option<Cause>,
+    /// What `getStats` answers when the actors are gone.
+    pub(crate) last_stats: Option<Arc<Stats>>,
 }
 
 impl Snapshot {
@@ -250,6 +256,7 @@ impl Snapshot {
             transports: Transports::default(),
             channels: Arc::default(),
             cause: None,
+            last_stats: None,
         }
     }
 }

@@ -11,7 +11,8 @@ use peerloom_transports::proto::jsep::{
 };
 use peerloom_transports::proto::{dtls, ice};
 
-use super::stats::Stats;
+use super::stats::{Answers, Stats};
+use crate::cause::Cause;
 use crate::config::Configuration;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::error::Error;
@@ -108,6 +109,11 @@ pub(crate) struct Close;
 #[rtype(result = "Result<Stats, Error>")]
 pub(crate) struct GetStats;
 
+/// The transports have told their last numbers: they may go.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Parted(pub(crate) Answers);
+
 /// Puts a fault into the connection's actor or one of its children. `false` when there
 /// is no such child.
 #[cfg(feature = "chaos")]
@@ -157,7 +163,11 @@ pub(crate) enum DtlsReport {
         version: dtls::Version,
         certificate: Bytes,
     },
-    Failed(dtls::Error),
+    /// The handshake or the transport failed; the alert is the one that we have sent.
+    Failed {
+        error: dtls::Error,
+        sent_alert: Option<dtls::Alert>,
+    },
 }
 
 /// From the SCTP transport.
@@ -167,7 +177,7 @@ pub(crate) enum SctpReport {
     /// The association is up, with so many streams each way.
     Connected { max_channels: u16 },
     /// The association is over.
-    Lost { reason: String, by_peer: bool },
+    Lost(Cause),
     /// The peer has closed DTLS, and all that came before has reached the channels.
     PeerClosed,
     /// The peer has opened a channel; its actor is to be made.

@@ -9,6 +9,8 @@ mod effects;
 mod events;
 mod identity;
 pub(crate) mod messages;
+mod parting;
+mod past;
 mod progress;
 mod stats;
 mod transports;
@@ -223,9 +225,12 @@ impl PeerConnection {
         while snapshot.changed().await.is_ok() {}
     }
 
-    /// `getStats`.
+    /// `getStats` (webrtc-pc section 8.2). Once closed it answers what was counted by then; an error
+    /// says that the connection's actor died.
     pub async fn get_stats(&self) -> Result<Stats, Error> {
-        self.ask(GetStats).await
+        let asked = self.ask(GetStats).await;
+        let last = || self.read(|snapshot| snapshot.last_stats.as_deref().cloned());
+        asked.or_else(|error| last().ok_or(error))
     }
 
     /// Our certificate.

@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use actix::fut::{ActorFutureExt as _, wrap_future};
@@ -13,6 +14,8 @@ use peerloom_transports::proto::id::{DtlsRole, IceRole, Path};
 use super::actor::PeerConnectionActor;
 use super::events::{ConnectionState, IceConnectionState, Snapshot};
 use super::messages::GetStats;
+use super::parting::Parting;
+use super::wiring::Wires;
 use crate::data_channel::ReadyState;
 use crate::dtls_transport::{DtlsStats, DtlsTransportActor, GetDtlsStats};
 use crate::error::Error;
@@ -21,6 +24,10 @@ use crate::sctp_transport::{ChannelKey, GetSctpStats, SctpStats, SctpTransportAc
 use crate::stats::StatsReport;
 use peerloom_transports::clock;
 use peerloom_transports::proto::ice;
+
+/// How long a transport may take for its answer: longer than it takes to notice that it is wedged,
+/// which ends this with its mailbox.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A snapshot of a connection's numbers (`RTCStatsReport`).
 #[derive(Debug, Clone)]
@@ -39,7 +46,7 @@ pub struct Stats {
     pub candidate_pair: Option<CandidatePairStats>,
     /// `certificate`: ours and, once connected, the peer's.
     pub certificates: Vec<CertificateStats>,
-    /// `data-channel`: those that are not closed.
+    /// `data-channel`: those that are not closed first, then up to 1,024 that are.
     pub data_channels: Vec<DataChannelStats>,
     /// `sctp-transport`: smoothed round trip.
     pub sctp_round_trip: Option<Duration>,
@@ -85,7 +92,7 @@ pub struct CandidatePairStats {
     pub path: Path,
     /// `currentRoundTripTime`.
     pub current_round_trip_time: Option<Duration>,
-    /// `requestsSent`.
+    /// `requestsSent` and `consentRequestsSent` together.
     pub requests_sent: u64,
     /// `requestsReceived`.
     pub requests_received: u64,
@@ -126,57 +133,69 @@ pub struct DataChannelStats {
 }
 
 /// What the transports answer. One that is dead has nothing to say.
-#[derive(Default)]
-struct Answers {
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
     ice: IceStats,
     dtls: DtlsStats,
     sctp: SctpStats,
 }
 
-async fn ask(
-    ice: Addr<IceAgentActor>,
-    dtls: Addr<DtlsTransportActor>,
-    sctp: Addr<SctpTransportActor>,
-) -> Answers {
-    fn known<T: Default>(answer: Result<T, MailboxError>) -> T {
-        answer.unwrap_or_default()
+/// The transports.
+pub(super) struct Addrs {
+    pub(super) ice: Addr<IceAgentActor>,
+    pub(super) dtls: Addr<DtlsTransportActor>,
+    pub(super) sctp: Addr<SctpTransportActor>,
+}
+
+/// Asks each of them, waiting so long at most.
+pub(super) async fn ask(addrs: Addrs, limit: Duration) -> Answers {
+    async fn known<T: Default>(
+        limit: Duration,
+        answer: impl Future<Output = Result<T, MailboxError>>,
+    ) -> T {
+        let answer = tokio::time::timeout(limit, answer).await;
+        answer.ok().and_then(Result::ok).unwrap_or_default()
     }
-    Answers {
-        ice: known(ice.send(GetIceStats).await),
-        dtls: known(dtls.send(GetDtlsStats).await),
-        sctp: known(sctp.send(GetSctpStats).await),
-    }
+    let (ice, dtls, sctp) = futures::join!(
+        known(limit, addrs.ice.send(GetIceStats)),
+        known(limit, addrs.dtls.send(GetDtlsStats)),
+        known(limit, addrs.sctp.send(GetSctpStats)),
+    );
+    Answers { ice, dtls, sctp }
 }
 
 impl PeerConnectionActor {
-    fn stats(&self, answers: Answers) -> Stats {
+    pub(super) fn stats(&self, answers: &Answers) -> Stats {
         let snapshot = self.snapshot.borrow().clone();
         let timestamp = clock::wall_clock();
         Stats {
-            report: self.report(timestamp, &snapshot, &answers),
+            report: self.report(timestamp, &snapshot, answers),
             timestamp,
             connection_state: snapshot.connection,
             paths: answers.ice.pairs.clone(),
             candidate_pair: pair(&answers.ice),
             certificates: self.certificates(&answers.dtls),
-            data_channels: self
-                .channels
-                .values()
-                .map(|channel| channel.stats())
-                .collect(),
+            data_channels: self.channel_stats().map(|(_, stats)| stats).collect(),
             sctp_round_trip: answers.sctp.round_trip,
-            transport: transport(&snapshot, &answers),
+            transport: transport(&snapshot, answers),
         }
+    }
+
+    /// The live ones first.
+    fn channel_stats(&self) -> impl Iterator<Item = (ChannelKey, DataChannelStats)> {
+        let live = self.channels.iter();
+        let live = live.map(|(key, channel)| (*key, channel.stats()));
+        live.chain(self.past.iter().cloned())
     }
 
     fn report(&self, at: SystemTime, snapshot: &Snapshot, answers: &Answers) -> StatsReport {
         let since = at.duration_since(SystemTime::UNIX_EPOCH);
-        let channels = self.channels.iter().map(|(key, channel)| {
+        let channels = self.channel_stats().map(|(key, stats)| {
             let key = match key {
                 ChannelKey::Local(number) => format!("L{number}"),
                 ChannelKey::Remote(number) => format!("R{number}"),
             };
-            (key, channel.stats())
+            (key, stats)
         });
         let input = report::Input {
             timestamp: since.unwrap_or_default().as_secs_f64() * 1000.0,
@@ -203,7 +222,7 @@ impl PeerConnectionActor {
 }
 
 impl super::channels::Channel {
-    fn stats(&self) -> DataChannelStats {
+    pub(super) fn stats(&self) -> DataChannelStats {
         let counters = self.pipe.counters();
         DataChannelStats {
             label: self.pipe.label.clone(),
@@ -250,21 +269,21 @@ impl Handler<GetStats> for PeerConnectionActor {
     type Result = ResponseActFuture<Self, Result<Stats, Error>>;
 
     fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
-        let addrs = self.wires.as_ref().map(|wires| {
-            (
-                wires.ice_addr.clone(),
-                wires.dtls_addr.clone(),
-                wires.sctp_addr.clone(),
-            )
-        });
-        // Interleaves with other messages; children answer from memory, and one that is
-        // wedged ends this with its mailbox.
+        let addrs = self.wires.as_ref().map(Wires::addrs);
+        // Interleaves with other messages; children answer from memory.
         let asked = async move {
             match addrs {
-                Some((ice, dtls, sctp)) => ask(ice, dtls, sctp).await,
+                Some(addrs) => ask(addrs, PATIENCE).await,
                 None => Answers::default(),
             }
         };
-        Box::pin(wrap_future::<_, Self>(asked).map(|answers, actor, _| Ok(actor.stats(answers))))
+        Box::pin(wrap_future::<_, Self>(asked).map(|answers, actor, _| {
+            // The transports may have been let go meanwhile.
+            let last: &Answers = match &actor.parting {
+                Parting::Over(last) => last,
+                Parting::No | Parting::Asked => &answers,
+            };
+            Ok(actor.stats(last))
+        }))
     }
 }

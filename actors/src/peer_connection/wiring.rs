@@ -11,10 +11,11 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient};
+use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient, WeakAddr};
 use peerloom_transports::udp::{Datagrams, Inlet};
 
 use super::actor::{ChildKey, PeerConnectionActor};
+use super::stats::Addrs;
 use crate::cause::{ActorKind, Cause};
 use crate::dtls_transport::{self, DtlsCommand, DtlsTransportActor, Records};
 use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand, Sources};
@@ -31,6 +32,19 @@ pub(super) struct Wires {
     pub(super) ice_addr: Addr<IceAgentActor>,
     pub(super) dtls_addr: Addr<DtlsTransportActor>,
     pub(super) sctp_addr: Addr<SctpTransportActor>,
+    /// The connection's own, for what is asked in its name.
+    pub(super) me: WeakAddr<PeerConnectionActor>,
+}
+
+impl Wires {
+    /// Whom `getStats` asks.
+    pub(super) fn addrs(&self) -> Addrs {
+        Addrs {
+            ice: self.ice_addr.clone(),
+            dtls: self.dtls_addr.clone(),
+            sctp: self.sctp_addr.clone(),
+        }
+    }
 }
 
 impl PeerConnectionActor {
@@ -88,6 +102,7 @@ impl PeerConnectionActor {
             ice_addr,
             dtls_addr,
             sctp_addr,
+            me: ctx.address().downgrade(),
         });
     }
 

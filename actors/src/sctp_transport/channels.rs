@@ -332,7 +332,7 @@ impl Links {
     fn closed(&mut self, id: ChannelId, cause: Option<CloseCause>) {
         let cause = match cause {
             None => Cause::ClosedByPeer,
-            Some(CloseCause::Association(CloseReason::Peer)) => Cause::ClosedByPeer,
+            Some(CloseCause::Association(reason)) => cause_of(reason),
             Some(cause) => Cause::Sctp(cause.to_string()),
         };
         self.tell(id, ChannelInput::Closed(cause));
@@ -356,6 +356,17 @@ impl Links {
             self.ids.remove(&key);
             self.links.remove(&id);
         }
+    }
+}
+
+/// What the end of the association is to the connection and its channels.
+pub(super) fn cause_of(reason: CloseReason) -> Cause {
+    if let CloseReason::Aborted(code) = reason {
+        Cause::SctpAbort(code.map(|code| code.0))
+    } else if reason.is_by_peer() {
+        Cause::ClosedByPeer
+    } else {
+        Cause::Sctp(reason.to_string())
     }
 }
 

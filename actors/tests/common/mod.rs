@@ -1,6 +1,7 @@
 //! Two peers in one process, over real loopback sockets.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod bare;
 pub(crate) mod relay;
 
 use std::net::SocketAddr;
@@ -211,7 +212,7 @@ async fn trickle(mut from: impl Stream<Item = Event> + Unpin, to: PeerConnection
         if let Event::IceCandidate(candidate) = event {
             let done = candidate.is_none();
             // The other end may have been closed by its test.
-            drop(to.add_ice_candidate(candidate).await);
+            drop(to.add_ice_candidate(candidate.map(Into::into)).await);
             if done {
                 return;
             }

@@ -231,12 +231,16 @@ async fn a_closed_connection_gives_its_relay_back() {
     first.set_local_description(None).await.expect("an offer");
     let relayed = async {
         while let Some(event) = events.next().await {
-            if let Event::IceCandidate(Some(_)) = event {
-                return;
+            if let Event::IceCandidate(Some(candidate)) = event {
+                return candidate;
             }
         }
+        panic!("the connection ended")
     };
-    soon("a relay", relayed).await;
+    let relayed = soon("a relay", relayed).await;
+    let url = config.ice_servers[0].urls[0].as_str();
+    assert_eq!(relayed.url(), Some(url));
+    assert_eq!(relayed.relay_protocol(), Some(ServerTransport::Udp));
     assert_eq!(error_of(config.clone()).await.0, 486, "one is all there is");
     first.close().await;
     // How soon the server takes it back is its own affair.
@@ -249,7 +253,9 @@ async fn a_closed_connection_gives_its_relay_back() {
             let _channel = channel(&peer, "again").await;
             peer.set_local_description(None).await.expect("an offer");
             while let Some(event) = events.next().await {
-                if matches!(event, Event::IceCandidate(Some(_))) {
+                if let Event::IceCandidate(Some(candidate)) = &event
+                    && !candidate.is_end_of_candidates()
+                {
                     return;
                 }
                 if matches!(event, Event::IceCandidateError { .. }) {

@@ -139,7 +139,15 @@ impl Negotiation {
         match event {
             Event::IceCandidate(candidate) => {
                 let end = candidate.is_none();
-                let candidates = candidate.into_iter().map(|found| found.candidate).collect();
+                // The end of a generation says nothing that the end of all does not.
+                let found = candidate.filter(|found| !found.is_end_of_candidates());
+                let candidates: Vec<_> = found
+                    .into_iter()
+                    .map(|found| found.candidate().to_owned())
+                    .collect();
+                if candidates.is_empty() && !end {
+                    return Ok(());
+                }
                 let signal = PcSignal::Candidates { candidates, end };
                 self.report(ends, Report::Signal(signal)).await
             }

@@ -67,7 +67,7 @@ fn identity_cause(error: &IdentityError) -> DownCause {
 fn down_cause(cause: &Cause) -> DownCause {
     match cause {
         Cause::Identity(error) => identity_cause(error),
-        Cause::ClosedByPeer => DownCause::Closed,
+        cause if cause.is_closed_by_peer() => DownCause::Closed,
         Cause::ActorDied { .. } => DownCause::Died,
         _ => DownCause::Failed,
     }

@@ -66,7 +66,7 @@ pub(super) async fn gather(
             found.error = Some((error_code, error_text));
         } else if let Event::IceCandidate(candidate) = event {
             let Some(candidate) = candidate else { break };
-            found.add(&candidate.candidate);
+            found.add(candidate.candidate());
         }
     }
     peer.close().await;

@@ -226,7 +226,11 @@ impl Session {
     )]
     async fn report(&mut self, event: webrtc::Event) {
         match event {
+            // The end of a generation: `null` follows and says the same, and not every peer reads an
+            // empty candidate.
+            webrtc::Event::IceCandidate(Some(candidate)) if candidate.is_end_of_candidates() => {}
             webrtc::Event::IceCandidate(candidate) => {
+                let candidate = candidate.map(Into::into);
                 if let Some(live) = &self.live {
                     live.channels.candidate(candidate).await;
                 }

@@ -40,7 +40,7 @@ pub enum ServerTransport {
 
 impl ServerTransport {
     /// `udp`, `tcp`, `tls` or `dtls`; the first three are the words of
-    /// `RTCIceServerTransportProtocol` (webrtc-pc §4.8.1.6).
+    /// `RTCIceServerTransportProtocol` (webrtc-pc §4.8.1.5).
     pub fn name(self) -> &'static str {
         match self {
             ServerTransport::Udp => "udp",

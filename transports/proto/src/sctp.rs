@@ -12,6 +12,7 @@
 //! [`Association::poll_transmit`] into DTLS, then arm [`Association::poll_timeout`].
 
 mod association;
+mod cause;
 mod native;
 mod packaged;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use crate::error::EngineFault;
 use crate::id::StreamId;
 
 pub use association::{Association, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS, Stats};
+pub use cause::ErrorCause;
 pub use packaged::{MAX_OPEN_RESETS, MAX_TSN_JUMP};
 
 /// Largest SCTP packet in either direction: 1280 bytes of IPv6 less headers of IPv6, UDP, TURN and
@@ -122,9 +124,12 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer aborted or shut down.
+    /// The peer shut down (RFC 9260 §9.2).
     #[error("the peer closed the SCTP association")]
     Peer,
+    /// The peer sent an ABORT (RFC 9260 §9.1) with this as its first cause, or without any.
+    #[error("the peer aborted the SCTP association: {}", told(*.0))]
+    Aborted(Option<ErrorCause>),
     /// The handshake had no answer.
     #[error("the SCTP handshake was not answered")]
     Handshake,
@@ -137,6 +142,17 @@ pub enum CloseReason {
     /// The packaged engine panicked.
     #[error(transparent)]
     Fault(EngineFault),
+}
+
+impl CloseReason {
+    /// Whether the peer has ended it, for whatever cause.
+    pub fn is_by_peer(self) -> bool {
+        matches!(self, Self::Peer | Self::Aborted(_))
+    }
+}
+
+fn told(cause: Option<ErrorCause>) -> String {
+    cause.map_or_else(|| "no cause given".to_owned(), |cause| cause.to_string())
 }
 
 /// Why a call had no effect.

@@ -50,7 +50,7 @@ pub enum RelayEvent {
     },
     /// It does not, or does not any more.
     Failed {
-        /// A code of STUN or TURN, or 701 (webrtc-pc §4.8.1.4).
+        /// A code of STUN or TURN, or 701 (webrtc-pc §4.8.3).
         code: u16,
         /// What happened.
         reason: String,

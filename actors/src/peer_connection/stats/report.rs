@@ -162,9 +162,10 @@ impl Input<'_> {
             total_round_trip_time: pair.total_round_trip.as_secs_f64(),
             current_round_trip_time: pair.round_trip.map(|it| it.as_secs_f64()),
             requests_received: pair.requests_received,
-            requests_sent: pair.requests_sent,
+            requests_sent: pair.requests_sent - pair.consent_requests_sent,
             responses_received: pair.responses_received,
             responses_sent: pair.responses_sent,
+            consent_requests_sent: pair.consent_requests_sent,
         })));
         report.insert(Entry::LocalCandidate(Box::new(local)));
         report.insert(Entry::RemoteCandidate(Box::new(remote)));

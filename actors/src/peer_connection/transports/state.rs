@@ -132,8 +132,8 @@ impl Transports {
         }
     }
 
-    /// The events that lie between two states, in the order of webrtc-pc section 4.4.1.3: what
-    /// is below comes first.
+    /// The events that lie between two states, in the order of webrtc-pc section 5.6: what is
+    /// below comes first.
     pub(crate) fn changes(&self, after: &Transports) -> Vec<TransportEvent> {
         let mut events = Vec::new();
         if self.ice.gathering != after.ice.gathering {
@@ -182,7 +182,7 @@ impl Transports {
             sdp_mline_index: Some(self.mline_index),
             username_fragment: credentials.map(|credentials| credentials.ufrag.clone()),
         };
-        IceCandidate::known(init, candidate)
+        IceCandidate::known(init, candidate.clone())
     }
 
     pub(super) fn selected(&self) -> Option<IceCandidatePair> {

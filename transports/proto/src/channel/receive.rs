@@ -189,7 +189,7 @@ impl Channels {
             return;
         }
         let init = open.into_init();
-        let ordered = init.ordered;
+        let (ordered, weight) = (init.ordered, init.priority.weight());
         let id = self.insert(init);
         self.remote_names += names;
         self.remote.insert(id);
@@ -201,6 +201,7 @@ impl Channels {
         if let Err(error) = association.prepare(stream, ordered) {
             tracing::debug!(%error, "accept");
         }
+        association.set_weight(stream, weight);
         self.control(id, &DcepMessage::Ack);
         self.events.push_back(Event::Accepted(id));
         self.read_channel(id, stream, association);

@@ -545,6 +545,33 @@ fn priorities_share_the_window_by_weight(engines: [SctpEngine; 2]) {
     }
 }
 
+/// Two long messages that the engine has both: packets are shared by weight there as well, at the
+/// end that opened the channels and at the other.
+#[test]
+fn priorities_count_inside_the_native_engine() {
+    for end in [0, 1] {
+        let mut pair = Pair::new([SctpEngine::Native; 2]);
+        let [weak, strong] = [Priority::VeryLow, Priority::High].map(|priority| {
+            pair.open(
+                0,
+                ChannelInit {
+                    priority,
+                    ..labelled("p")
+                },
+            )
+        });
+        let at = |ids: (ChannelId, ChannelId), end: usize| [ids.0, ids.1][end];
+        for ids in [weak, strong] {
+            let message = Message::Binary(vec![0; 90_000].into());
+            pair.send(end, at(ids, end), message);
+        }
+        let there = |pair: &Pair| !pair.messages(1 - end, at(strong, 1 - end)).is_empty();
+        assert!(pair.run(Duration::from_secs(5), there));
+        let left = pair.ends[end].channels.buffered_amount(at(weak, end));
+        assert!(left > 60_000, "{left} bytes of the weak one are left");
+    }
+}
+
 fn long_messages_go_in_parts_between_peerloom_peers_only(engines: [SctpEngine; 2]) {
     let config = ChannelConfig {
         remote_max_message_size: Some(65_536),
@@ -654,7 +681,8 @@ fn the_end_of_the_association_closes_all_channels(engines: [SctpEngine; 2]) {
     let now = pair.now;
     pair.ends[0].association.abort(now);
     pair.settle();
-    let cause = Some(CloseCause::Association(sctp::CloseReason::Peer));
+    let by_user = Some(sctp::ErrorCause::USER_INITIATED_ABORT);
+    let cause = Some(CloseCause::Association(sctp::CloseReason::Aborted(by_user)));
     assert!(pair.ends[1].events.contains(&Event::Closed {
         channel: theirs,
         cause

@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use super::Version;
+
 const ALERT: u8 = 21;
 const FATAL: u8 = 2;
 const RECORD_HEADER: usize = 13;
@@ -25,6 +27,14 @@ const LAST_OF_HANDSHAKE: u32 = u32::MAX;
 pub struct Alert(pub u8);
 
 impl Alert {
+    /// What the engine sends to a client that shows no certificate.
+    pub(super) fn for_no_certificate(version: Version) -> Self {
+        match version {
+            Version::Dtls12 => Alert(40),
+            Version::Dtls13 => Alert(116),
+        }
+    }
+
     /// The name in the specification, of those that end a handshake.
     pub fn name(self) -> Option<&'static str> {
         Some(match self.0 {

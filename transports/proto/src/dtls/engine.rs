@@ -58,9 +58,16 @@ pub(super) fn new_engine(
 
 /// What an error of the engine says to whoever asks why there is no connection.
 pub(super) fn told_by(error: &dimpl::Error) -> Error {
+    use dimpl::CertificateError::NoClientCertificateReceived;
     use dimpl::SecurityError::FatalAlert;
     if let dimpl::Error::SecurityError(FatalAlert { description }) = error {
         return Error::Alert(Alert(*description));
+    }
+    if matches!(
+        error,
+        dimpl::Error::CertificateError(NoClientCertificateReceived)
+    ) {
+        return Error::NoCertificate;
     }
     Error::Handshake(error.to_string())
 }

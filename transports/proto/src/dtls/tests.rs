@@ -240,10 +240,79 @@ fn refusal(config: &DtlsConfig, wrong: Wrong) {
             [Event::Connected { .. }, Event::Closed] if !was_12 && !refuses => {}
             _ => panic!("{config:?} {wrong:?} {end:?}: {seen:?}"),
         }
+        let sent = (seen[0] == mismatch && was_12).then_some(Alert(42));
+        assert_eq!(end.sent_alert(), sent);
         assert_ne!(end.state(), State::Connected);
         assert_eq!(end.send(b"x", now), Err(Error::NotConnected));
         if refuses {
             assert_eq!(end.poll_timeout(), None, "nothing is left to do");
+        }
+    }
+}
+
+#[test]
+fn a_client_of_1_2_without_a_certificate_is_told_so() {
+    let config = only(DtlsVersions::Only12);
+    let mut pair = pair_with(&config, &config, Wrong::default());
+    for hello in packets(&mut pair.client) {
+        pair.server.handle_packet(&hello, pair.now);
+    }
+    packets(&mut pair.server);
+    // An empty list of certificates, second message of the client's.
+    let mut empty = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 15];
+    empty.extend([11, 0, 0, 3, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0]);
+    pair.server.handle_packet(&empty, pair.now);
+    let refused = [Event::Failed(Error::NoCertificate)];
+    assert_eq!(events(&mut pair.server), refused);
+    assert_eq!(pair.server.sent_alert(), Some(Alert(40)));
+    for packet in packets(&mut pair.server) {
+        pair.client.handle_packet(&packet, pair.now);
+    }
+    let told = [Event::Failed(Error::Alert(Alert(40)))];
+    assert_eq!(events(&mut pair.client), told);
+    assert_eq!(pair.client.sent_alert(), None);
+}
+
+#[test]
+fn a_client_of_1_3_without_a_certificate_is_told_so() {
+    let now = Instant::now();
+    let none = dimpl::DtlsCertificate {
+        certificate: Vec::new(),
+        private_key: certificate().private_key_der().to_vec(),
+    };
+    let mut client = dimpl::Dtls::new_13(Default::default(), none, now);
+    client.set_active(true);
+    client.handle_timeout(now).expect("begins");
+    let config = only(DtlsVersions::Only13);
+    let expected = vec![certificate().fingerprint().clone()];
+    let mut server =
+        Transport::new(&config, &certificate(), DtlsRole::Server, expected, now).expect("server");
+    let mut told = None;
+    for _ in 0..4 {
+        for packet in output_of(&mut client) {
+            server.handle_packet(&packet, now);
+        }
+        for packet in packets(&mut server) {
+            told = told.or(client.handle_packet(&packet).err());
+        }
+    }
+    let refused = [Event::Failed(Error::NoCertificate)];
+    assert_eq!(events(&mut server), refused);
+    assert_eq!(server.sent_alert(), Some(Alert(116)));
+    let told = told.as_ref().map(engine::told_by);
+    assert_eq!(told, Some(Error::Alert(Alert(116))));
+}
+
+/// Packets of a bare engine.
+fn output_of(engine: &mut dimpl::Dtls) -> Vec<Vec<u8>> {
+    let mut buffer = vec![0; 2 * MAX_RECORD];
+    let mut all = Vec::new();
+    loop {
+        let output = engine.poll_output(&mut buffer);
+        if let dimpl::Output::Packet(packet) = output {
+            all.push(packet.to_vec());
+        } else if let dimpl::Output::Timeout(_) = output {
+            return all;
         }
     }
 }

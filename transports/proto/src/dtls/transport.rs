@@ -1,5 +1,6 @@
 //! The transport: roles, fingerprint check and batches around the packaged engine.
 
+mod refusal;
 mod takeover;
 
 use std::collections::VecDeque;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dimpl::{Dtls, Output, ProtocolVersion};
 
-use super::alert;
+use super::alert::{self, Alert};
 use super::engine::{new_engine, told_by};
 use super::farewell::Farewell;
 use super::filter::opens_server_flight;
@@ -41,6 +42,7 @@ pub struct Transport {
     suite: Option<CipherSuite>,
     /// The peer is someone else: the engine lives on only to say so, and this remembers how.
     refused: Option<Farewell>,
+    sent_alert: Option<Alert>,
     deadline: Option<Instant>,
     /// The time the engine was told last.
     told: Option<Instant>,
@@ -82,6 +84,7 @@ impl Transport {
             peer_certificate: None,
             suite: None,
             refused: None,
+            sent_alert: None,
             deadline: None,
             told: None,
             timed_out: None,
@@ -207,7 +210,7 @@ impl Transport {
             Ok(Err(dimpl::Error::ReceiveQueueFull)) => {
                 tracing::debug!("handshake packet dropped: too many out of order");
             }
-            Ok(Err(error)) => return self.fail(told_by(&error)),
+            Ok(Err(error)) => return self.fail_for(told_by(&error)),
             Err(fault) => return self.fail(Error::Fault(fault)),
         }
         match self.drain_engine() {
@@ -295,33 +298,6 @@ impl Transport {
             self.peer_certificate = Some(der);
         } else {
             self.refuse();
-        }
-    }
-
-    /// The peer is someone else: says so to whoever it is, as far as the engine can. In version
-    /// 1.2 nothing of ours was encrypted yet, and the alert goes in plaintext. In 1.3 a
-    /// plaintext alert would be dropped and the engine encrypts none before the handshake is
-    /// over: it is brought to its end, with nothing delivered, for a `close_notify`.
-    fn refuse(&mut self) {
-        let version = self.version();
-        self.fail_but_speak(Error::FingerprintMismatch);
-        let farewell = self.refused.get_or_insert_default();
-        if version == Some(Version::Dtls13) {
-            return;
-        }
-        let alert = alert::bad_certificate();
-        farewell.note(&alert);
-        self.queued += alert.len();
-        push(&mut self.batch, &mut self.ready, &alert);
-        self.stop();
-    }
-
-    /// Whoever was refused and still talks has not heard of it.
-    fn say_again(&mut self, now: Instant) {
-        let packets = self.refused.as_mut().and_then(|it| it.again(now));
-        for packet in packets.unwrap_or_default() {
-            self.queued += packet.len();
-            push(&mut self.batch, &mut self.ready, packet);
         }
     }
 
@@ -414,6 +390,11 @@ impl Transport {
     /// The peer's certificate in DER, once it was seen and found to be the expected one.
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         self.peer_certificate.as_deref()
+    }
+
+    /// The fatal alert that we have sent, if that is how it ended.
+    pub fn sent_alert(&self) -> Option<Alert> {
+        self.sent_alert
     }
 
     /// Encrypted bytes not yet taken by [`Transport::poll_transmit`].

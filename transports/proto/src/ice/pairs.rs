@@ -106,6 +106,8 @@ pub struct Pair {
     pub nominated: bool,
     /// Checks sent, repetitions and consent checks included.
     pub requests_sent: u64,
+    /// Those of them that left once it was selected: they keep consent (RFC 7675 §5.1).
+    pub consent_requests_sent: u64,
     /// Checks of the peer received.
     pub requests_received: u64,
     /// Good answers to them sent.
@@ -191,6 +193,7 @@ impl Pairs {
                 cause: None,
                 nominated: false,
                 requests_sent: 0,
+                consent_requests_sent: 0,
                 requests_received: 0,
                 responses_sent: 0,
                 responses_received: 0,
@@ -209,6 +212,7 @@ impl Pairs {
             return;
         };
         pair.requests_sent += 1;
+        pair.consent_requests_sent += u64::from(pair.nominated);
         if pair.state == PairState::Waiting {
             pair.state = PairState::InProgress;
             pair.mark(Mark::FirstCheck, now);

@@ -272,6 +272,16 @@ fn silence_disconnects_and_then_consent_expires() {
         !pair.run(Duration::from_secs(60), |pair| !pair.connected()),
         "consent is kept alive"
     );
+    let asked = |pair: &Pair, all: bool| -> u64 {
+        let pairs = pair.a.pairs();
+        let asked = pairs.iter().filter(|it| all || it.nominated);
+        asked.map(|it| it.consent_requests_sent).sum()
+    };
+    assert_ne!(asked(&pair, true), 0);
+    assert_eq!(asked(&pair, true), asked(&pair, false));
+    let nominated = pair.a.pairs().into_iter().find(|it| it.nominated);
+    let nominated = nominated.expect("a selected pair");
+    assert!(nominated.consent_requests_sent < nominated.requests_sent);
     pair.cut = true;
     let cut_at = pair.now;
     let disconnected = |pair: &Pair| pair.a.state() == State::Disconnected;

@@ -100,7 +100,7 @@ impl fmt::Display for SignalingState {
     }
 }
 
-/// W3C webrtc-pc 4.2.5 `RTCOfferOptions`.
+/// W3C webrtc-pc 4.2.6 `RTCOfferOptions`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OfferOptions {
     /// New ICE credentials, although the old ones still serve.
@@ -344,7 +344,7 @@ impl Session {
         Ok(())
     }
 
-    /// W3C `restartIce` (webrtc-pc 4.4.1.9): the next offer has new ICE credentials.
+    /// W3C `restartIce` (webrtc-pc 4.4.2): the next offer has new ICE credentials.
     pub fn restart_ice(&mut self) {
         if self.state == SignalingState::Closed {
             return;

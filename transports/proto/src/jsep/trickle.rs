@@ -35,7 +35,7 @@ impl Session {
     }
 
     /// Gathering for the generation `ufrag` has ended: marks our description and returns the
-    /// end-of-candidates indication to trickle (webrtc-pc 4.8.1). `None` when that generation
+    /// end-of-candidates indication to trickle (webrtc-pc 5.6). `None` when that generation
     /// is gone or had ended before.
     pub fn complete_local_candidates(&mut self, ufrag: &str) -> Option<IceCandidateInit> {
         let generation = self.generation_mut(ufrag)?;
@@ -43,6 +43,13 @@ impl Session {
             return None;
         }
         Some(self.trickled(ufrag, String::new()))
+    }
+
+    /// Whether the generation `ufrag` is there and has not ended.
+    pub fn is_gathering(&self, ufrag: &str) -> bool {
+        let generations = [&self.pending_generation, &self.current_generation];
+        let mut generations = generations.into_iter().flatten();
+        generations.any(|g| g.credentials.ufrag == ufrag && !g.complete)
     }
 
     fn generation_mut(&mut self, ufrag: &str) -> Option<&mut Generation> {
@@ -67,7 +74,7 @@ impl Session {
         }
     }
 
-    /// W3C `addIceCandidate` (webrtc-pc 4.4.1.6). `None`, or an empty candidate, ends the
+    /// W3C `addIceCandidate` (webrtc-pc 4.4.2). `None`, or an empty candidate, ends the
     /// peer's candidates. A candidate that is well-formed and of a kind unknown here is
     /// ignored.
     pub fn add_ice_candidate(&mut self, init: Option<IceCandidateInit>) -> Result<(), Error> {

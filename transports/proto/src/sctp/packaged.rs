@@ -26,8 +26,8 @@ mod pacer;
 pub(super) mod packet;
 
 use super::{
-    CloseReason, Error, Event, MAX_PACKET, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS, Message, Ppid,
-    Reliability, Stats, Timer,
+    CloseReason, Error, ErrorCause, Event, MAX_PACKET, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS,
+    Message, Ppid, Reliability, Stats, Timer,
 };
 
 pub(super) use association::Association;

@@ -29,6 +29,7 @@ struct Pair {
 }
 
 const S: StreamId = StreamId(0);
+const BY_USER: CloseReason = CloseReason::Aborted(Some(ErrorCause::USER_INITIATED_ABORT));
 
 fn binary(data: impl Into<Bytes>) -> Message {
     Message {
@@ -190,6 +191,7 @@ with_all_engines!(
     a_message_with_a_lifetime_is_given_up,
     a_window_leaves_in_bursts,
     abort_is_seen_by_the_peer,
+    the_first_cause_of_an_abort_is_told,
     what_arrives_beside_the_end_is_read,
     the_fewer_streams_are_agreed_on,
     what_cannot_be_written_is_refused,
@@ -455,8 +457,25 @@ fn abort_is_seen_by_the_peer(engines: [SctpEngine; 2]) {
     assert!(pair.run(Duration::from_secs(5), |pair| !pair.got[1].is_empty()));
     let now = pair.now;
     pair.ends[0].abort(now);
-    let closed = |pair: &Pair| pair.events[1].contains(&Event::Closed(CloseReason::Peer));
+    let closed = |pair: &Pair| pair.events[1].contains(&Event::Closed(BY_USER));
     assert!(pair.run(Duration::from_secs(5), closed));
+}
+
+fn the_first_cause_of_an_abort_is_told(engines: [SctpEngine; 2]) {
+    let two: &[u8] = &[0, 13, 0, 7, b'w', b'h', b'y', 0, 0, 12, 0, 4];
+    for (causes, first) in [(two, Some(13)), (&[3, 231, 0, 4], Some(999)), (&[], None)] {
+        let mut pair = Pair::connected(engines);
+        pair.write(0, S, "x");
+        let now = pair.now;
+        let sample = pair.ends[0].poll_transmit(now).expect("data");
+        let tag = packet::verification_tag(&sample).expect("a tag");
+        let ports = sample[..4].try_into().expect("ports");
+        let abort = packet::build(ports, tag, packet::ABORT, 0, causes);
+        pair.ends[1].handle_packet(abort, now);
+        let reason = CloseReason::Aborted(first.map(ErrorCause));
+        assert_eq!(pair.ends[1].close_reason(), Some(reason));
+        assert!(reason.is_by_peer());
+    }
 }
 
 fn what_arrives_beside_the_end_is_read(engines: [SctpEngine; 2]) {
@@ -473,10 +492,10 @@ fn what_arrives_beside_the_end_is_read(engines: [SctpEngine; 2]) {
     for packet in batch {
         pair.ends[1].handle_packet(packet, now);
     }
-    assert_eq!(pair.ends[1].close_reason(), Some(CloseReason::Peer));
+    assert_eq!(pair.ends[1].close_reason(), Some(BY_USER));
     let end = &mut pair.ends[1];
     let events: Vec<Event> = std::iter::from_fn(|| end.poll_event()).collect();
-    let told = [Event::Readable(S), Event::Closed(CloseReason::Peer)];
+    let told = [Event::Readable(S), Event::Closed(BY_USER)];
     assert_eq!(events, told, "and in this order");
     let read: Vec<Message> = std::iter::from_fn(|| end.read(S)).collect();
     assert_eq!(read, [binary("first"), binary("second")]);

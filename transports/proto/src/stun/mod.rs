@@ -10,5 +10,5 @@ pub use reflexive::{Asked, Reflexive, ServerId};
 pub use transaction::{Transaction, TransactionIds};
 
 /// Code of `icecandidateerror` for a server that cannot be reached or does not answer
-/// (webrtc-pc §4.8.1.4); not a code of STUN itself.
+/// (webrtc-pc §4.8.3); not a code of STUN itself.
 pub const UNREACHABLE: u16 = 701;

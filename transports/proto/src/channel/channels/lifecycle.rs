@@ -144,6 +144,7 @@ impl Channels {
         if association.prepare(stream, in_order_first).is_err() {
             return self.drop_channel(id, Some(CloseCause::NoStream));
         }
+        association.set_weight(stream, channel.init.priority.weight());
         channel.stream = Some(stream);
         channel.state = State::Open;
         self.by_stream.insert(stream, id);

@@ -376,7 +376,7 @@ impl Association {
         self.buffered_total = 0;
         self.sender = Sender::new(self.local.first_tsn, self.config.pace, self.begun);
         // What arrived before the peer ended it can still be read.
-        if reason != CloseReason::Peer {
+        if !reason.is_by_peer() {
             self.receiver = Receiver::new(0, 0, 0);
         }
         self.reconfig = Reconfig::new(0, 0, 0);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::{CloseReason, Event, Message, Ppid, Reliability};
-use super::wire::{Address, Checksum, PacketWriter, chunks, flag, kind};
+use super::super::{CloseReason, ErrorCause, Event, Message, Ppid, Reliability};
+use super::wire::{Address, Checksum, PacketWriter, cause, chunks, flag, kind};
 use super::{Association, Random};
 use crate::config::SctpConfig;
 use crate::id::{DtlsRole, StreamId};
@@ -286,14 +286,20 @@ fn inject(pair: &mut Pair, kind: u8, flags: u8, value: &[u8]) {
 #[test]
 fn data_without_bytes_and_data_of_the_wrong_kind_end_it() {
     let whole = flag::BEGIN | flag::END;
-    for (kind, len) in [(kind::I_DATA, 16), (kind::DATA, 20), (kind::I_DATA, 10)] {
+    let cases = [
+        (kind::I_DATA, 16, cause::NO_USER_DATA),
+        (kind::DATA, 20, cause::PROTOCOL_VIOLATION),
+        (kind::I_DATA, 10, cause::PROTOCOL_VIOLATION),
+    ];
+    for (kind, len, why) in cases {
         let mut pair = Pair::connected(&SctpConfig::default());
         let mut value = vec![0; len];
         value[..4].copy_from_slice(&(u32::MAX - 5).to_be_bytes());
         inject(&mut pair, kind, whole, &value);
         pair.run(Duration::from_millis(50));
         let closed = |end: usize, why| pair.events[end].contains(&Event::Closed(why));
-        assert!(closed(1, CloseReason::Protocol) && closed(0, CloseReason::Peer));
+        assert!(closed(1, CloseReason::Protocol));
+        assert!(closed(0, CloseReason::Aborted(Some(ErrorCause(why)))));
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::packet::{self, Chunk, Reconfig, Sack};
+use super::{CloseReason, ErrorCause};
 use crate::id::StreamId;
 
 /// How far ahead of what we have acknowledged a TSN may lie: 65,536 chunks are a window of 4 MiB
@@ -67,6 +68,8 @@ pub(super) struct Gate {
     /// The last acknowledgement of the peer's.
     peer_sack: Option<Sack>,
     window_opened: bool,
+    /// The cause of the ABORT in the packet that was judged last.
+    abort: Option<Option<ErrorCause>>,
     /// The peer's initiate tag and our answer, as the server, for its repetitions.
     init: Option<(u32, Option<Bytes>)>,
     /// Streams we are resetting. The engine does not let us read them any more, and does not let
@@ -90,6 +93,7 @@ impl Gate {
 
     /// Judges a packet from the peer. `full` says that too many chunks are unread.
     pub(super) fn incoming(&mut self, packet: &[u8], established: bool, full: bool) -> Verdict {
+        self.abort = None;
         if !packet::well_formed(packet) {
             return Verdict::Drop("malformed");
         }
@@ -104,8 +108,7 @@ impl Gate {
                 packet::SACK => self.incoming_sack(chunk),
                 packet::FORWARD_TSN => self.incoming_forward_tsn(chunk),
                 packet::RE_CONFIG => self.incoming_reconfig(chunk),
-                packet::ABORT => packet::plain_abort(packet, chunk)
-                    .map_or(Verdict::Drop("malformed ABORT"), Verdict::Replace),
+                packet::ABORT => self.incoming_abort(packet, chunk),
                 _ => Verdict::Pass,
             };
             if verdict != Verdict::Pass {
@@ -128,6 +131,18 @@ impl Gate {
             Verdict::Pass => Verdict::Replace(rest),
             other @ (Verdict::Replace(_) | Verdict::Drop(_) | Verdict::Reply(_)) => other,
         }
+    }
+
+    fn incoming_abort(&mut self, packet: &[u8], chunk: Chunk<'_>) -> Verdict {
+        self.abort = Some(ErrorCause::first_of(chunk.value));
+        packet::plain_abort(packet, chunk)
+            .map_or(Verdict::Drop("malformed ABORT"), Verdict::Replace)
+    }
+
+    /// Why an association is over that ended with the packet that was judged last: the engine does
+    /// not tell an ABORT from other ends.
+    pub(super) fn closed_by_peer(&self) -> CloseReason {
+        self.abort.map_or(CloseReason::Peer, CloseReason::Aborted)
     }
 
     /// Whether an INIT or INIT ACK of the peer's was seen.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::super::super::ErrorCause;
 use super::super::forward;
 use super::super::receive::Violation;
 use super::super::send::Sack;
@@ -83,7 +84,8 @@ impl Association {
             kind::COOKIE_ACK => self.take_cookie_ack(),
             kind::ABORT => {
                 self.report_readable(); // what came with it
-                self.end(CloseReason::Peer, None);
+                let cause = ErrorCause::first_of(value);
+                self.end(CloseReason::Aborted(cause), None);
                 return false;
             }
             kind::ERROR => self.take_error(value, now),

@@ -30,8 +30,10 @@ impl Association {
             }
         }
         let ended = self.engine.as_ref().filter(|engine| engine.is_closed());
-        if let Some(reason) = ended.map(Engine::close_reason) {
-            self.close(reason);
+        match ended.map(Engine::close_reason) {
+            Some(CloseReason::Peer) => self.close(self.gate.closed_by_peer()),
+            Some(reason) => self.close(reason),
+            None => {}
         }
     }
 
