@@ -4,7 +4,7 @@
 use actix::{Context, Handler};
 use peerloom_transports::proto::dtls;
 use peerloom_transports::proto::jsep::{
-    Effect, IceCandidateInit, RemoteIdentity, SessionDescription, StartSctp,
+    Effect, IceCandidateInit, RemoteIdentity, SessionDescription, SignalingState, StartSctp,
 };
 
 use super::actor::PeerConnectionActor;
@@ -22,10 +22,12 @@ impl PeerConnectionActor {
     pub(super) fn carry_out(&mut self) -> Option<RemoteIdentity> {
         let mut identity = None;
         let mut later = Vec::new();
+        let mut settled = false;
         while let Some(effect) = self.session.poll_effect() {
             if let Effect::RemoteIdentity(found) = effect {
                 identity = Some(found);
-            } else if matches!(effect, Effect::SignalingStateChange(_)) {
+            } else if let Effect::SignalingStateChange(state) = effect {
+                settled = state == SignalingState::Stable;
                 // Fires before anything that the new state sets in motion.
                 self.carry_out_one(effect);
             } else {
@@ -35,6 +37,9 @@ impl PeerConnectionActor {
         self.publish_descriptions();
         for effect in later {
             self.carry_out_one(effect);
+        }
+        if settled {
+            self.end_pool();
         }
         identity
     }
