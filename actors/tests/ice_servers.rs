@@ -188,39 +188,32 @@ async fn the_pool_asks_before_there_is_a_description_and_tells_afterwards() {
 async fn the_pool_follows_the_configuration_until_the_first_description() {
     let runtime = runtime(1);
     let endpoint = endpoint(&runtime).await;
-    let ((first, first_url), (second, second_url)) = (server().await, server().await);
+    let (all, relay) = (IceTransportPolicy::All, IceTransportPolicy::Relay);
     let with = |url: &str, size, policy| Configuration {
         ice_candidate_pool_size: size,
         ice_transport_policy: policy,
         ..config(url.to_owned())
     };
-    let (all, relay) = (IceTransportPolicy::All, IceTransportPolicy::Relay);
-    let peer = PeerConnection::new(&endpoint, with(&first_url, 1, all))
-        .await
-        .expect("a connection");
-    let [one, two, three] = ["203.0.113.1:1", "203.0.113.2:2", "203.0.113.3:3"]
-        .map(|mapped| mapped.parse().expect("an address"));
-    soon("a question", answer_once(&first, one)).await;
-    // Another server, or another policy: each time what was there before is gone.
-    let steps = [
-        with(&second_url, 1, all),
-        with(&second_url, 1, relay),
-        with(&second_url, 1, all),
-        with(&first_url, 0, all),
-        with(&second_url, 1, all),
-    ];
-    for (step, config) in steps.into_iter().enumerate() {
-        let mapped = if step == 4 { three } else { two };
-        let asks = step % 2 == 0;
-        peer.set_configuration(config).await.expect("new servers");
-        if asks {
-            soon("a question", answer_once(&second, mapped)).await;
+    let mapped = |host: u8| SocketAddr::from(([203, 0, 113, host], 4000));
+    // Another server, another policy before, no pool before: what was there is gone each time.
+    let before = [None, Some((1, relay)), Some((0, all))];
+    for (before, host) in before.into_iter().zip(10..) {
+        let ((first, first_url), (second, second_url)) = (server().await, server().await);
+        let peer = PeerConnection::new(&endpoint, with(&first_url, 1, all))
+            .await
+            .expect("a connection");
+        soon("a question", answer_once(&first, mapped(1))).await;
+        let before = before.map(|(size, policy)| with(&first_url, size, policy));
+        for config in before.into_iter().chain([with(&second_url, 1, all)]) {
+            peer.set_configuration(config).await.expect("new servers");
         }
+        soon("a question", answer_once(&second, mapped(host))).await;
+        let (candidates, errors) = gather(&peer).await;
+        assert_eq!(kinds(&candidates), ["udp host", "tcp host", "udp srflx"]);
+        let expected = format!("203.0.113.{host} 4000");
+        assert!(candidates[2].contains(&expected), "{candidates:?}");
+        assert_eq!(errors, []);
     }
-    let (candidates, errors) = gather(&peer).await;
-    assert_eq!(kinds(&candidates), ["udp host", "tcp host", "udp srflx"]);
-    assert!(candidates[2].contains("203.0.113.3 3"), "{candidates:?}");
-    assert_eq!(errors, []);
 }
 
 /// Transport and type of each.

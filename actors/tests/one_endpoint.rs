@@ -44,7 +44,7 @@ async fn binds_a_socket(peer: &PeerConnection) {
     let bound = async {
         loop {
             let report = peer.get_stats().await.expect("open").report;
-            let ours = report.of_type("local-candidate").into_iter();
+            let ours = report.of_type("local-candidate");
             let udp = |it: &&Entry| matches!(it, Entry::LocalCandidate(it) if it.protocol == "udp");
             if ours.filter(udp).count() == 2 {
                 return;
