@@ -61,8 +61,10 @@ pub struct Configuration {
     /// Our certificate, the first of these; a fresh one when there is none. Fixed for the life
     /// of the connection.
     pub certificates: Vec<Certificate>,
-    /// How many candidates to gather before they are needed. A hint, that is not followed:
-    /// see [`PeerConnection::set_configuration`](crate::PeerConnection::set_configuration).
+    /// Unless 0: candidates are gathered from the start and told when the first local description is
+    /// set, of which most are there at once (RFC 9429 section 3.5.4). More than 1 gathers no more:
+    /// all that a connection carries goes over one component. Relays that are not used end with the
+    /// first negotiation or with the connection.
     pub ice_candidate_pool_size: u8,
     /// Vouches for us and checks who the peer is.
     pub identity_provider: Option<Arc<dyn IdentityProvider>>,

@@ -7,6 +7,7 @@
 mod gathering;
 mod messages;
 mod network;
+mod pool;
 mod sockets;
 mod tcp;
 
@@ -30,6 +31,7 @@ use crate::supervisor::supervised;
 pub(crate) use gathering::Sources;
 use gathering::{Gathering, Notice};
 pub(crate) use messages::{Checks, GetIceStats, IceCommand, IceStats};
+use pool::Stage;
 use sockets::{Sockets, log_refusal};
 use tcp::Streams;
 
@@ -44,6 +46,7 @@ const PACKETS_PER_TURN: usize = 64;
 pub(crate) struct IceAgentActor {
     config: IceConfig,
     gathering: Gathering,
+    stage: Stage,
     agent: Option<Agent>,
     sockets: Sockets,
     streams: Streams,
@@ -68,6 +71,7 @@ impl IceAgentActor {
         IceAgentActor {
             config,
             gathering,
+            stage: Stage::Idle,
             agent: None,
             sockets,
             streams: Streams::new(),
@@ -84,7 +88,7 @@ impl IceAgentActor {
                 credentials,
                 restart,
             } => self.gather(credentials, restart, now),
-            IceCommand::Configure(sources) => self.gathering.reconfigure(sources),
+            IceCommand::Configure(sources) => self.configure(sources, now),
             IceCommand::Start(start) => self.start(start, now),
             IceCommand::Restart(start) => {
                 let restarted = self
@@ -105,6 +109,7 @@ impl IceAgentActor {
     }
 
     fn gather(&mut self, credentials: Credentials, restart: bool, now: Instant) {
+        self.stage = Stage::Described;
         if !self.sockets.add_ufrag(&credentials.ufrag) {
             tracing::error!("a username fragment is in use already");
         }
@@ -124,30 +129,18 @@ impl IceAgentActor {
                     candidate: candidate.with_ufrag(&ufrag),
                 });
             }
-        } else if !self.renew_agent(&credentials, now)
-            && let Err(error) = self.open_agent(credentials, now)
-        {
+        } else if let Err(error) = self.open_agent(credentials, now) {
             tracing::error!(%error, "no ICE agent");
             self.report(IceReport::State(State::Failed));
         }
         self.drain_events();
-        self.ask_servers(ufrag, now);
+        self.ask_servers(Some(ufrag), now);
     }
 
-    /// Another first generation, in place of one whose offer was rolled back or replaced. The
-    /// sockets and relays that came with that one, and 5-tuples that others took meanwhile, are
-    /// still there, and nothing will bring them again: its candidates are those of this one as
-    /// well. Returns whether there was one whose candidates may be told.
-    fn renew_agent(&mut self, credentials: &Credentials, now: Instant) -> bool {
-        let hosts = self.gathering.hosts();
-        let may_be_told = |local: &Candidate| hosts || local.kind == CandidateKind::Relayed;
-        let Some(agent) = self.agent.as_mut() else {
-            return false;
-        };
-        agent.local_candidates().all(may_be_told) && agent.restart(credentials.clone(), now).is_ok()
-    }
-
+    /// A first generation: after the pool, or in place of one whose offer was rolled back or replaced,
+    /// the candidates that servers gave go over to it, since nothing will bring them again.
     fn open_agent(&mut self, credentials: Credentials, now: Instant) -> Result<(), ice::Error> {
+        let gathered = self.gathered();
         let mut config = self.config.clone();
         if !self.gathering.hosts() {
             config.relay_patience = Duration::ZERO; // there is nothing better to wait for
@@ -161,10 +154,12 @@ impl IceAgentActor {
             }
         }
         self.agent = Some(agent);
+        self.selected = None;
         if self.gathering.hosts() {
             let hosts = self.sockets.hosts();
             self.add_tcp_hosts(&hosts, now);
         }
+        self.take_over(gathered, now);
         Ok(())
     }
 
@@ -267,6 +262,9 @@ impl IceAgentActor {
     }
 
     fn report(&mut self, report: IceReport) {
+        if self.stage != Stage::Described {
+            return; // what is gathered ahead is told to nobody
+        }
         // A connection that is gone takes this actor with it.
         self.connection.post(report);
     }
@@ -321,6 +319,7 @@ impl Actor for IceAgentActor {
             self.sockets.take_streams(self.streams.inlet());
         }
         shell::start(self, ctx);
+        shell::turn(self, ctx, |actor, now| actor.fill_pool(now));
     }
 }
 
@@ -334,7 +333,8 @@ impl Handler<GetIceStats> for IceAgentActor {
     type Result = IceStats;
 
     fn handle(&mut self, _: GetIceStats, _: &mut Self::Context) -> IceStats {
-        let local = self.agent.iter().flat_map(Agent::local_candidates);
+        let told = self.agent.iter().filter(|_| self.stage == Stage::Described);
+        let local = told.flat_map(Agent::local_candidates);
         let local: Vec<Candidate> = local.cloned().collect();
         IceStats {
             path: self.selected,

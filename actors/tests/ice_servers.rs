@@ -5,10 +5,11 @@ mod common;
 use std::net::SocketAddr;
 
 use common::{channel, endpoint, runtime, soon};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use peerloom_actors::stats::Entry;
 use peerloom_actors::{
-    CandidateKind, Configuration, Event, IceCandidate, IceServer, PeerConnection,
+    CandidateKind, Configuration, Event, IceCandidate, IceGatheringState, IceServer,
+    IceTransportPolicy, OfferOptions, PeerConnection,
 };
 use peerloom_transports::proto::stun::message::{attribute, method};
 use peerloom_transports::proto::stun::{Builder, Class, Message};
@@ -26,15 +27,26 @@ fn config(url: String) -> Configuration {
 
 /// Answers like a server on the other side of an address translator.
 async fn answer_as(socket: UdpSocket, mapped: SocketAddr) {
-    let mut buffer = [0; 1500];
     loop {
-        let (len, from) = socket.recv_from(&mut buffer).await.expect("a request");
-        let request = Message::parse(&buffer[..len]).expect("STUN");
-        let answer = Builder::new(Class::Success, method::BINDING, request.transaction)
-            .xor_address(attribute::XOR_MAPPED_ADDRESS, mapped)
-            .finish();
-        socket.send_to(&answer, from).await.expect("an answer");
+        answer_once(&socket, mapped).await;
     }
+}
+
+async fn answer_once(socket: &UdpSocket, mapped: SocketAddr) {
+    let mut buffer = [0; 1500];
+    let (len, from) = socket.recv_from(&mut buffer).await.expect("a request");
+    let request = Message::parse(&buffer[..len]).expect("STUN");
+    let answer = Builder::new(Class::Success, method::BINDING, request.transaction)
+        .xor_address(attribute::XOR_MAPPED_ADDRESS, mapped)
+        .finish();
+    socket.send_to(&answer, from).await.expect("an answer");
+}
+
+/// A server that answers only when it is told to, and the URL of it.
+async fn server() -> (UdpSocket, String) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let port = socket.local_addr().expect("an address").port();
+    (socket, format!("stun:127.0.0.1:{port}"))
 }
 
 /// The candidates and errors until gathering is over.
@@ -140,6 +152,76 @@ async fn a_server_that_cannot_be_had_is_told_and_does_not_hold_up_gathering() {
         ]
     );
     assert!(errors.iter().all(|(code, _)| *code == 701), "{errors:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pool_asks_before_there_is_a_description_and_tells_afterwards() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let (socket, url) = server().await;
+    let mut config = config(url);
+    config.ice_candidate_pool_size = 3;
+    let peer = PeerConnection::new(&endpoint, config)
+        .await
+        .expect("a connection");
+    let mut events = peer.events();
+    let mapped = "203.0.113.5:40000".parse().expect("an address");
+    // From here on the server is silent: what is told later was gathered now.
+    soon("a question", answer_once(&socket, mapped)).await;
+    assert_eq!(peer.ice_gathering_state(), IceGatheringState::New);
+    assert_eq!(urls(&peer).await, []);
+    let offer = peer.create_offer(OfferOptions::default()).await;
+    assert!(!offer.expect("an offer").sdp.contains("a=candidate"));
+    assert!(events.next().now_or_never().is_none(), "nobody was told");
+    let (candidates, errors) = gather(&peer).await;
+    assert_eq!(kinds(&candidates), ["udp host", "tcp host", "udp srflx"]);
+    assert!(
+        candidates[2].candidate().contains("203.0.113.5 40000"),
+        "{candidates:?}"
+    );
+    assert_eq!(errors, []);
+    let offer = peer.local_description().expect("set").sdp;
+    let ufrag = offer
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+    let ufrag = format!("ufrag {}", ufrag.expect("credentials"));
+    assert!(
+        candidates.iter().all(|it| it.candidate().ends_with(&ufrag)),
+        "{ufrag}: {candidates:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pool_follows_the_configuration_until_the_first_description() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let (all, relay) = (IceTransportPolicy::All, IceTransportPolicy::Relay);
+    let with = |url: &str, size, policy| Configuration {
+        ice_candidate_pool_size: size,
+        ice_transport_policy: policy,
+        ..config(url.to_owned())
+    };
+    let mapped = |host: u8| SocketAddr::from(([203, 0, 113, host], 4000));
+    // Another server, another policy before, no pool before: what was there is gone each time.
+    let before = [None, Some((1, relay)), Some((0, all))];
+    for (before, host) in before.into_iter().zip(10..) {
+        let ((first, first_url), (second, second_url)) = (server().await, server().await);
+        let peer = PeerConnection::new(&endpoint, with(&first_url, 1, all))
+            .await
+            .expect("a connection");
+        soon("a question", answer_once(&first, mapped(1))).await;
+        let before = before.map(|(size, policy)| with(&first_url, size, policy));
+        for config in before.into_iter().chain([with(&second_url, 1, all)]) {
+            peer.set_configuration(config).await.expect("new servers");
+        }
+        soon("a question", answer_once(&second, mapped(host))).await;
+        let (candidates, errors) = gather(&peer).await;
+        assert_eq!(kinds(&candidates), ["udp host", "tcp host", "udp srflx"]);
+        let expected = format!("203.0.113.{host} 4000");
+        let line = candidates[2].candidate();
+        assert!(line.contains(&expected), "{candidates:?}");
+        assert_eq!(errors, []);
+    }
 }
 
 /// Transport and type of each.

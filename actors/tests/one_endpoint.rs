@@ -3,8 +3,11 @@
 
 mod common;
 
-use common::{channel, endpoint, negotiate, negotiate_with, runtime, soon};
-use peerloom_actors::{Configuration, Endpoint, IceGatheringState, OfferOptions, PeerConnection};
+use common::{channel, endpoint, gathered, negotiate, negotiate_with, runtime, soon};
+use peerloom_actors::stats::Entry;
+use peerloom_actors::{
+    Configuration, Endpoint, IceGatheringState, OfferOptions, PeerConnection, SessionDescription,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -34,6 +37,49 @@ async fn a_peer_whose_candidates_were_lost_is_found_by_its_checks() {
     let answer = b.local_description().expect("just set");
     a.set_remote_description(answer).await.expect("an answer");
     soon("the channel", ours.opened()).await.expect("open");
+}
+
+/// Waits until the peer has bound a socket of its own beside the endpoint's.
+async fn binds_a_socket(peer: &PeerConnection) {
+    let bound = async {
+        loop {
+            let report = peer.get_stats().await.expect("open").report;
+            let ours = report.of_type("local-candidate");
+            let udp = |it: &&Entry| matches!(it, Entry::LocalCandidate(it) if it.protocol == "udp");
+            if ours.filter(udp).count() == 2 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a second socket", bound).await;
+}
+
+/// The socket that the first offer needed is there once, and the next one needs it as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_made_anew_goes_on_with_the_socket_of_the_first() {
+    let runtime = runtime(2);
+    let endpoint = endpoint(&runtime).await;
+    for rolled_back in [true, false] {
+        let (a, b) = (new(&endpoint).await, new(&endpoint).await);
+        let ours = channel(&a, "x").await;
+        a.set_local_description(None).await.expect("an offer");
+        gathered([&a]).await;
+        let offer = a.local_description().expect("just set");
+        b.set_remote_description(offer).await.expect("an offer");
+        b.set_local_description(None).await.expect("an answer");
+        // The answer is on its way; the answerer checks, and the 5-tuple is its own.
+        binds_a_socket(&a).await;
+        if rolled_back {
+            let rollback = SessionDescription::rollback();
+            a.set_local_description(Some(rollback)).await.expect("ours");
+        }
+        let anew = OfferOptions { ice_restart: true };
+        negotiate_with(&a, &b, anew).await.expect("a negotiation");
+        soon("the channel", ours.opened()).await.expect("open");
+        a.close().await;
+        b.close().await;
+    }
 }
 
 /// Restarts at random moments, most of them before there is a path. Who negotiates this often does

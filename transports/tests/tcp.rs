@@ -69,6 +69,35 @@ async fn a_connection_goes_to_whom_its_first_check_names_and_carries_both_ways()
     );
 }
 
+/// The peer's kernel drops what arrives, as a router does that has forgotten the connection.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_that_falls_silent_is_lost() {
+    const DROP_ALL: socket2::SockFilter = socket2::SockFilter::new(6, 0, 0, 0); // RET 0
+    let node = Node::new();
+    let here = node.connection("here");
+    let listener = tokio::net::TcpListener::bind(LOOPBACK)
+        .await
+        .expect("a port");
+    let path = Path::tcp(LOOPBACK, listener.local_addr().expect("bound"));
+    let (stream, tunnel) = open(path, &node.endpoint, &here.ingress())
+        .await
+        .expect("a listener");
+    let (mut sender, carrying) = (carry(tunnel), tokio::spawn(stream.run()));
+    let (mut peer, _) = listener.accept().await.expect("a connection");
+    send(&mut sender, path, &[vec![22; 7]]);
+    peer.read_exact(&mut [0; 9]).await.expect("it works");
+    let filtered = socket2::SockRef::from(&peer).attach_filter(&[DROP_ALL]);
+    filtered.expect("a filter");
+    send(&mut sender, path, &[vec![22; 7]]);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), carrying).await;
+    let lost = ended
+        .expect("noticed")
+        .expect("no panic")
+        .expect_err("lost");
+    assert_eq!(lost.kind(), std::io::ErrorKind::TimedOut);
+}
+
 #[tokio::test]
 async fn who_does_not_begin_with_a_check_for_us_is_closed() {
     let node = Node::new();

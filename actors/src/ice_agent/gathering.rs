@@ -36,13 +36,21 @@ pub(crate) struct Sources {
     hosts: bool,
     /// They are told as names.
     hidden: bool,
+    /// They are asked before a description needs them.
+    ahead: bool,
     servers: Vec<IceServer>,
     tls_roots: Vec<Bytes>,
 }
 
 impl Sources {
-    /// What a configuration asks for. URLs have been checked before.
-    pub(crate) fn of(config: &Configuration) -> Self {
+    /// Whether to gather before anybody asks.
+    pub(super) fn ahead(&self) -> bool {
+        self.ahead
+    }
+
+    /// What a configuration asks for. URLs have been checked before. `first` says that nothing has
+    /// been negotiated yet: the pool is for the first time only (RFC 9429 section 3.5.4).
+    pub(crate) fn of(config: &Configuration, first: bool) -> Self {
         let mut servers = Vec::new();
         for server in &config.ice_servers {
             for text in &server.urls {
@@ -60,6 +68,7 @@ impl Sources {
         Self {
             hosts: config.ice_transport_policy == IceTransportPolicy::All,
             hidden: config.obfuscate_host_addresses,
+            ahead: first && config.ice_candidate_pool_size > 0,
             servers,
             tls_roots: config.ice_tls_roots.clone(),
         }
@@ -88,6 +97,8 @@ enum Progress {
     /// Relays for us.
     Relaying,
     Failed,
+    /// What it gave is given up, and what it has to say comes too late.
+    Dropped,
 }
 
 /// The servers of one connection.
@@ -119,6 +130,7 @@ impl Gathering {
             sources: Sources {
                 hosts: sources.hosts,
                 hidden: sources.hidden,
+                ahead: sources.ahead,
                 servers: Vec::new(),
                 tls_roots: Vec::new(),
             },
@@ -138,12 +150,15 @@ impl Gathering {
         gathering
     }
 
-    /// What holds from the next gathering on. Servers known already are not asked again.
+    /// What holds from the next gathering on. Servers known already are not asked again, unless they
+    /// were dropped: then they are others from now on, told apart from what is still on its way.
     pub(super) fn reconfigure(&mut self, sources: Sources) {
         let mut known = std::mem::take(&mut self.sources.servers);
         self.configured.clear();
         for server in sources.servers {
-            let index = known.iter().position(|old| *old == server);
+            let dropped =
+                |at: usize| u16::try_from(at).is_ok_and(|at| self.is_dropped(ServerId(at)));
+            let index = (0..known.len()).find(|at| known[*at] == server && !dropped(*at));
             let index = index.unwrap_or(known.len());
             if index == known.len() && index < MAX_SERVERS {
                 known.push(server);
@@ -163,6 +178,11 @@ impl Gathering {
     /// Whether own addresses are candidates.
     pub(super) fn hosts(&self) -> bool {
         self.sources.hosts
+    }
+
+    /// Whether to gather before anybody asks.
+    pub(super) fn ahead(&self) -> bool {
+        self.sources.ahead
     }
 
     /// What the ids of our questions begin with.
@@ -199,6 +219,53 @@ impl Gathering {
         !self.progress.values().any(|p| *p == Progress::Asking)
     }
 
+    fn is_dropped(&self, id: ServerId) -> bool {
+        self.progress.get(&id) == Some(&Progress::Dropped)
+    }
+
+    /// Whether what this server gave may be used.
+    fn is_used(&self, id: ServerId) -> bool {
+        let kind = self.server(id).map(|server| server.url.kind);
+        self.is_configured(id) && (self.hosts() || kind == Some(ServerKind::Turn))
+    }
+
+    /// Gives up what servers gave that the latest configuration does not use. Returns where they relayed
+    /// for us.
+    pub(super) fn drop_unused(&mut self) -> Vec<SocketAddr> {
+        let unused = |id: &ServerId| !self.is_used(*id);
+        let unused: Vec<ServerId> = self.progress.keys().copied().filter(unused).collect();
+        self.drop_servers(unused)
+    }
+
+    /// Gives up what all servers gave.
+    pub(super) fn drop_all(&mut self) -> Vec<SocketAddr> {
+        let all = self.progress.keys().copied().collect();
+        self.drop_servers(all)
+    }
+
+    fn drop_servers(&mut self, servers: Vec<ServerId>) -> Vec<SocketAddr> {
+        let mut relayed = Vec::new();
+        for id in servers {
+            let Some(progress) = self.progress.get_mut(&id) else {
+                continue;
+            };
+            if *progress == Progress::Idle {
+                continue; // it has nothing to give up
+            }
+            *progress = Progress::Dropped;
+            self.reflexive.forget_server(id);
+            relayed.extend(self.relays.dropped(id));
+        }
+        relayed
+    }
+
+    /// Whether a candidate came from a server whose word still holds.
+    pub(super) fn vouches_for(&self, candidate: &Candidate) -> bool {
+        let servers = self.progress.keys().filter(|id| !self.is_dropped(**id));
+        let mut urls = servers.filter_map(|id| Some(&self.server(*id)?.text));
+        urls.any(|url| candidate.url.as_ref() == Some(url))
+    }
+
     /// The servers to ask: all at first, later those that failed.
     fn begin(&mut self) -> Vec<(ServerId, IceServer)> {
         let again = |progress: &Progress| matches!(progress, Progress::Idle | Progress::Failed);
@@ -224,12 +291,12 @@ impl Gathering {
         for base in gone {
             self.reflexive.forget(*base);
         }
-        let stun = |id: &ServerId| {
+        for (id, progress) in &mut self.progress {
             let server = self.sources.servers.get(usize::from(id.0));
-            server.is_some_and(|server| server.url.kind == ServerKind::Stun)
-        };
-        for (_, progress) in self.progress.iter_mut().filter(|(id, _)| stun(id)) {
-            *progress = Progress::Idle;
+            let stun = server.is_some_and(|server| server.url.kind == ServerKind::Stun);
+            if stun && *progress != Progress::Dropped {
+                *progress = Progress::Idle;
+            }
         }
     }
 

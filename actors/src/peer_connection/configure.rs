@@ -40,8 +40,9 @@ impl PeerConnection {
 
     /// `setConfiguration` (webrtc-pc sections 4.4.1.6 and 4.4.2). Takes over the ICE servers,
     /// the ICE transport policy and the size of the candidate pool; the first two count from
-    /// the next gathering on, for which an ICE restart asks. The size is kept and told, and
-    /// nothing is gathered early: host candidates are there at once.
+    /// the next gathering on, for which an ICE restart asks. Before the first local description what
+    /// was gathered ahead follows at once: what came from servers that are not asked any more is
+    /// given up, others are asked.
     ///
     /// `InvalidStateError` when closed; `InvalidModificationError` when certificates, peer
     /// identity, bundle or mux policy differ, or the pool's size after a local description was
@@ -67,7 +68,24 @@ impl Handler<SetConfiguration> for PeerConnectionActor {
         let config = self.config.clone();
         self.snapshot
             .send_modify(|snapshot| snapshot.config = config);
-        self.command_ice(IceCommand::Configure(Sources::of(&self.config)));
+        let sources = self.sources();
+        self.command_ice(IceCommand::Configure(sources));
         Ok(())
+    }
+}
+
+impl PeerConnectionActor {
+    /// Where candidates come from.
+    pub(super) fn sources(&self) -> Sources {
+        let first = self.session.current_local_description().is_none();
+        Sources::of(&self.config, first)
+    }
+
+    /// A negotiation has ended: what was gathered ahead and not used is given back.
+    pub(super) fn end_pool(&mut self) {
+        if self.config.ice_candidate_pool_size > 0 {
+            let sources = self.sources();
+            self.command_ice(IceCommand::Configure(sources));
+        }
     }
 }

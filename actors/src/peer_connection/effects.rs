@@ -3,7 +3,9 @@
 
 use actix::{Context, Handler};
 use peerloom_transports::proto::dtls;
-use peerloom_transports::proto::jsep::{Effect, RemoteIdentity, SessionDescription, StartSctp};
+use peerloom_transports::proto::jsep::{
+    Effect, RemoteIdentity, SessionDescription, SignalingState, StartSctp,
+};
 
 use super::actor::PeerConnectionActor;
 use super::events::{Event, IceGatheringState};
@@ -21,10 +23,12 @@ impl PeerConnectionActor {
     pub(super) fn carry_out(&mut self) -> Option<RemoteIdentity> {
         let mut identity = None;
         let mut later = Vec::new();
+        let mut settled = false;
         while let Some(effect) = self.session.poll_effect() {
             if let Effect::RemoteIdentity(found) = effect {
                 identity = Some(found);
-            } else if matches!(effect, Effect::SignalingStateChange(_)) {
+            } else if let Effect::SignalingStateChange(state) = effect {
+                settled = state == SignalingState::Stable;
                 // Fires before anything that the new state sets in motion.
                 self.carry_out_one(effect);
             } else {
@@ -34,6 +38,9 @@ impl PeerConnectionActor {
         self.publish_descriptions();
         for effect in later {
             self.carry_out_one(effect);
+        }
+        if settled {
+            self.end_pool();
         }
         identity
     }

@@ -18,7 +18,7 @@ use super::actor::{ChildKey, PeerConnectionActor};
 use super::stats::Addrs;
 use crate::cause::{ActorKind, Cause};
 use crate::dtls_transport::{self, DtlsCommand, DtlsTransportActor, Records};
-use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand, Sources};
+use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand};
 use crate::outlet::{KEPT_MESSAGES, Outlet, Refused};
 use crate::sctp_transport::{self, ChannelRequest, SctpCommand, SctpTransportActor};
 use crate::supervisor::Death;
@@ -71,7 +71,7 @@ impl PeerConnectionActor {
         let ice_actor = IceAgentActor::new(
             self.config.ice.clone(),
             self.udp.clone(),
-            Sources::of(&self.config),
+            self.sources(),
             registration,
             me.clone().recipient(),
             dtls_addr.clone().recipient(),

@@ -150,7 +150,7 @@ pub(crate) async fn negotiate_through_answer(a: &PeerConnection, b: &PeerConnect
 }
 
 /// Waits until all of them have gathered their candidates.
-pub(crate) async fn gathered(peers: [&PeerConnection; 2]) {
+pub(crate) async fn gathered<const N: usize>(peers: [&PeerConnection; N]) {
     for pc in peers {
         while pc.ice_gathering_state() != IceGatheringState::Complete {
             tokio::task::yield_now().await;

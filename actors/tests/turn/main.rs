@@ -267,6 +267,62 @@ async fn a_closed_connection_gives_its_relay_back() {
     soon("the relay that was given back", again).await;
 }
 
+/// Waits until the server has so many allocations.
+async fn allocations(server: &Coturn, wanted: usize) {
+    let waiting = async {
+        while server.allocations() != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(&format!("{wanted} allocations"), waiting).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_gathered_ahead_is_told_with_the_offer_or_given_back() {
+    // More than one would be refused.
+    let Some(server) = Coturn::start(&["--user-quota=1"]).await else {
+        return;
+    };
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let sized = |ice_candidate_pool_size| Configuration {
+        ice_candidate_pool_size,
+        ..relay_only(&server, format!("turn:127.0.0.1:{}", server.port))
+    };
+    let new = || PeerConnection::new(&endpoint, sized(2));
+    let unused = new().await.expect("a connection");
+    allocations(&server, 1).await;
+    let configure = |size| unused.set_configuration(sized(size));
+    configure(0).await.expect("no pool");
+    allocations(&server, 0).await;
+    configure(1).await.expect("a pool");
+    allocations(&server, 1).await;
+    unused.close().await;
+    allocations(&server, 0).await;
+
+    let used = new().await.expect("a connection");
+    allocations(&server, 1).await;
+    assert!(gathered_relay(&used).await, "nobody else could give it one");
+    used.close().await;
+    allocations(&server, 0).await;
+}
+
+/// Makes an offer, and says whether a relayed candidate comes of it.
+async fn gathered_relay(peer: &PeerConnection) -> bool {
+    let mut events = peer.events();
+    let _channel = channel(peer, "first").await;
+    peer.set_local_description(None).await.expect("an offer");
+    let told = async {
+        while let Some(event) = events.next().await {
+            if let Event::IceCandidate(candidate) = event {
+                return candidate.is_some_and(|it| it.candidate().contains("typ relay"));
+            }
+        }
+        panic!("the connection ended");
+    };
+    soon("a candidate, or the end of them", told).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_is_a_candidate_of_the_offer_after_one_that_was_rolled_back() {
     let Some(server) = Coturn::start(&[]).await else {

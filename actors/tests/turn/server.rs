@@ -82,6 +82,13 @@ impl Coturn {
         self.wait_until_up();
     }
 
+    /// How many allocations it has at the moment.
+    pub(crate) fn allocations(&self) -> usize {
+        let log = std::fs::read_to_string(self.files.path().join("log")).expect("its log");
+        let count = |what| log.lines().filter(|line| line.contains(what)).count();
+        count(": new, realm=") - count(": delete: realm=<example.org>, username=<ada>")
+    }
+
     fn wait_until_up(&mut self) {
         let end = Instant::now() + PATIENCE;
         let open = |port| TcpStream::connect(("127.0.0.1", port)).is_ok();
@@ -107,7 +114,8 @@ fn command(port: u16, tls_port: u16, certificate: &Path, key: &Path, dir: &Path)
             "--realm=example.org",
             "--user=ada:secret",
         ])
-        .args(["--log-file=stdout", "--simple-log"])
+        .args(["--verbose", "--simple-log"])
+        .arg(format!("--log-file={}", dir.join("log").display()))
         .arg(format!("--listening-port={port}"))
         .arg(format!("--tls-listening-port={tls_port}"))
         .arg(format!("--cert={}", certificate.display()))

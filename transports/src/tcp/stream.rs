@@ -39,6 +39,13 @@ const BATCHES_PER_TURN: usize = 8;
 /// consent (RFC 7675 §5.1).
 const STALL: Duration = Duration::from_secs(30);
 
+/// How long what was sent may stay unacknowledged, then the connection counts as lost (RFC 5482):
+/// a router may have forgotten it without a word. Consent checks keep something on its way, so
+/// that it is noticed, and the connection opened anew, long before consent expires. Guess:
+/// longer than ICE waits before it says `disconnected`, and three or four retransmissions.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(8);
+
 /// How long the last bytes may take to leave once nobody wants the connection any more.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -62,6 +69,17 @@ pub async fn open(path: Path, udp: &Endpoint, ingress: &Ingress) -> io::Result<(
         udp,
         ingress,
     )
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+}
+
+/// Other systems give up after minutes: consent expires before.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn notice_silence(_: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 /// A connection and what is on its way.
@@ -88,6 +106,7 @@ impl Stream {
         ingress: &Ingress,
     ) -> io::Result<(Self, Tunnel)> {
         stream.set_nodelay(true)?;
+        notice_silence(&stream)?;
         let (tunnel, batches) = Tunnel::tcp(path);
         let mut framer = Framer::default();
         *framer.buffer() = received;

@@ -15,14 +15,14 @@ use crate::ice_agent::sockets::log_refusal;
 use crate::peer_connection::messages::IceReport;
 
 impl IceAgentActor {
-    /// Asks every server that has not answered yet, for the generation `ufrag`.
-    pub(in crate::ice_agent) fn ask_servers(&mut self, ufrag: String, now: Instant) {
-        self.gathering.untold.push(ufrag);
+    /// Asks every server that has not answered yet, for the generation `ufrag` or ahead of need.
+    pub(in crate::ice_agent) fn ask_servers(&mut self, ufrag: Option<String>, now: Instant) {
+        self.gathering.untold.extend(ufrag);
         while self.gathering.tasks.try_join_next().is_some() {}
         for (id, server) in self.gathering.begin() {
             match (server.url.kind, server.url.transport) {
                 (ServerKind::Stun, _) if !self.gathering.hosts() => {
-                    self.gathering.progress.insert(id, Progress::Done);
+                    self.gathering.progress.insert(id, Progress::Idle);
                 }
                 (ServerKind::Stun, ServerTransport::Udp) => self.gathering.resolve(id, server),
                 (ServerKind::Stun, _) => {
@@ -42,7 +42,9 @@ impl IceAgentActor {
             Notice::Network => {
                 self.network_changed(now);
                 self.hasten_relays(now);
+                self.refill_pool(now);
             }
+            Notice::Resolved(id, _) | Notice::Relay(id, _) if self.gathering.is_dropped(id) => {}
             Notice::Named(generation, candidate) => self.add_named(generation, candidate, now),
             Notice::Resolved(id, Ok(addrs)) => self.ask_reflexive(id, &addrs, now),
             Notice::Resolved(id, Err(reason)) => self.server_failed(id, UNREACHABLE, reason, None),

@@ -82,6 +82,12 @@ impl Relays {
         }
     }
 
+    /// It is not used any more. Returns where it relayed for us.
+    pub(super) fn dropped(&mut self, id: ServerId) -> Vec<SocketAddr> {
+        let attempts = self.0.remove(&id);
+        attempts.map(|it| it.addresses).unwrap_or_default()
+    }
+
     /// Somebody asks for it.
     pub(super) fn asked(&mut self, id: ServerId) {
         if let Some(attempts) = self.0.get_mut(&id) {

@@ -166,6 +166,13 @@ impl Reflexive {
         self.renewals.retain(|(path, _), _| path.local != base);
     }
 
+    /// Forgets what this server was asked, and what it said.
+    pub fn forget_server(&mut self, server: ServerId) {
+        self.probes.retain(|_, probe| probe.server != server);
+        self.renewals.retain(|(_, other), _| *other != server);
+        self.mapped.remove(&server);
+    }
+
     /// Forgets everything, also what was to be renewed.
     pub fn stop(&mut self) {
         self.probes.clear();
