@@ -30,7 +30,10 @@ pub(super) enum Use {
     Hold,
 }
 
-#[derive(Debug, Default)]
+/// Number of the first message of a stream, unwrapped: what lies before it has a smaller one.
+const FIRST: u64 = 1 << 32;
+
+#[derive(Debug)]
 pub(super) struct Stream {
     ordered: Fragments,
     unordered: Fragments,
@@ -45,6 +48,22 @@ pub(super) struct Stream {
     pub(super) usage: Use,
     /// The application was told that there is something to read.
     pub(super) reported: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            ordered: Fragments::default(),
+            unordered: Fragments::default(),
+            next: FIRST,
+            next_unordered: FIRST,
+            waiting: BTreeMap::new(),
+            ready: VecDeque::new(),
+            held: VecDeque::new(),
+            usage: Use::default(),
+            reported: false,
+        }
+    }
 }
 
 /// What is gone: pieces and messages, and the receive window they took.
@@ -261,8 +280,8 @@ impl Stream {
         for message in std::mem::take(&mut self.waiting).values() {
             gone.note(message);
         }
-        self.next = 0;
-        self.next_unordered = 0;
+        self.next = FIRST;
+        self.next_unordered = FIRST;
         self.usage = Use::Hold;
         gone
     }

@@ -1,0 +1,50 @@
+//! What only a peer sends that does not mean well, or is mistaken.
+
+use super::*;
+
+const FIRST: u32 = u32::MAX - 5;
+const WHOLE: u8 = flag::BEGIN | flag::END;
+
+fn without_interleaving() -> SctpConfig {
+    SctpConfig {
+        interleaving: false,
+        ..SctpConfig::default()
+    }
+}
+
+fn tsn(n: u32) -> [u8; 4] {
+    FIRST.wrapping_add(n).to_be_bytes()
+}
+
+/// One byte on stream 3.
+fn data(n: u32, ssn: u16) -> Vec<u8> {
+    let ssn = ssn.to_be_bytes();
+    [&tsn(n)[..], &[0, 3], &ssn, &[0, 0, 0, 53, 9]].concat()
+}
+
+fn i_data(n: u32, mid: u32, last: u32) -> Vec<u8> {
+    let (mid, last) = (mid.to_be_bytes(), last.to_be_bytes());
+    [&tsn(n)[..], &[0, 3, 0, 0], &mid, &last, &[9]].concat()
+}
+
+#[test]
+fn what_lies_before_the_first_message_of_a_stream_is_old() {
+    let mut pair = Pair::connected(&without_interleaving());
+    let skip = [&tsn(0)[..], &[0, 3, 0xff, 0xff]].concat();
+    inject(&mut pair, kind::FORWARD_TSN, 0, &skip);
+    inject(&mut pair, kind::DATA, WHOLE, &data(1, u16::MAX));
+    assert_eq!(pair.ends[1].unread_chunks(), 0, "waits for nothing");
+    inject(&mut pair, kind::DATA, WHOLE, &data(2, 0));
+    assert_eq!(pair.read_all(1), [vec![9]]);
+
+    let mut pair = Pair::connected(&SctpConfig::default());
+    for unordered in [0, 1] {
+        let n = u32::from(unordered);
+        let skip = [&tsn(n)[..], &[0, 3, 0, unordered], &[0xff; 4]].concat();
+        inject(&mut pair, kind::I_FORWARD_TSN, 0, &skip);
+    }
+    inject(&mut pair, kind::I_DATA, WHOLE, &i_data(2, u32::MAX, 53));
+    assert_eq!(pair.ends[1].unread_chunks(), 0);
+    inject(&mut pair, kind::I_DATA, WHOLE, &i_data(3, 0, 53));
+    assert_eq!(pair.read_all(1), [vec![9]]);
+}
