@@ -48,3 +48,41 @@ fn what_lies_before_the_first_message_of_a_stream_is_old() {
     inject(&mut pair, kind::I_DATA, WHOLE, &i_data(3, 0, 53));
     assert_eq!(pair.read_all(1), [vec![9]]);
 }
+
+#[test]
+fn a_piece_that_comes_twice_counts_once() {
+    let mut pair = Pair::connected(&SctpConfig::default());
+    for n in 0..5 {
+        inject(&mut pair, kind::I_DATA, 0, &i_data(n, 0, 1));
+    }
+    assert_eq!(pair.ends[1].unread_chunks(), 1);
+    inject(&mut pair, kind::I_DATA, flag::BEGIN, &i_data(5, 0, 53));
+    inject(&mut pair, kind::I_DATA, flag::END, &i_data(6, 0, 2));
+    assert_eq!(pair.read_all(1), [vec![9; 3]]);
+    assert_eq!(pair.ends[1].unread_chunks(), 0);
+}
+
+#[test]
+fn unread_messages_of_a_stream_that_both_sides_reset_take_no_window() {
+    let mut pair = Pair::connected(&without_interleaving());
+    inject(&mut pair, kind::DATA, WHOLE, &data(0, 0));
+    assert_eq!(pair.ends[1].unread_chunks(), 1);
+    // "Reset yours", "it is reset", "mine is, too": nobody has read until then.
+    let ask = [&[0, 14, 0, 10][..], &tsn(0), &[0, 3, 0, 0]].concat();
+    inject(&mut pair, kind::RE_CONFIG, 0, &ask);
+    let now = pair.now;
+    while pair.ends[1].poll_transmit(now).is_some() {}
+    let number = u32::MAX - 10;
+    let done = [
+        &[0, 16, 0, 12][..],
+        &number.to_be_bytes(),
+        &1_u32.to_be_bytes(),
+    ];
+    inject(&mut pair, kind::RE_CONFIG, 0, &done.concat());
+    let reset = [&[0, 13, 0, 18][..], &tsn(1), &[0; 4], &tsn(0), &[0, 3]];
+    inject(&mut pair, kind::RE_CONFIG, 0, &reset.concat());
+    let events: Vec<_> = std::iter::from_fn(|| pair.ends[1].poll_event()).collect();
+    assert!(events.contains(&Event::Reset(S)), "{events:?}");
+    assert_eq!(pair.ends[1].unread_chunks(), 0);
+    assert_eq!(pair.read_all(1), Vec::<Bytes>::new());
+}
