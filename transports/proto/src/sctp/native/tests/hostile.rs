@@ -63,6 +63,39 @@ fn a_piece_that_comes_twice_counts_once() {
 }
 
 #[test]
+fn a_heartbeat_that_fits_into_no_packet_of_ours_is_not_answered() {
+    let mut pair = Pair::connected(&SctpConfig::default());
+    let now = pair.now;
+    for (len, answered) in [(1172, true), (1173, false), (1400, false)] {
+        inject(&mut pair, kind::HEARTBEAT, 0, &vec![1; len]);
+        let answer = pair.ends[1].poll_transmit(now);
+        assert!(
+            answer
+                .as_ref()
+                .is_none_or(|packet| packet.len() <= MAX_PACKET)
+        );
+        assert_eq!(answer.is_some(), answered, "{len}");
+    }
+    assert!(pair.ends[1].is_connected());
+}
+
+#[test]
+fn nothing_is_acknowledged_after_the_end() {
+    let mut pair = Pair::connected(&without_interleaving());
+    for n in 1..4 {
+        inject(&mut pair, kind::DATA, WHOLE, &data(n, 0));
+    }
+    let (gap, none) = (data(4, 0), Vec::new());
+    inject_all(
+        &mut pair,
+        &[(kind::DATA, WHOLE, gap), (kind::ABORT, 0, none)],
+    );
+    assert_eq!(pair.ends[1].close_reason(), Some(CloseReason::Peer));
+    let now = pair.now;
+    assert_eq!(pair.ends[1].poll_transmit(now), None);
+}
+
+#[test]
 fn unread_messages_of_a_stream_that_both_sides_reset_take_no_window() {
     let mut pair = Pair::connected(&without_interleaving());
     inject(&mut pair, kind::DATA, WHOLE, &data(0, 0));
