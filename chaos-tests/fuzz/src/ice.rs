@@ -192,6 +192,8 @@ impl Ends for Agents {
         self.now += time;
         for agent in &mut self.agents {
             agent.handle_timeout(self.now);
+            let next = agent.poll_timeout();
+            assert!(next.is_none_or(|next| next.at > self.now), "{next:?}");
         }
     }
 
