@@ -6,7 +6,7 @@ use peerloom_transports_proto::id::StreamId;
 use peerloom_transports_proto::sctp::{Message, Ppid, Reliability};
 
 use super::script::{Ends, Reader};
-use super::sctp::Associations;
+use super::sctp::{Associations, FEW_STREAMS, SMALL};
 
 /// Messages of one input; the rest is not read.
 const MAX_MESSAGES: usize = 64;
@@ -22,13 +22,15 @@ const PPIDS: [Ppid; 6] = [
     Ppid::Other,
 ];
 
-/// Messages: stream, kind, length, bytes. Gets anywhere if one is read as DCEP and opens a channel.
+/// A byte of setup (which engine, as of `sctp`), then messages: stream, kind, length, bytes. Gets
+/// anywhere if one is read as DCEP and opens a channel.
 pub fn dcep(data: &[u8]) -> bool {
-    let mut ends = Associations::new();
+    let mut reader = Reader(data);
+    let setup = reader.byte().unwrap_or_default() & !(SMALL | FEW_STREAMS);
+    let mut ends = Associations::new(setup);
     let mut reassembly = Reassembly::default();
     carry(&mut ends, 4);
     assert!(ends.connected());
-    let mut reader = Reader(data);
     for _ in 0..MAX_MESSAGES {
         let Some((stream, message)) = message(&mut reader) else {
             break;

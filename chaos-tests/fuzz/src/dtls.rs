@@ -80,6 +80,8 @@ impl Ends for Transports {
         self.now += time;
         for end in &mut self.ends {
             end.handle_timeout(self.now);
+            let next = end.poll_timeout();
+            assert!(next.is_none_or(|next| next.at > self.now), "{next:?}");
         }
     }
 

@@ -19,11 +19,14 @@ mod assertion;
 mod dcep;
 mod dtls;
 mod envelope;
+mod framing;
 mod ice;
 mod mdns;
 mod oidc;
 mod script;
 mod sctp;
+mod sctp_numbers;
+mod sctp_seeds;
 mod sdp;
 mod seeds;
 mod server;
@@ -39,6 +42,7 @@ pub use assertion::assertion;
 pub use dcep::dcep;
 pub use dtls::dtls;
 pub use envelope::envelope;
+pub use framing::framing;
 pub use ice::ice;
 pub use mdns::mdns;
 pub use oidc::oidc;
@@ -52,11 +56,12 @@ pub use turn::turn;
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name; each has a program in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("assertion", assertion),
     ("dcep", dcep),
     ("dtls", dtls),
     ("envelope", envelope),
+    ("framing", framing),
     ("ice", ice),
     ("mdns", mdns),
     ("oidc", oidc),

@@ -1,15 +1,30 @@
-//! SCTP: two associations with data channels on them, and the packets between them.
+//! SCTP: two associations with data channels on them, and the packets between them. Either end
+//! runs on either engine.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use peerloom_transports_proto::channel::{ChannelInit, Channels, Event, Message, Reliability};
-use peerloom_transports_proto::config::{ChannelConfig, SctpConfig};
+use peerloom_transports_proto::config::{ChannelConfig, SctpConfig, SctpEngine};
 use peerloom_transports_proto::id::{ChannelId, DtlsRole};
-use peerloom_transports_proto::sctp::{Association, MAX_UNREAD_CHUNKS};
+use peerloom_transports_proto::sctp::{
+    Association, MAX_PACKET, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS,
+};
 
 use super::packet_forge::seal;
 use super::script::{Ends, Reader, play};
+use super::sctp_numbers::{Numbers, place};
+
+/// Bits of the setup, with those of the second end beside them.
+pub(crate) const NATIVE: u8 = 1;
+pub(crate) const NO_INTERLEAVING: u8 = 1 << 2;
+pub(crate) const CHECKSUMS: u8 = 1 << 4;
+/// Both ends take little, and few streams.
+pub(crate) const SMALL: u8 = 1 << 6;
+pub(crate) const FEW_STREAMS: u8 = 1 << 7;
+
+/// Calls after which nothing is due any more: each timer may have run out.
+const MAX_TIMERS: usize = 8;
 
 /// Every association refuses to hold more unread chunks than this, and those of one packet.
 const UNREAD: usize = 2 * MAX_UNREAD_CHUNKS + 70_000;
@@ -20,41 +35,68 @@ pub(crate) struct End {
     ids: Vec<ChannelId>,
     /// The verification tag that its peer puts into packets.
     tag: [u8; 4],
+    numbers: Numbers,
     reads: bool,
 }
 
 pub(crate) struct Associations {
     pub(crate) ends: [End; 2],
     pub(crate) now: Instant,
-    /// Messages and channels that came in.
-    pub(crate) received: usize,
+    /// Channels that the peer has opened.
     pub(crate) accepted: usize,
 }
 
-fn end(role: DtlsRole, now: Instant) -> End {
+/// The settings of an end: 0 or 1 of `setup`.
+fn settings(setup: u8, end: u8) -> SctpConfig {
+    let has = |bit: u8| setup & (bit << end) != 0;
+    let both = |bit: u8| setup & bit != 0;
+    let usual = SctpConfig::default();
+    SctpConfig {
+        engine: if has(NATIVE) {
+            SctpEngine::Native
+        } else {
+            SctpEngine::Packaged
+        },
+        interleaving: !has(NO_INTERLEAVING),
+        zero_checksum: !has(CHECKSUMS),
+        receive_window: if both(SMALL) {
+            16 * 1024
+        } else {
+            usual.receive_window
+        },
+        streams: if both(FEW_STREAMS) { 8 } else { usual.streams },
+        ..usual
+    }
+}
+
+fn end(role: DtlsRole, settings: SctpConfig, now: Instant) -> End {
     let config = ChannelConfig {
         peerloom_peer: true,
         ..ChannelConfig::default()
     };
     let mut channels = Channels::new(config);
     channels.start(role);
-    let association = Association::new(SctpConfig::default(), role, now).expect("association");
+    let association = Association::new(settings, role, now).expect("association");
     End {
         association,
         channels,
         ids: Vec::new(),
         tag: [0; 4],
+        numbers: Numbers::default(),
         reads: true,
     }
 }
 
 impl Associations {
-    pub(crate) fn new() -> Self {
+    /// With the bits of `setup` above.
+    pub(crate) fn new(setup: u8) -> Self {
         let now = Instant::now();
         Self {
-            ends: [end(DtlsRole::Client, now), end(DtlsRole::Server, now)],
+            ends: [
+                end(DtlsRole::Client, settings(setup, 0), now),
+                end(DtlsRole::Server, settings(setup, 1), now),
+            ],
             now,
-            received: 0,
             accepted: 0,
         }
     }
@@ -75,7 +117,7 @@ impl Associations {
             }
             Event::Closed { channel, .. } => end.ids.retain(|id| *id != channel),
             Event::Messages { channel, messages } => {
-                self.received += messages.len();
+                assert!(end.ids.contains(&channel), "a message without a channel");
                 if end.reads {
                     let cost = messages.iter().map(Message::cost).sum();
                     end.channels.grant(channel, cost);
@@ -99,8 +141,11 @@ impl Ends for Associations {
             }
             let end = &mut self.ends[at];
             let mut tag = None;
+            assert!(end.association.queued_packets() <= MAX_QUEUED_PACKETS);
             while let Some(packet) = end.association.poll_transmit(self.now) {
+                assert!(packet.len() <= MAX_PACKET, "{} bytes", packet.len());
                 tag = packet.get(4..8).and_then(|tag| tag.try_into().ok());
+                end.numbers.note(&packet);
                 sent.push((1 - at, packet.to_vec()));
             }
             assert!(end.association.unread_chunks() <= UNREAD);
@@ -114,7 +159,7 @@ impl Ends for Associations {
         self.ends[to].association.handle_packet(packet, self.now);
     }
 
-    /// Ports, verification tag and checksum. An INIT keeps the tag of zero.
+    /// Ports, verification tag, serial numbers and checksum. An INIT keeps the tag of zero.
     fn seal(&self, to: usize, packet: &mut Vec<u8>) {
         if packet.len() < 12 {
             packet.resize(12, 0);
@@ -123,66 +168,85 @@ impl Ends for Associations {
         if packet.get(12) != Some(&1) {
             packet[4..8].copy_from_slice(&self.ends[to].tag);
         }
+        place(packet, self.ends[1 - to].numbers, self.ends[to].numbers);
         seal(packet);
     }
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
         for end in &mut self.ends {
-            end.association.handle_timeout(self.now);
+            run_timers(&mut end.association, self.now);
         }
     }
 
     fn act(&mut self, end: usize, what: u8) {
+        let now = self.now;
         let end = &mut self.ends[end];
         let id = end
             .ids
             .get(usize::from(what >> 4) % end.ids.len().max(1))
             .copied();
         // What cannot be done now is refused.
-        match (what % 8, id) {
-            (0, _) => drop(open(end, Reliability::Reliable)),
-            (1, _) => drop(open(end, Reliability::MaxRetransmits(1))),
-            (2, _) => drop(open(end, Reliability::MaxLifetime(20))),
+        match (what % 16, id) {
+            (0, _) => drop(open(end, true, Reliability::Reliable)),
+            (1, _) => drop(open(end, false, Reliability::MaxRetransmits(1))),
+            (2, _) => drop(open(end, false, Reliability::MaxLifetime(20))),
+            (8, _) => drop(open(end, true, Reliability::MaxRetransmits(0))),
+            (9, _) => drop(open(end, false, Reliability::Reliable)),
+            (10, _) => drop(open(end, true, Reliability::MaxLifetime(0))),
             (3, Some(id)) => end.channels.close(id),
-            (4, Some(id)) => drop(end.channels.send(id, Message::Text(String::new()))),
-            (5, Some(id)) => drop(
-                end.channels
-                    .send(id, Message::Binary(vec![1; 70_000].into())),
-            ),
-            (6, Some(id)) => drop(end.channels.send(id, Message::Text("x".repeat(300)))),
             (7, _) => end.reads = !end.reads,
+            (11, Some(id)) => (0..40).for_each(|_| send(end, id, 1)),
+            (12, Some(id)) => (0..4).for_each(|_| send(end, id, 30_000)),
+            (13, _) => end.association.abort(now),
+            (4, Some(id)) => send(end, id, 0),
+            (5, Some(id)) => send(end, id, 70_000),
+            (6, Some(id)) => send(end, id, 300),
+            (14, Some(id)) => send(end, id, 2_000),
             (_, None) | (_, Some(_)) => {}
         }
     }
 }
 
-fn open(end: &mut End, reliability: Reliability) -> Option<ChannelId> {
+/// What is due is done, and then nothing is.
+fn run_timers(association: &mut Association, now: Instant) {
+    for _ in 0..MAX_TIMERS {
+        association.handle_timeout(now);
+        let next = association.poll_protocol_timeout();
+        if next.is_none_or(|next| next.at > now) {
+            return;
+        }
+    }
+    panic!("due again and again: {association:?}");
+}
+
+fn send(end: &mut End, id: ChannelId, len: usize) {
+    // A channel that is full or closing refuses.
+    drop(end.channels.send(id, Message::Binary(vec![1; len].into())));
+}
+
+fn open(end: &mut End, ordered: bool, reliability: Reliability) -> Option<ChannelId> {
     let init = ChannelInit {
         label: "label".into(),
         protocol: "p".into(),
-        ordered: reliability == Reliability::Reliable,
+        ordered,
         reliability,
         ..ChannelInit::default()
     };
     end.channels.open(init).ok()
 }
 
-/// A script. Gets anywhere if an association is established at an end.
+/// A byte of setup, then a script. Gets anywhere if an association is established at an end.
 pub fn sctp(data: &[u8]) -> bool {
     let mut reader = Reader(data);
-    let mut ends = Associations::new();
-    // The first byte is like that of other scripts, and means nothing here.
-    let _setup = reader.byte();
+    let mut ends = Associations::new(reader.byte().unwrap_or_default());
     play(reader.0, &mut ends);
-    assert!(
-        ends.received == 0 || ends.accepted > 0,
-        "a message without a channel"
-    );
     ends.connected()
 }
 
 /// The packets of a script.
 pub(crate) fn packets(data: &[u8]) -> Vec<(usize, Vec<u8>)> {
-    play(data.get(1..).unwrap_or_default(), &mut Associations::new())
+    let mut reader = Reader(data);
+    let mut ends = Associations::new(reader.byte().unwrap_or_default());
+    play(reader.0, &mut ends)
 }

@@ -5,7 +5,7 @@ use peerloom_transports_proto::channel::{ChannelInit, DcepMessage, Message, Open
 use peerloom_transports_proto::jsep::OfferOptions;
 
 use super::sdp::{CERTIFICATE, session};
-use super::{assertion, dtls, envelope, ice, mdns, oidc, sctp, stun, turn};
+use super::{assertion, dtls, envelope, framing, ice, mdns, oidc, sctp_seeds, stun, turn};
 
 /// One input.
 pub struct Seed {
@@ -17,18 +17,28 @@ pub struct Seed {
     pub real: bool,
 }
 
-const PASS: u8 = 0;
-const LOSE: u8 = 1;
-const WAIT: u8 = 2;
-const INJECT: u8 = 3;
-const PATCH: u8 = 4;
-const CUT: u8 = 5;
-const AGAIN: u8 = 6;
-const ACT: u8 = 7;
-const TO_SECOND: u8 = 1 << 3;
-const FLAG: u8 = 1 << 4;
+pub(super) const PASS: u8 = 0;
+pub(super) const LOSE: u8 = 1;
+pub(super) const WAIT: u8 = 2;
+pub(super) const INJECT: u8 = 3;
+pub(super) const PATCH: u8 = 4;
+pub(super) const CUT: u8 = 5;
+pub(super) const AGAIN: u8 = 6;
+pub(super) const ACT: u8 = 7;
+pub(super) const TO_SECOND: u8 = 1 << 3;
+pub(super) const FLAG: u8 = 1 << 4;
 /// Packets of a script of which changes are made.
 const CHANGED: usize = 24;
+
+/// What a peer may tell of itself.
+const CANDIDATES: [&str; 6] = [
+    "candidate:1 1 udp 2113937151 6b0b3f3e-0000-4000-8000-000000000001.local 5000 typ host",
+    "candidate:2 1 tcp 1518280447 10.0.0.2 9 typ host tcptype active generation 0",
+    "candidate:3 1 TCP 1518149375 10.0.0.7 443 typ host tcptype passive ufrag abcd",
+    "candidate:4 1 tcp 1518083839 2001:db8::1 443 typ host tcptype so",
+    "candidate:5 1 udp 1677729535 198.51.100.7 6000 typ srflx raddr 0.0.0.0 rport 9",
+    "candidate:6 2 udp 16785407 203.0.113.9 7000 typ relay raddr 198.51.100.7 rport 6000",
+];
 
 /// All of them.
 pub fn seeds() -> Vec<Seed> {
@@ -57,14 +67,19 @@ pub fn seeds() -> Vec<Seed> {
         add("envelope", false, half);
         add("envelope", true, [vec![kind], bytes].concat());
     }
-    add("dcep", true, dcep_messages());
+    for setup in [0, 1, 2, 3, 0x0f, 0x33] {
+        add("dcep", true, [&[setup], &dcep_messages()[..]].concat());
+    }
     // An open without its labels.
-    add("dcep", false, vec![0, 0, 0, 1, 3]);
+    add("dcep", false, vec![0, 0, 0, 0, 1, 3]);
     for (bytes, real) in stun::real() {
         add("stun", real, bytes);
     }
     for (bytes, real) in turn::real() {
         add("turn", real, bytes);
+    }
+    for (bytes, real) in framing::real() {
+        add("framing", real, bytes);
     }
     for bytes in oidc::real() {
         add("oidc", false, bytes[..bytes.len() / 2].to_vec());
@@ -121,12 +136,12 @@ fn dcep_messages() -> Vec<u8> {
     bytes
 }
 
-fn length(len: usize) -> [u8; 2] {
+pub(super) fn length(len: usize) -> [u8; 2] {
     u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
 }
 
 /// What is sent by two ends.
-type Sent = Vec<(usize, Vec<u8>)>;
+pub(super) type Sent = Vec<(usize, Vec<u8>)>;
 
 fn scripts(seeds: &mut Vec<Seed>) {
     let mut connect = vec![0];
@@ -136,6 +151,22 @@ fn scripts(seeds: &mut Vec<Seed>) {
     changes(seeds, "ice", &connect, ice::packets);
     for restart in [ACT, ACT | TO_SECOND] {
         let bytes = [&connect[..], &[restart, 2, WAIT, 20, PASS]].concat();
+        seeds.push(Seed {
+            target: "ice",
+            bytes,
+            real: true,
+        });
+    }
+    let tcp = [
+        &[ice::TCP | ice::NO_UDP][..],
+        &[WAIT | FLAG, 5, PASS, PASS],
+        &connect[1..],
+    ]
+    .concat();
+    changes(seeds, "ice", &tcp, ice::packets);
+    for line in CANDIDATES {
+        let told = [&[INJECT][..], &length(line.len()), line.as_bytes()].concat();
+        let bytes = [&[ice::TCP][..], &told, &tcp[1..], &[ACT, 6, WAIT | FLAG, 9]].concat();
         seeds.push(Seed {
             target: "ice",
             bytes,
@@ -165,30 +196,16 @@ fn scripts(seeds: &mut Vec<Seed>) {
         ]);
         changes(seeds, "dtls", &script, dtls::packets);
     }
-    let mut script = vec![0, PASS, PASS, PASS, PASS];
-    let open = [ACT, 0, ACT | TO_SECOND, 1, PASS, PASS];
-    let talk = [
-        ACT,
-        6,
-        ACT | TO_SECOND,
-        5,
-        PASS,
-        PASS,
-        LOSE,
-        WAIT | FLAG,
-        9,
-        PASS,
-        PASS,
-    ];
-    let close = [ACT, 3, PASS, PASS, PASS];
-    for part in [&open[..], &talk, &close] {
-        script.extend(part);
-    }
-    changes(seeds, "sctp", &script, sctp::packets);
+    sctp_seeds::scripts(seeds);
 }
 
 /// A script, and others in which its packets are told by strangers, changed, cut or repeated.
-fn changes(seeds: &mut Vec<Seed>, target: &'static str, script: &[u8], packets: fn(&[u8]) -> Sent) {
+pub(super) fn changes(
+    seeds: &mut Vec<Seed>,
+    target: &'static str,
+    script: &[u8],
+    packets: fn(&[u8]) -> Sent,
+) {
     seeds.push(Seed {
         target,
         bytes: script.to_vec(),

@@ -26,11 +26,13 @@ pub const MAX_NAMES: usize = 1024;
 /// Names being asked for. Filled by remote candidates; further ones are refused.
 pub const MAX_QUERIES: usize = 256;
 
-/// When a question is asked, after the first time (RFC 6762 §5.2: one second, then twice as long).
-const REPEATS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+/// How long after each time a question is asked again (RFC 6762 §5.2: one second at least, then
+/// twice as long), however late we are called.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// When a question is given up. Guess: as long as a connection can wait for a candidate.
-const PATIENCE: Duration = Duration::from_secs(7);
+/// How long after the last time a question is given up. Guess: with the pauses, as long as a
+/// connection can wait for a candidate.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// An answer is not repeated sooner (RFC 6762 §6).
 const QUIET: Duration = Duration::from_secs(1);
@@ -58,8 +60,9 @@ pub struct Event {
 
 #[derive(Debug)]
 struct Query {
-    begun: Instant,
-    asked: usize,
+    /// When it was asked last, and how often after the first time.
+    asked_at: Instant,
+    again: usize,
 }
 
 #[derive(Debug)]
@@ -143,8 +146,8 @@ impl Mdns {
         }
         self.packets.push_back(question(&name));
         let query = Query {
-            begun: now,
-            asked: 0,
+            asked_at: now,
+            again: 0,
         };
         self.queries.insert(name, query);
         true
@@ -216,8 +219,9 @@ impl Mdns {
             if query.due() > now {
                 continue;
             }
-            if query.asked < REPEATS.len() {
-                query.asked += 1;
+            if query.again < PAUSES.len() {
+                query.asked_at = now;
+                query.again += 1;
                 self.packets.push_back(question(name));
             } else {
                 late.push(name.clone());
@@ -248,7 +252,7 @@ impl Mdns {
 
 impl Query {
     fn due(&self) -> Instant {
-        self.begun + REPEATS.get(self.asked).copied().unwrap_or(PATIENCE)
+        self.asked_at + PAUSES.get(self.again).copied().unwrap_or(PATIENCE)
     }
 }
 
@@ -443,6 +447,26 @@ mod tests {
         };
         assert_eq!(a.poll_event(), Some(nobody));
         assert!(!a.resolve("example.org", start), "that is for ordinary DNS");
+    }
+
+    /// As after a sleep of the machine.
+    #[test]
+    fn whoever_is_called_late_asks_no_faster() {
+        let mut now = Instant::now();
+        let mut node = Mdns::new([1; 32]);
+        assert!(node.resolve("x.local", now));
+        let mut asked = Vec::new();
+        while let Some(due) = node.poll_timeout() {
+            now = due + Duration::from_secs(20);
+            node.handle_timeout(now);
+            asked.push(std::iter::from_fn(|| node.poll_packet()).count());
+            assert!(node.poll_timeout().is_none_or(|next| next > now));
+        }
+        assert_eq!(asked, [2, 1, 0]);
+        assert!(
+            node.poll_event()
+                .is_some_and(|event| event.address.is_none())
+        );
     }
 
     #[test]

@@ -334,7 +334,8 @@ impl Receiver {
     /// Both sides of the stream are reset.
     pub(super) fn renew(&mut self, name: u16) {
         if let Some(stream) = self.streams.get_mut(&name) {
-            stream.renew();
+            let gone = stream.renew();
+            self.free(gone);
         }
         self.report(name);
     }

@@ -5,11 +5,13 @@
     reason = "a test has to begin at some instant"
 )]
 
+mod hostile;
+
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::{CloseReason, ErrorCause, Event, Message, Ppid, Reliability};
+use super::super::{CloseReason, ErrorCause, Event, MAX_PACKET, Message, Ppid, Reliability};
 use super::wire::{Address, Checksum, PacketWriter, cause, chunks, flag, kind};
 use super::{Association, Random};
 use crate::config::SctpConfig;
@@ -271,13 +273,20 @@ fn a_heartbeat_is_answered_and_unknown_chunks_are_reported_as_they_ask() {
 }
 
 fn inject(pair: &mut Pair, kind: u8, flags: u8, value: &[u8]) {
+    inject_all(pair, &[(kind, flags, value.to_vec())]);
+}
+
+/// A packet of these chunks arrives at the server.
+fn inject_all(pair: &mut Pair, chunks: &[(u8, u8, Vec<u8>)]) {
     let address = Address {
         ports: [0x13, 0x88, 0x13, 0x88],
         tag: 2000,
     };
     let mut out = BytesMut::new();
     let mut writer = PacketWriter::new(&mut out, address, 1500);
-    writer.chunk(kind, flags, &[], value);
+    for (kind, flags, value) in chunks {
+        writer.chunk(*kind, *flags, &[], value);
+    }
     writer.finish(Checksum::Crc32c);
     let now = pair.now;
     pair.ends[1].handle_packet(&out.freeze(), now);

@@ -41,7 +41,7 @@ impl Association {
                 break;
             }
         }
-        if data {
+        if data && self.is_up() {
             self.receiver.packet_taken(now);
             self.acknowledge_early();
         }
@@ -120,7 +120,9 @@ impl Association {
             }
             kind::HEARTBEAT => {
                 let info = packet.slice(chunk.value.clone());
-                self.answer(Control::new(kind::HEARTBEAT_ACK, info));
+                if info.len() <= super::output::CONTROL_ROOM {
+                    self.answer(Control::new(kind::HEARTBEAT_ACK, info));
+                }
             }
             kind::FORWARD_TSN | kind::I_FORWARD_TSN => {
                 let interleaved = chunk.kind == kind::I_FORWARD_TSN;
@@ -200,7 +202,7 @@ impl Association {
     fn acknowledge_early(&mut self) {
         let room = self.early_acks.len() < MAX_EARLY_ACKS;
         if room && self.receiver.ack_is_urgent(PACKETS_PER_EARLY_ACK) {
-            let sack = self.receiver.sack(super::output::SACK_ROOM);
+            let sack = self.receiver.sack(super::output::CONTROL_ROOM);
             self.early_acks.push_back(sack.into());
         }
     }

@@ -10,8 +10,8 @@ use super::super::wire::{self, Address, Checksum, PacketWriter, kind};
 use super::{Association, Control, State};
 use crate::sctp::MAX_PACKET;
 
-/// Room for the value of an acknowledgement in a packet of its own.
-pub(super) const SACK_ROOM: usize = MAX_PACKET - wire::HEADER - wire::CHUNK_HEADER - 3;
+/// Room for the value of a chunk in a packet of its own, padding included.
+pub(super) const CONTROL_ROOM: usize = ((MAX_PACKET - wire::HEADER) & !3) - wire::CHUNK_HEADER;
 
 /// Bytes of the buffer that packets are cut from.
 const POOL: usize = 64 * 1024;

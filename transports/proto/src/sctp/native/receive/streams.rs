@@ -30,7 +30,10 @@ pub(super) enum Use {
     Hold,
 }
 
-#[derive(Debug, Default)]
+/// Number of the first message of a stream, unwrapped: what lies before it has a smaller one.
+const FIRST: u64 = 1 << 32;
+
+#[derive(Debug)]
 pub(super) struct Stream {
     ordered: Fragments,
     unordered: Fragments,
@@ -45,6 +48,22 @@ pub(super) struct Stream {
     pub(super) usage: Use,
     /// The application was told that there is something to read.
     pub(super) reported: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self {
+            ordered: Fragments::default(),
+            unordered: Fragments::default(),
+            next: FIRST,
+            next_unordered: FIRST,
+            waiting: BTreeMap::new(),
+            ready: VecDeque::new(),
+            held: VecDeque::new(),
+            usage: Use::default(),
+            reported: false,
+        }
+    }
 }
 
 /// What is gone: pieces and messages, and the receive window they took.
@@ -95,18 +114,20 @@ pub(super) struct Arrived {
 impl Stream {
     /// Whether the chunk belongs to a message that can never be whole, since all up to TSN `floor`
     /// has arrived and what comes before it is not here: the message was skipped, or the stream
-    /// was reset in the middle of it, as some peers do. Tells what else is gone with it.
+    /// was reset in the middle of it, as some peers do. So it is with a piece of I-DATA that is here
+    /// already. Tells what else is gone with it.
     pub(super) fn orphaned(&mut self, arrived: &Arrived, floor: u64) -> Option<Gone> {
-        if arrived.fsn.is_some() {
-            let old = unwrap32(self.next, arrived.number) < self.next;
-            return (old && !arrived.unordered).then(Gone::default);
-        }
-        let at = |place| Key { row: 0, place };
+        let key = self.key(arrived);
         let pieces = if arrived.unordered {
             &mut self.unordered
         } else {
             &mut self.ordered
         };
+        if arrived.fsn.is_some() {
+            let old = key.row < self.next && !arrived.unordered;
+            return (old || pieces.has(key)).then(Gone::default);
+        }
+        let at = |place| Key { row: 0, place };
         let before = arrived.tsn.wrapping_sub(1);
         if arrived.begin || before > floor || pieces.has(at(before)) {
             return None;
@@ -124,14 +145,13 @@ impl Stream {
         })
     }
 
-    /// Takes a chunk; returns the message that is whole now.
-    pub(super) fn take(&mut self, arrived: Arrived, limit: usize) -> Option<Whole> {
+    fn key(&self, arrived: &Arrived) -> Key {
         let near = if arrived.unordered {
             self.next_unordered
         } else {
             self.next
         };
-        let key = match arrived.fsn {
+        match arrived.fsn {
             None => Key {
                 row: 0,
                 place: arrived.tsn,
@@ -140,7 +160,12 @@ impl Stream {
                 row: unwrap32(near, arrived.number),
                 place: u64::from(fsn),
             },
-        };
+        }
+    }
+
+    /// Takes a chunk; returns the message that is whole now.
+    pub(super) fn take(&mut self, arrived: Arrived, limit: usize) -> Option<Whole> {
+        let key = self.key(&arrived);
         let ssn = u16::try_from(arrived.number & 0xffff).unwrap_or_default();
         let piece = Piece {
             key,
@@ -261,8 +286,8 @@ impl Stream {
         for message in std::mem::take(&mut self.waiting).values() {
             gone.note(message);
         }
-        self.next = 0;
-        self.next_unordered = 0;
+        self.next = FIRST;
+        self.next_unordered = FIRST;
         self.usage = Use::Hold;
         gone
     }
@@ -276,11 +301,13 @@ impl Stream {
         gone
     }
 
-    /// Both sides are reset: the next use of the stream begins.
-    pub(super) fn renew(&mut self) {
+    /// Both sides are reset: the next use of the stream begins, and what is unread of this one goes.
+    pub(super) fn renew(&mut self) -> Gone {
+        let gone = self.drop_unread();
         self.usage = Use::Read;
         self.ready = std::mem::take(&mut self.held);
         self.reported = false;
+        gone
     }
 
     pub(super) fn has_unread(&self) -> bool {
