@@ -226,8 +226,7 @@ impl Session {
     )]
     async fn report(&mut self, event: webrtc::Event) {
         match event {
-            // The end of a generation: `null` follows and says the same, and not every peer reads an
-            // empty candidate.
+            // The end of a generation: `null` follows, and says the same to the other side.
             webrtc::Event::IceCandidate(Some(candidate)) if candidate.is_end_of_candidates() => {}
             webrtc::Event::IceCandidate(candidate) => {
                 let candidate = candidate.map(Into::into);
