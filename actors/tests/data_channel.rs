@@ -70,15 +70,19 @@ async fn impossible_channels_are_refused_by_name() {
     assert_eq!(create("x", negotiated(65_535)).await, type_error);
     assert_eq!(create("x", negotiated(7)).await, None);
     assert_eq!(create("x", negotiated(7)).await, Some("OperationError"));
-    let ignored = DataChannelInit {
-        id: Some(7),
-        ..plain()
-    };
-    assert_eq!(
-        create("x", ignored).await,
-        None,
-        "an id of no negotiated channel"
-    );
+    for id in [7, 65_535] {
+        let ignored = DataChannelInit {
+            id: Some(id),
+            ..plain()
+        };
+        let made = pc.create_data_channel("x", ignored).await;
+        let made = made.expect("an id of no negotiated channel is nothing");
+        assert_eq!(made.id(), None);
+    }
+    for id in [0, 65_534] {
+        let made = pc.create_data_channel("x", negotiated(id)).await;
+        assert_eq!(made.expect("a channel").id(), Some(id));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
