@@ -182,7 +182,12 @@ async fn closing_goes_through_its_states_with_events_at_both_ends() {
         seen.retain(|event| *event != DataChannelEvent::Open);
         assert_eq!(seen, [DataChannelEvent::Closing, DataChannelEvent::Close]);
     }
-    let sent = pair.channel_a.try_send("late").expect_err("closed");
+    for channel in [&pair.channel_a, &pair.channel_b] {
+        assert_eq!(channel.ready_state(), ReadyState::Closed);
+    }
+    // The state is looked at before the length.
+    let sent = pair.channel_a.try_send(vec![0; 17 * 1024 * 1024]);
+    let sent = sent.expect_err("closed");
     assert!(matches!(
         sent,
         TrySendError::Never(SendError::NotOpen { .. })
