@@ -61,7 +61,10 @@ async fn ice_servers_are_checked_by_url_and_credentials() {
     let runtime = runtime(1);
     let endpoint = endpoint(&runtime).await;
     let both = (Some("user"), Some("secret"));
+    let long = "u".repeat(510);
     for fine in [
+        server(&["turn:turn.example.org"], Some(&long[1..]), both.1),
+        server(&["stun:stun.example.net"], Some(&long), both.1),
         server(&["stun:stun.example.net"], None, None),
         server(
             &["stun:a.example.net", "stuns:b.example.net:5349"],
@@ -92,6 +95,7 @@ async fn ice_servers_are_checked_by_url_and_credentials() {
         server(&["turn:turn.example.net"], None, None),
         server(&["turn:turn.example.net"], both.0, None),
         server(&["turns:turn.example.net"], None, both.1),
+        server(&["turn:turn.example.org"], Some(&long), both.1),
     ] {
         let name = refused(&endpoint, with_servers(vec![without])).await;
         assert_eq!(name, Some("InvalidAccessError"));
