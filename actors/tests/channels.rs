@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use common::{Pair, channel, endpoint, incoming, runtime, soon};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use peerloom_actors::{
-    Cause, DataChannelEvent, DataChannelInit, Message, PeerConnection, Priority,
+    Cause, DataChannel, DataChannelEvent, DataChannelInit, Message, PeerConnection, Priority,
     RECEIVE_CREDIT_BYTES, ReadyState, SEND_CREDIT_BYTES, SendError, TrySendError,
 };
 
@@ -133,6 +133,9 @@ async fn channels_look_alike_at_both_ends() {
         .await
         .expect("a channel");
     soon("to open", ours.opened()).await.expect("open");
+    for channel in [&ours, &theirs] {
+        assert_eq!((channel.id(), channel.negotiated()), (Some(100), true));
+    }
     soon("to send", ours.send("hello")).await.expect("open");
     assert_eq!(soon("a message", theirs.recv()).await, Some("hello".into()));
     let twice = pair
@@ -221,19 +224,48 @@ async fn buffered_amount_rises_falls_and_reports_once_per_crossing() {
             .expect("open");
         assert_eq!(got.len(), 200_000);
     }
-    while channel.buffered_amount() > 0 {
-        tokio::task::yield_now().await;
-    }
+    emptied(channel).await;
     channel.close().await;
     soon("to close", channel.closed()).await;
-    let mut rest = Vec::new();
-    while rest.last() != Some(&DataChannelEvent::Close) {
-        rest.push(
-            soon("the closing events", events.next())
-                .await
-                .expect("events"),
-        );
+    let rest = until_closed(&mut events).await;
+    assert_eq!(rest, [DataChannelEvent::Closing, DataChannelEvent::Close]);
+}
+
+/// What is told up to the close.
+async fn until_closed(
+    events: &mut (impl Stream<Item = DataChannelEvent> + Unpin),
+) -> Vec<DataChannelEvent> {
+    let mut told = Vec::new();
+    while told.last() != Some(&DataChannelEvent::Close) {
+        let event = soon("the closing events", events.next()).await;
+        told.push(event.expect("not over"));
     }
+    told
+}
+
+/// Everything sent has left.
+async fn emptied(channel: &DataChannel) {
+    let empty = async {
+        while channel.buffered_amount() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the buffer to be empty", empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn amounts_that_never_exceeded_the_threshold_do_not_fall_to_it() {
+    let runtime = runtime(2);
+    let pair = Pair::new(&runtime).await;
+    let channel = &pair.channel_a;
+    assert_eq!(channel.buffered_amount_low_threshold(), 0);
+    channel.set_buffered_amount_low_threshold(500_000);
+    assert_eq!(channel.buffered_amount_low_threshold(), 500_000);
+    let mut events = channel.events();
+    channel.try_send(vec![1; 200_000]).expect("credit");
+    emptied(channel).await;
+    channel.close().await;
+    let rest = until_closed(&mut events).await;
     assert_eq!(rest, [DataChannelEvent::Closing, DataChannelEvent::Close]);
 }
 
@@ -246,6 +278,8 @@ async fn a_too_long_message_is_refused_and_the_channel_lives_on() {
         matches!(refused, Err(SendError::TooLong { .. })),
         "{refused:?}"
     );
+    let refused = refused.expect_err("too long").to_string();
+    assert!(refused.starts_with("TypeError"), "{refused}");
     soon("to send", pair.channel_a.send("still here"))
         .await
         .expect("open");

@@ -57,6 +57,46 @@ async fn the_defaults_are_those_of_the_specification() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_is_told_and_compared() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let urls = ["turn:127.0.0.1:9", "stun:127.0.0.1:9"];
+    let given = Configuration {
+        ice_transport_policy: IceTransportPolicy::Relay,
+        bundle_policy: BundlePolicy::MaxBundle,
+        certificates: vec![Certificate::generate(SystemTime::now()).expect("a certificate")],
+        peer_identity: Some("bob@example.org".into()),
+        ..with_servers(vec![server(&urls, Some("user"), Some("secret"))])
+    };
+    let pc = new(&endpoint, given.clone()).await;
+    let told = pc.get_configuration();
+    assert_eq!(told.ice_servers, given.ice_servers);
+    assert_eq!(told.ice_transport_policy, IceTransportPolicy::Relay);
+    assert_eq!(told.bundle_policy, BundlePolicy::MaxBundle);
+    assert_eq!(told.certificates, given.certificates);
+    assert_eq!(told.peer_identity, given.peer_identity);
+    pc.set_configuration(told).await.expect("the same");
+    for changed in [
+        Configuration {
+            bundle_policy: BundlePolicy::default(),
+            ..given.clone()
+        },
+        Configuration {
+            certificates: Vec::new(),
+            ..given.clone()
+        },
+        Configuration {
+            peer_identity: None,
+            ..given.clone()
+        },
+    ] {
+        let set = pc.set_configuration(changed).await;
+        let name = set.err().map(|e| e.name());
+        assert_eq!(name, Some("InvalidModificationError"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ice_servers_are_checked_by_url_and_credentials() {
     let runtime = runtime(1);
     let endpoint = endpoint(&runtime).await;

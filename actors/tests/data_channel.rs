@@ -5,8 +5,8 @@ mod common;
 use common::{Pair, channel, endpoint, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Cause, Configuration, DataChannelEvent, DataChannelInit, Error, PeerConnection, Priority,
-    ReadyState, SendError, TrySendError,
+    Cause, Configuration, DataChannelEvent, DataChannelInit, Error, Event, PeerConnection,
+    Priority, ReadyState, SendError, TrySendError,
 };
 
 async fn new(runtime: &peerloom_actors::Runtime) -> PeerConnection {
@@ -110,6 +110,41 @@ async fn what_is_asked_for_is_what_both_ends_tell() {
     soon("it to open", ours.opened()).await.expect("open");
     assert_eq!(ours.id(), theirs.id());
     assert_eq!(theirs.ready_state(), ReadyState::Open);
+    let ids = [pair.channel_a.id(), ours.id()].map(|id| id.expect("open"));
+    assert_eq!(
+        ids,
+        [1, 3],
+        "the offerer is the DTLS server: RFC 8832 section 6"
+    );
+    for channel in [&pair.channel_a, &pair.channel_b] {
+        assert_eq!((channel.label(), channel.protocol()), ("first", ""));
+        assert!(channel.ordered() && !channel.negotiated());
+        assert_eq!(channel.max_retransmits(), None);
+        assert_eq!(channel.priority(), Priority::Low);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_announced_channel_is_told_once_and_an_agreed_one_never() {
+    let pair = Pair::new(&runtime(2)).await;
+    let mut events = pair.b.events();
+    let mut agreed = Vec::new();
+    for pc in [&pair.a, &pair.b] {
+        let made = pc.create_data_channel("agreed", negotiated(100)).await;
+        agreed.push(made.expect("a channel"));
+    }
+    agreed[0].send("x").await.expect("open");
+    assert!(soon("the message", agreed[1].recv()).await.is_some());
+    assert!(agreed[0].negotiated() && agreed[1].negotiated());
+    let ours = channel(&pair.a, "announced").await;
+    let theirs = soon("the channel", common::incoming(&mut events)).await;
+    assert_eq!(theirs.label(), "announced");
+    ours.send("x").await.expect("open");
+    assert!(soon("the message", theirs.recv()).await.is_some());
+    pair.b.close().await;
+    while let Some(event) = soon("an event", events.next()).await {
+        assert!(!matches!(event, Event::DataChannel(_)), "{event:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,8 +207,9 @@ async fn an_error_comes_before_the_close_that_it_causes() {
 async fn closing_goes_through_its_states_with_events_at_both_ends() {
     let pair = Pair::new(&runtime(2)).await;
     let (mut ours, mut theirs) = (pair.channel_a.events(), pair.channel_b.events());
+    assert_eq!(pair.channel_a.ready_state(), ReadyState::Open);
     pair.channel_a.close().await;
-    assert_ne!(pair.channel_a.ready_state(), ReadyState::Open);
+    assert!(pair.channel_a.ready_state() >= ReadyState::Closing);
     for events in [&mut ours, &mut theirs] {
         let mut seen = Vec::new();
         while seen.last() != Some(&DataChannelEvent::Close) {

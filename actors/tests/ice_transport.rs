@@ -29,7 +29,11 @@ async fn the_offerer_controls_and_both_know_the_same() {
     let line = format!("a=ice-ufrag:{}\r\n", parameters.username_fragment);
     let sdp = pair.a.local_description().expect("set").sdp;
     assert!(sdp.contains(&line), "{sdp}");
+    let line = format!("a=ice-pwd:{}\r\n", parameters.password);
+    assert!(sdp.contains(&line), "{sdp}");
     assert!(!format!("{parameters:?}").contains(&parameters.password));
+    pair.a.close().await;
+    assert_eq!(a.state(), IceConnectionState::Closed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -220,6 +220,36 @@ async fn a_provider_that_wants_a_login_says_where() {
     assert_eq!(pc.idp_login_url(), None, "that was the error before");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_target_of_the_options_is_told_the_provider_and_its_protocol_the_application() {
+    let runtime = runtime(1);
+    let pc = new(&endpoint(&runtime).await, Some("bob@example.org")).await;
+    let provider = failing(IdentityError::NotMade("database down".into()));
+    let options = IdentityProviderOptions {
+        protocol: "v3".into(),
+        peer_identity: Some("carol@example.org".into()),
+        ..named("alice")
+    };
+    pc.set_identity_provider(provider.clone(), options.clone())
+        .await
+        .expect("open");
+    let mut events = pc.events();
+    let asked = pc.get_identity_assertion().await;
+    assert_eq!(asked.err().map(|e| e.name()), Some("OperationError"));
+    let asked = provider.asked.lock().expect("no panic").clone();
+    assert_eq!(asked, Some(options));
+    let told = event(&mut events, |event| {
+        if let Event::IdpAssertionError { idp, error, .. } = event {
+            Some((idp.domain, idp.protocol, error))
+        } else {
+            None
+        }
+    });
+    let error = IdentityError::NotMade("database down".into());
+    let expected = ("idp.example".into(), "v3".into(), error);
+    assert_eq!(told.await, expected);
+}
+
 async fn two(
     runtime: &peerloom_actors::Runtime,
     target: Option<&str>,
