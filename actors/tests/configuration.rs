@@ -76,6 +76,13 @@ async fn what_is_given_is_told_and_compared() {
     assert_eq!(told.certificates, given.certificates);
     assert_eq!(told.peer_identity, given.peer_identity);
     pc.set_configuration(told).await.expect("the same");
+    let all = Configuration {
+        ice_transport_policy: IceTransportPolicy::All,
+        ..given.clone()
+    };
+    pc.set_configuration(all).await.expect("it may change");
+    let told = pc.get_configuration().ice_transport_policy;
+    assert_eq!(told, IceTransportPolicy::All);
     for changed in [
         Configuration {
             bundle_policy: BundlePolicy::default(),

@@ -3,10 +3,10 @@
 mod common;
 
 use common::{Pair, channel, endpoint, runtime, soon};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use peerloom_actors::{
-    Cause, Configuration, DataChannelEvent, DataChannelInit, Error, Event, PeerConnection,
-    Priority, ReadyState, SendError, TrySendError,
+    Cause, Configuration, DataChannel, DataChannelEvent, DataChannelInit, Error, Event,
+    PeerConnection, Priority, ReadyState, SendError, TrySendError,
 };
 
 async fn new(runtime: &peerloom_actors::Runtime) -> PeerConnection {
@@ -237,4 +237,66 @@ async fn a_channel_cannot_send_before_it_is_open() {
     let made = channel(&pc, "x").await;
     let sent = made.try_send("early").expect_err("connecting");
     assert!(sent.to_string().starts_with("InvalidStateError"), "{sent}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn buffered_amount_rises_falls_and_reports_once_per_crossing() {
+    let runtime = runtime(2);
+    let pair = Pair::new(&runtime).await;
+    let channel = &pair.channel_a;
+    let mut events = channel.events();
+    channel.set_buffered_amount_low_threshold(1000);
+    for _ in 0..2 {
+        channel.try_send(vec![1; 200_000]).expect("credit");
+        assert!(channel.buffered_amount() >= 1000);
+        let event = soon("the low event", events.next()).await;
+        assert_eq!(event, Some(DataChannelEvent::BufferedAmountLow));
+        let got = soon("the message", pair.channel_b.recv())
+            .await
+            .expect("open");
+        assert_eq!(got.len(), 200_000);
+    }
+    emptied(channel).await;
+    channel.close().await;
+    soon("to close", channel.closed()).await;
+    let rest = until_closed(&mut events).await;
+    assert_eq!(rest, [DataChannelEvent::Closing, DataChannelEvent::Close]);
+}
+
+/// What is told up to the close.
+async fn until_closed(
+    events: &mut (impl Stream<Item = DataChannelEvent> + Unpin),
+) -> Vec<DataChannelEvent> {
+    let mut told = Vec::new();
+    while told.last() != Some(&DataChannelEvent::Close) {
+        let event = soon("the closing events", events.next()).await;
+        told.push(event.expect("not over"));
+    }
+    told
+}
+
+/// Everything sent has left.
+async fn emptied(channel: &DataChannel) {
+    let empty = async {
+        while channel.buffered_amount() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the buffer to be empty", empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn amounts_that_never_exceeded_the_threshold_do_not_fall_to_it() {
+    let runtime = runtime(2);
+    let pair = Pair::new(&runtime).await;
+    let channel = &pair.channel_a;
+    assert_eq!(channel.buffered_amount_low_threshold(), 0);
+    channel.set_buffered_amount_low_threshold(500_000);
+    assert_eq!(channel.buffered_amount_low_threshold(), 500_000);
+    let mut events = channel.events();
+    channel.try_send(vec![1; 200_000]).expect("credit");
+    emptied(channel).await;
+    channel.close().await;
+    let rest = until_closed(&mut events).await;
+    assert_eq!(rest, [DataChannelEvent::Closing, DataChannelEvent::Close]);
 }

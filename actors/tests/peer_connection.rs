@@ -337,6 +337,13 @@ async fn a_candidates_section_is_named_by_mid_or_else_by_index() {
         let sdp = b.remote_description().expect("set").sdp;
         assert!(sdp.contains(&format!("a=candidate:{line}\r\n")), "{sdp}");
     }
+    let elsewhere = IceCandidateInit {
+        sdp_mid: Some("0".into()),
+        username_fragment: Some("nobody".into()),
+        ..IceCandidateInit::default()
+    };
+    let add = b.add_ice_candidate(Some(elsewhere)).await;
+    assert_eq!(name(add), "OperationError");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
