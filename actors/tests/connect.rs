@@ -20,7 +20,7 @@ async fn two_peers_connect_with_events_in_order() {
     let b = PeerConnection::new(&eb, Configuration::default())
         .await
         .expect("a connection");
-    let mut events = a.events();
+    let (mut events, mut at_b) = (a.events(), b.events());
     assert_eq!(a.ice_gathering_state().name(), "new");
     assert_eq!(a.connection_state(), ConnectionState::New);
     channel(&a, "x").await;
@@ -87,6 +87,20 @@ async fn two_peers_connect_with_events_in_order() {
         !seen.iter().any(|it| not.contains(&it.as_str())),
         "{seen:?}"
     );
+    let failed = async {
+        while let Some(event) = at_b.next().await {
+            if let Event::ConnectionStateChange {
+                state: ConnectionState::Failed,
+                cause,
+            } = event
+            {
+                return cause;
+            }
+        }
+        panic!("the events ended")
+    };
+    let told = soon("b to be told the cause", failed).await;
+    assert_eq!(told, Some(Cause::ClosedByPeer));
     soon("b to see the goodbye", async {
         while b.connection_state() != ConnectionState::Failed {
             let mut events = b.events();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Pair, channel, endpoint, runtime, soon};
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use peerloom_actors::{
     Cause, Configuration, DataChannel, DataChannelEvent, DataChannelInit, Error, Event,
     PeerConnection, Priority, ReadyState, SendError, TrySendError,
@@ -220,6 +220,11 @@ async fn closing_goes_through_its_states_with_events_at_both_ends() {
     }
     for channel in [&pair.channel_a, &pair.channel_b] {
         assert_eq!(channel.ready_state(), ReadyState::Closed);
+    }
+    pair.a.close().await;
+    for events in [&mut ours, &mut theirs] {
+        let more = events.next().now_or_never();
+        assert_eq!(more, None, "nothing comes after the close");
     }
     // The state is looked at before the length.
     let sent = pair.channel_a.try_send(vec![0; 17 * 1024 * 1024]);

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Pair, channel, endpoint, runtime, soon};
 use peerloom_actors::stats::{Entry, StatsReport};
-use peerloom_actors::{Configuration, PeerConnection};
+use peerloom_actors::{Configuration, DataChannelInit, PeerConnection};
 use serde_json::{Value, json};
 
 /// The report as a program that reads JSON has it.
@@ -89,6 +89,32 @@ async fn entries_lead_to_each_other() {
     assert_eq!(
         peers["fingerprint"],
         pair.b.certificate().fingerprint().hex()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_are_described_from_the_beginning() {
+    let pc = PeerConnection::new(&endpoint(&runtime(1)).await, Configuration::default()).await;
+    let pc = pc.expect("a connection");
+    let described = async || only(&json(&report(&pc).await), "data-channel");
+    let init = DataChannelInit {
+        protocol: "proto".into(),
+        ..DataChannelInit::default()
+    };
+    let made = pc.create_data_channel("label", init).await;
+    let entry = described().await;
+    assert_eq!(
+        (&entry["label"], &entry["protocol"]),
+        (&json!("label"), &json!("proto"))
+    );
+    assert_eq!(entry["state"], "connecting");
+    assert_eq!(entry.get("dataChannelIdentifier"), None, "not given yet");
+    made.expect("a channel").close().await;
+    let report = json(&report(&pc).await);
+    assert_eq!(
+        only(&report, "peer-connection")["dataChannelsClosed"],
+        0,
+        "it never opened"
     );
 }
 
