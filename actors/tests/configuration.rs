@@ -212,8 +212,17 @@ async fn what_is_fixed_at_construction_cannot_be_changed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_and_policy_are_taken_over_also_by_the_old_name() {
     let runtime = runtime(1);
-    let pc = new(&endpoint(&runtime).await, Configuration::default()).await;
+    let given = Configuration {
+        bundle_policy: BundlePolicy::MaxBundle,
+        certificates: vec![Certificate::generate(SystemTime::now()).expect("a certificate")],
+        peer_identity: Some("bob@example.org".into()),
+        ..Configuration::default()
+    };
+    let pc = new(&endpoint(&runtime).await, given.clone()).await;
     let mut config = pc.get_configuration();
+    assert_eq!(config.bundle_policy, given.bundle_policy);
+    assert_eq!(config.certificates, given.certificates);
+    assert_eq!(config.peer_identity, given.peer_identity);
     config.ice_servers = vec![server(&["stun:stun.example.net"], None, None)];
     config.ice_transport_policy = IceTransportPolicy::Relay;
     pc.set_configuration(config.clone()).await.expect("allowed");
@@ -222,9 +231,7 @@ async fn servers_and_policy_are_taken_over_also_by_the_old_name() {
         pc.get_configuration().ice_transport_policy,
         IceTransportPolicy::Relay
     );
-    pc.update_ice(Configuration::default())
-        .await
-        .expect("allowed");
+    pc.update_ice(given).await.expect("allowed");
     assert_eq!(pc.get_configuration().ice_servers, []);
 }
 

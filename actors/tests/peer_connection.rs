@@ -307,6 +307,14 @@ async fn candidates_are_checked_in_the_order_of_the_specification() {
     b.add_ice_candidate(fits).await.expect("it fits");
     let sdp = || b.remote_description().expect("set").sdp;
     assert!(sdp().contains("192.0.2.1 9 typ host"), "{}", sdp());
+    let second = candidate(
+        "candidate:1 1 udp 1 192.0.2.2 9 typ host",
+        None,
+        Some(0),
+        None,
+    );
+    b.add_ice_candidate(second).await.expect("it fits");
+    assert!(sdp().contains("192.0.2.2 9 typ host"), "{}", sdp());
     assert!(!sdp().contains("a=end-of-candidates"));
     b.add_ice_candidate(None).await.expect("the end");
     assert!(sdp().contains("a=end-of-candidates"), "{}", sdp());

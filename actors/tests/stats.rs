@@ -42,6 +42,8 @@ async fn an_unused_connection_has_itself_and_its_certificate() {
         pc.certificate().fingerprint().hex()
     );
     assert_eq!(certificate["fingerprintAlgorithm"], "sha-256");
+    let der = data_encoding::BASE64.encode(pc.certificate().der());
+    assert_eq!(certificate["base64Certificate"], json!(der));
     assert_eq!(report.as_object().expect("an object").len(), 2, "{report}");
 }
 
@@ -72,6 +74,13 @@ async fn entries_lead_to_each_other() {
     assert_eq!(local["candidateType"], "host");
     assert_eq!(local["address"], "127.0.0.1");
     assert_eq!(local["protocol"], "udp");
+    let sctp = pair.a.sctp().expect("connected");
+    let ours = sctp.transport().ice_transport().get_local_candidates();
+    assert_eq!(local["port"], json!(ours[0].port()));
+    assert_eq!(local["priority"], json!(ours[0].priority()));
+    assert_eq!(local["foundation"], json!(ours[0].foundation()));
+    let generation = ours[0].username_fragment();
+    assert_eq!(local["usernameFragment"], json!(generation));
     let remote = follow(&selected["remoteCandidateId"]);
     assert_eq!(remote["type"], "remote-candidate");
     let theirs = json(&self::report(&pair.b).await);
