@@ -49,7 +49,9 @@ fn fingerprints_are_those_of_the_certificate() {
     let (one, other) = (make().expect("made"), make().expect("made"));
     let [fingerprint] = one.get_fingerprints().try_into().expect("SHA-256 only");
     assert_eq!(fingerprint.hash, HashFunction::Sha256);
+    assert_eq!(fingerprint.hash.name(), "sha-256");
     assert_eq!(fingerprint.hex().len(), 32 * 3 - 1);
+    assert_eq!(fingerprint.hex(), fingerprint.hex().to_lowercase());
     assert!(fingerprint.matches(one.der()));
     assert!(!fingerprint.matches(other.der()));
 }

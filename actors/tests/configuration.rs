@@ -57,11 +57,61 @@ async fn the_defaults_are_those_of_the_specification() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_given_is_told_and_compared() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let urls = ["turn:127.0.0.1:9", "stun:127.0.0.1:9"];
+    let given = Configuration {
+        ice_transport_policy: IceTransportPolicy::Relay,
+        bundle_policy: BundlePolicy::MaxBundle,
+        certificates: vec![Certificate::generate(SystemTime::now()).expect("a certificate")],
+        peer_identity: Some("bob@example.org".into()),
+        ..with_servers(vec![server(&urls, Some("user"), Some("secret"))])
+    };
+    let pc = new(&endpoint, given.clone()).await;
+    let told = pc.get_configuration();
+    assert_eq!(told.ice_servers, given.ice_servers);
+    assert_eq!(told.ice_transport_policy, IceTransportPolicy::Relay);
+    assert_eq!(told.bundle_policy, BundlePolicy::MaxBundle);
+    assert_eq!(told.certificates, given.certificates);
+    assert_eq!(told.peer_identity, given.peer_identity);
+    pc.set_configuration(told).await.expect("the same");
+    let all = Configuration {
+        ice_transport_policy: IceTransportPolicy::All,
+        ..given.clone()
+    };
+    pc.set_configuration(all).await.expect("it may change");
+    let told = pc.get_configuration().ice_transport_policy;
+    assert_eq!(told, IceTransportPolicy::All);
+    for changed in [
+        Configuration {
+            bundle_policy: BundlePolicy::default(),
+            ..given.clone()
+        },
+        Configuration {
+            certificates: Vec::new(),
+            ..given.clone()
+        },
+        Configuration {
+            peer_identity: None,
+            ..given.clone()
+        },
+    ] {
+        let set = pc.set_configuration(changed).await;
+        let name = set.err().map(|e| e.name());
+        assert_eq!(name, Some("InvalidModificationError"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ice_servers_are_checked_by_url_and_credentials() {
     let runtime = runtime(1);
     let endpoint = endpoint(&runtime).await;
     let both = (Some("user"), Some("secret"));
+    let long = "u".repeat(510);
     for fine in [
+        server(&["turn:turn.example.org"], Some(&long[1..]), both.1),
+        server(&["stun:stun.example.net"], Some(&long), both.1),
         server(&["stun:stun.example.net"], None, None),
         server(
             &["stun:a.example.net", "stuns:b.example.net:5349"],
@@ -92,6 +142,7 @@ async fn ice_servers_are_checked_by_url_and_credentials() {
         server(&["turn:turn.example.net"], None, None),
         server(&["turn:turn.example.net"], both.0, None),
         server(&["turns:turn.example.net"], None, both.1),
+        server(&["turn:turn.example.org"], Some(&long), both.1),
     ] {
         let name = refused(&endpoint, with_servers(vec![without])).await;
         assert_eq!(name, Some("InvalidAccessError"));
@@ -161,8 +212,17 @@ async fn what_is_fixed_at_construction_cannot_be_changed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_and_policy_are_taken_over_also_by_the_old_name() {
     let runtime = runtime(1);
-    let pc = new(&endpoint(&runtime).await, Configuration::default()).await;
+    let given = Configuration {
+        bundle_policy: BundlePolicy::MaxBundle,
+        certificates: vec![Certificate::generate(SystemTime::now()).expect("a certificate")],
+        peer_identity: Some("bob@example.org".into()),
+        ..Configuration::default()
+    };
+    let pc = new(&endpoint(&runtime).await, given.clone()).await;
     let mut config = pc.get_configuration();
+    assert_eq!(config.bundle_policy, given.bundle_policy);
+    assert_eq!(config.certificates, given.certificates);
+    assert_eq!(config.peer_identity, given.peer_identity);
     config.ice_servers = vec![server(&["stun:stun.example.net"], None, None)];
     config.ice_transport_policy = IceTransportPolicy::Relay;
     pc.set_configuration(config.clone()).await.expect("allowed");
@@ -171,9 +231,7 @@ async fn servers_and_policy_are_taken_over_also_by_the_old_name() {
         pc.get_configuration().ice_transport_policy,
         IceTransportPolicy::Relay
     );
-    pc.update_ice(Configuration::default())
-        .await
-        .expect("allowed");
+    pc.update_ice(given).await.expect("allowed");
     assert_eq!(pc.get_configuration().ice_servers, []);
 }
 

@@ -20,7 +20,9 @@ async fn two_peers_connect_with_events_in_order() {
     let b = PeerConnection::new(&eb, Configuration::default())
         .await
         .expect("a connection");
-    let mut events = a.events();
+    let (mut events, mut at_b) = (a.events(), b.events());
+    assert_eq!(a.ice_gathering_state().name(), "new");
+    assert_eq!(a.connection_state(), ConnectionState::New);
     channel(&a, "x").await;
     negotiate(&a, &b).await.expect("a negotiation");
     soon("a to connect", a.connected())
@@ -30,6 +32,8 @@ async fn two_peers_connect_with_events_in_order() {
         .await
         .expect("connected");
     assert_eq!(a.signaling_state(), SignalingState::Stable);
+    assert_eq!(a.connection_state(), ConnectionState::Connected);
+    assert_eq!(a.ice_gathering_state().name(), "complete");
     a.close().await;
     assert_eq!(a.connection_state(), ConnectionState::Closed);
 
@@ -73,6 +77,31 @@ async fn two_peers_connect_with_events_in_order() {
         .collect();
     let all = ["checking", "connected", "completed"];
     assert!(ice.len() >= 2 && all.starts_with(&ice), "{seen:?}");
+    let once = |states: &[&str]| {
+        let told = seen.iter().filter(|it| states.contains(&it.as_str()));
+        assert!(told.eq(states), "each once: {states:?} of {seen:?}");
+    };
+    once(&["connecting", "connected"]);
+    once(&["have-local-offer", "stable"]);
+    let not = ["new", "disconnected", "failed", "closed"];
+    assert!(
+        !seen.iter().any(|it| not.contains(&it.as_str())),
+        "{seen:?}"
+    );
+    let failed = async {
+        while let Some(event) = at_b.next().await {
+            if let Event::ConnectionStateChange {
+                state: ConnectionState::Failed,
+                cause,
+            } = event
+            {
+                return cause;
+            }
+        }
+        panic!("the events ended")
+    };
+    let told = soon("b to be told the cause", failed).await;
+    assert_eq!(told, Some(Cause::ClosedByPeer));
     soon("b to see the goodbye", async {
         while b.connection_state() != ConnectionState::Failed {
             let mut events = b.events();

@@ -83,7 +83,9 @@ async fn another_certificate_is_an_error() {
     let mut error = None;
     loop {
         match soon("an event", events.next()).await {
-            Some(DtlsTransportEvent::Error(cause)) => error = Some(cause),
+            Some(DtlsTransportEvent::Error(cause)) => {
+                assert_eq!(error.replace(cause), None, "once");
+            }
             Some(DtlsTransportEvent::StateChange(DtlsTransportState::Failed)) => break,
             Some(_) => {}
             None => panic!("the events ended"),

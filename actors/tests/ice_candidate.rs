@@ -43,6 +43,8 @@ fn what_was_signaled_is_kept() {
     assert_eq!(made.username_fragment(), Some("test"));
     assert_eq!(made.to_init(), init(REFLEXIVE));
     let json = serde_json::to_value(made.to_init()).expect("JSON");
+    assert_eq!(json["candidate"], REFLEXIVE);
+    assert_eq!(json["sdpMid"], "audio1");
     assert_eq!(json["sdpMLineIndex"], 3);
     assert_eq!(json["usernameFragment"], "test");
 }

@@ -138,6 +138,7 @@ async fn a_server_that_cannot_be_had_is_told_and_does_not_hold_up_gathering() {
     let peer = PeerConnection::new(&endpoint, config)
         .await
         .expect("a connection");
+    let mut told = peer.events();
     let (candidates, mut errors) = gather(&peer).await;
     assert_eq!(kinds(&candidates), ["udp host", "tcp host"]);
     errors.sort();
@@ -152,6 +153,32 @@ async fn a_server_that_cannot_be_had_is_told_and_does_not_hold_up_gathering() {
         ]
     );
     assert!(errors.iter().all(|(code, _)| *code == 701), "{errors:?}");
+    let here = endpoint.local_addrs()[0];
+    while let Some(event) = futures::FutureExt::now_or_never(told.next()) {
+        if let Some(Event::IceCandidateError {
+            address,
+            port,
+            url,
+            error_text,
+            ..
+        }) = event
+        {
+            // The others have no address, and none that loopback reaches.
+            let was_asked = url == silent;
+            let asked = address.zip(port).map(SocketAddr::from);
+            assert_eq!(asked, was_asked.then_some(here), "{url}");
+            let unknown = url == "stun:does-not-exist.invalid";
+            assert_eq!(error_text.contains("does-not-exist"), unknown);
+        }
+    }
+    // What a server says itself is told as it says it.
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let url = format!("stun:{}", socket.local_addr().expect("an address"));
+    let refusal = tokio::spawn(refuse(socket));
+    let peer = PeerConnection::new(&endpoint, self::config(url.clone())).await;
+    let (_, errors) = gather(&peer.expect("a connection")).await;
+    assert_eq!(errors, [(500, url)]);
+    refusal.await.expect("as expected");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,6 +258,16 @@ fn kinds(candidates: &[IceCandidate]) -> Vec<String> {
         format!("{} {}", words[2], words[7])
     };
     candidates.iter().map(kind).collect()
+}
+
+/// Answers one request, that it cannot be answered.
+async fn refuse(socket: UdpSocket) {
+    let mut buffer = [0; 1500];
+    let (len, from) = socket.recv_from(&mut buffer).await.expect("a request");
+    let request = Message::parse(&buffer[..len]).expect("STUN");
+    let answer = Builder::new(Class::Error, request.method, request.transaction);
+    let answer = answer.error(500, "Server Error").finish();
+    socket.send_to(&answer, from).await.expect("an answer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

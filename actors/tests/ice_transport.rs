@@ -29,7 +29,11 @@ async fn the_offerer_controls_and_both_know_the_same() {
     let line = format!("a=ice-ufrag:{}\r\n", parameters.username_fragment);
     let sdp = pair.a.local_description().expect("set").sdp;
     assert!(sdp.contains(&line), "{sdp}");
+    let line = format!("a=ice-pwd:{}\r\n", parameters.password);
+    assert!(sdp.contains(&line), "{sdp}");
     assert!(!format!("{parameters:?}").contains(&parameters.password));
+    pair.a.close().await;
+    assert_eq!(a.state(), IceConnectionState::Closed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,6 +64,48 @@ async fn candidates_and_the_selected_pair_are_those_of_the_descriptions() {
         known.iter().any(|it| it.port() == local.port()),
         "{known:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_change_is_told_once() {
+    let runtime = runtime(2);
+    let endpoint = endpoint(&runtime).await;
+    let new = || PeerConnection::new(&endpoint, Configuration::default());
+    let a = new().await.expect("a connection");
+    let b = new().await.expect("a connection");
+    channel(&a, "x").await;
+    a.set_local_description(None).await.expect("an offer");
+    let offer = a.local_description().expect("set");
+    b.set_remote_description(offer).await.expect("an offer");
+    b.set_local_description(None).await.expect("an answer");
+    let mut events = ice(&b).events();
+    common::negotiate_through_answer(&a, &b).await;
+    soon("a path", b.connected()).await.expect("connected");
+    let options = OfferOptions { ice_restart: true };
+    negotiate_with(&b, &a, options).await.expect("a restart");
+    b.close().await;
+    let (mut states, mut gathering, mut pairs) = (Vec::new(), Vec::new(), 0);
+    while let Some(event) = soon("the end", events.next()).await {
+        if let IceTransportEvent::StateChange(state) = event {
+            states.push(state);
+        } else if let IceTransportEvent::GatheringStateChange(state) = event {
+            gathering.push(state);
+        } else {
+            pairs += 1;
+        }
+    }
+    assert!(
+        states.contains(&IceConnectionState::Connected),
+        "{states:?}"
+    );
+    assert!(states.windows(2).all(|it| it[0] != it[1]), "{states:?}");
+    let restart = [IceGatheringState::Gathering, IceGatheringState::Complete];
+    assert!(gathering.ends_with(&restart), "{gathering:?}");
+    assert!(
+        gathering.windows(2).all(|it| it[0] != it[1]),
+        "{gathering:?}"
+    );
+    assert_eq!(pairs, 1, "the restart stays with the pair");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -103,6 +103,17 @@ async fn new(endpoint: &Endpoint, target: Option<&str>) -> PeerConnection {
         .expect("a connection")
 }
 
+/// How many of the events up to the end of the connection are such.
+async fn more(
+    pc: &PeerConnection,
+    events: impl Stream<Item = Event>,
+    is: impl Fn(&Event) -> bool,
+) -> usize {
+    pc.close().await;
+    let rest: Vec<Event> = soon("the end of the events", events.collect()).await;
+    rest.iter().filter(|event| is(event)).count()
+}
+
 /// The first event that `pick` wants.
 async fn event<T>(
     events: &mut (impl Stream<Item = Event> + Unpin),
@@ -158,6 +169,8 @@ async fn the_options_reach_the_provider_and_the_description() {
         !offer.sdp.contains(&value),
         "each description has an assertion of its own"
     );
+    let results = |event: &Event| matches!(event, Event::IdentityResult(_));
+    assert_eq!(more(&pc, events, results).await, 1, "that of the offer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,6 +233,38 @@ async fn a_provider_that_wants_a_login_says_where() {
     assert_eq!(pc.idp_login_url(), None, "that was the error before");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_target_of_the_options_is_told_the_provider_and_its_protocol_the_application() {
+    let runtime = runtime(1);
+    let pc = new(&endpoint(&runtime).await, Some("bob@example.org")).await;
+    let provider = failing(IdentityError::NotMade("database down".into()));
+    let options = IdentityProviderOptions {
+        protocol: "v3".into(),
+        peer_identity: Some("carol@example.org".into()),
+        ..named("alice")
+    };
+    pc.set_identity_provider(provider.clone(), options.clone())
+        .await
+        .expect("open");
+    let mut events = pc.events();
+    let asked = pc.get_identity_assertion().await;
+    assert_eq!(asked.err().map(|e| e.name()), Some("OperationError"));
+    let asked = provider.asked.lock().expect("no panic").clone();
+    assert_eq!(asked, Some(options));
+    let told = event(&mut events, |event| {
+        if let Event::IdpAssertionError { idp, error, .. } = event {
+            Some((idp.domain, idp.protocol, error))
+        } else {
+            None
+        }
+    });
+    let error = IdentityError::NotMade("database down".into());
+    let expected = ("idp.example".into(), "v3".into(), error);
+    assert_eq!(told.await, expected);
+    let errors = |event: &Event| matches!(event, Event::IdpAssertionError { .. });
+    assert_eq!(more(&pc, events, errors).await, 0, "told once");
+}
+
 async fn two(
     runtime: &peerloom_actors::Runtime,
     target: Option<&str>,
@@ -257,6 +302,8 @@ async fn the_target_identity_is_accepted_and_told() {
         }
     });
     assert_eq!(told.await, proved);
+    let identities = |event: &Event| matches!(event, Event::PeerIdentity(_));
+    assert_eq!(more(&a, events, identities).await, 0, "told once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -288,6 +335,8 @@ async fn anyone_but_the_target_is_refused() {
             idp.await.map(|idp| idp.domain).as_deref(),
             Some("idp.example")
         );
+        let errors = |event: &Event| matches!(event, Event::IdpValidationError { .. });
+        assert_eq!(more(&a, events, errors).await, 0, "told once");
     }
 }
 

@@ -34,9 +34,63 @@ async fn a_new_connection_has_its_initial_states() {
     assert_eq!(pc.ice_connection_state().name(), "new");
     assert_eq!(pc.ice_gathering_state().name(), "new");
     assert_eq!(pc.can_trickle_ice_candidates(), None);
-    assert_eq!(pc.local_description(), None);
-    assert_eq!(pc.remote_description(), None);
+    assert_eq!(descriptions(&pc), [""; 6]);
     assert!(pc.sctp().is_none());
+}
+
+/// The `o=` lines, which tell session and version, of `localDescription`, the pending and the
+/// current one, and the same of the remote ones.
+fn descriptions(pc: &PeerConnection) -> [String; 6] {
+    [
+        pc.local_description(),
+        pc.pending_local_description(),
+        pc.current_local_description(),
+        pc.remote_description(),
+        pc.pending_remote_description(),
+        pc.current_remote_description(),
+    ]
+    .map(|description| description.as_ref().map(origin).unwrap_or_default())
+}
+
+fn origin(description: &SessionDescription) -> String {
+    let line = description.sdp.lines().find(|line| line.starts_with("o="));
+    line.expect("SDP").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pending_descriptions_come_before_current_ones() {
+    let (a, b) = two(&runtime(1)).await;
+    channel(&a, "x").await;
+    let first = offer(&a).await;
+    assert_eq!(descriptions(&a), [""; 6], "created is not set");
+    a.set_local_description(Some(first.clone()))
+        .await
+        .expect("ours");
+    let offered = &*origin(&first);
+    assert_eq!(descriptions(&a), [offered, offered, "", "", "", ""]);
+    b.set_remote_description(first).await.expect("an offer");
+    assert_eq!(descriptions(&b), ["", "", "", offered, offered, ""]);
+    let answer = b.create_answer().await.expect("an answer");
+    let answered = &*origin(&answer);
+    b.set_local_description(Some(answer.clone()))
+        .await
+        .expect("ours");
+    let at_b = [answered, "", answered, offered, "", offered];
+    assert_eq!(descriptions(&b), at_b);
+    a.set_remote_description(answer).await.expect("an answer");
+    let at_a = [offered, "", offered, answered, "", answered];
+    assert_eq!(descriptions(&a), at_a);
+
+    let second = offer(&a).await;
+    let again = &*origin(&second);
+    a.set_local_description(Some(second.clone()))
+        .await
+        .expect("ours");
+    let at_a = [again, again, offered, answered, "", answered];
+    assert_eq!(descriptions(&a), at_a);
+    b.set_remote_description(second).await.expect("an offer");
+    let at_b = [answered, "", answered, again, again, offered];
+    assert_eq!(descriptions(&b), at_b);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,9 +152,13 @@ async fn calls_that_do_not_fit_the_state_are_refused_by_name() {
     assert_eq!(name(a.create_answer().await), "InvalidStateError");
     let foreign = SessionDescription::answer("v=0\r\n");
     let set = a.set_remote_description(foreign).await;
-    assert_ne!(name(set), "no error");
+    assert_eq!(name(set), "InvalidStateError");
     let nonsense = a.set_remote_description(SessionDescription::offer("nonsense"));
-    assert_eq!(name(nonsense.await), "RTCError");
+    let error = nonsense.await.expect_err("no SDP");
+    assert_eq!(
+        (error.name(), error.sdp_line_number()),
+        ("RTCError", Some(1))
+    );
     let third = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nnonsense\r\n";
     let set = b.set_remote_description(SessionDescription::offer(third));
     let error = set.await.expect_err("no SDP");
@@ -119,6 +177,50 @@ async fn calls_that_do_not_fit_the_state_are_refused_by_name() {
     let set = b.set_local_description(Some(ours)).await;
     assert_eq!(name(set), "InvalidStateError");
     assert_eq!(b.signaling_state(), SignalingState::HaveRemoteOffer);
+    let made = b.create_offer(OfferOptions::default()).await;
+    let error = made.expect_err("the peer's comes first");
+    assert_eq!(error.name(), "InvalidStateError");
+    assert_eq!(
+        (error.sdp_line_number(), error.error_detail()),
+        (None, None)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_do_not_fit_are_refused_by_name() {
+    let (a, b) = two(&runtime(1)).await;
+    channel(&a, "x").await;
+    let ours = offer(&a).await;
+    a.set_local_description(Some(ours.clone()))
+        .await
+        .expect("ours");
+    b.set_remote_description(ours).await.expect("an offer");
+    let answer = b.create_answer().await.expect("an answer");
+    let altered = |from, to| SessionDescription::answer(answer.sdp.replace(from, to));
+    let edited = altered("a=ice-options:trickle", "a=ice-options:other");
+    let set = b.set_local_description(Some(edited)).await;
+    assert_eq!(name(set), "InvalidModificationError");
+    for (from, to, error) in [
+        ("a=setup:active", "a=setup:actpass", "InvalidAccessError"),
+        ("m=application", "m=audio", "InvalidAccessError"),
+        ("v=0", "v=1", "RTCError"),
+    ] {
+        let set = a.set_remote_description(altered(from, to)).await;
+        assert_eq!(name(set), error, "{to}");
+        assert_eq!(a.signaling_state(), SignalingState::HaveLocalOffer);
+    }
+    let provisional = SessionDescription::pranswer(answer.sdp.clone());
+    b.set_local_description(Some(provisional))
+        .await
+        .expect("ours");
+    let rollback = SessionDescription::rollback();
+    let set = b.set_local_description(Some(rollback)).await;
+    assert_eq!(
+        name(set),
+        "InvalidStateError",
+        "an answer is not taken back"
+    );
+    a.set_remote_description(answer).await.expect("an answer");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,9 +307,51 @@ async fn candidates_are_checked_in_the_order_of_the_specification() {
     b.add_ice_candidate(fits).await.expect("it fits");
     let sdp = || b.remote_description().expect("set").sdp;
     assert!(sdp().contains("192.0.2.1 9 typ host"), "{}", sdp());
+    let second = candidate(
+        "candidate:1 1 udp 1 192.0.2.2 9 typ host",
+        None,
+        Some(0),
+        None,
+    );
+    b.add_ice_candidate(second).await.expect("it fits");
+    assert!(sdp().contains("192.0.2.2 9 typ host"), "{}", sdp());
     assert!(!sdp().contains("a=end-of-candidates"));
     b.add_ice_candidate(None).await.expect("the end");
     assert!(sdp().contains("a=end-of-candidates"), "{}", sdp());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidates_section_is_named_by_mid_or_else_by_index() {
+    let (a, b) = two(&runtime(1)).await;
+    channel(&a, "x").await;
+    let offer = offer(&a).await;
+    let ufrag = |line: &str| line.strip_prefix("a=ice-ufrag:").map(str::to_owned);
+    let ufrag = offer.sdp.lines().find_map(ufrag).expect("a data section");
+    b.set_remote_description(offer).await.expect("an offer");
+    for (port, mid, index, ufrag) in [
+        (1, Some("0"), Some(7), None),
+        (2, None, Some(0), None),
+        (3, Some("0"), None, Some(ufrag)),
+    ] {
+        let line = format!("1 1 udp 2130706431 192.0.2.1 {port} typ host");
+        let candidate = IceCandidateInit {
+            candidate: format!("candidate:{line}"),
+            sdp_mid: mid.map(str::to_owned),
+            sdp_mline_index: index,
+            username_fragment: ufrag,
+        };
+        let add = b.add_ice_candidate(Some(candidate)).await;
+        add.expect("it fits");
+        let sdp = b.remote_description().expect("set").sdp;
+        assert!(sdp.contains(&format!("a=candidate:{line}\r\n")), "{sdp}");
+    }
+    let elsewhere = IceCandidateInit {
+        sdp_mid: Some("0".into()),
+        username_fragment: Some("nobody".into()),
+        ..IceCandidateInit::default()
+    };
+    let add = b.add_ice_candidate(Some(elsewhere)).await;
+    assert_eq!(name(add), "OperationError");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

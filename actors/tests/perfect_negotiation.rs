@@ -7,7 +7,7 @@ use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 use peerloom_actors::{
     Configuration, Endpoint, Event, IceCandidateInit, PeerConnection, PerfectNegotiation, SdpType,
-    Signal, SignalingLost, SignalingState,
+    SessionDescription, Signal, SignalingLost, SignalingState,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -182,7 +182,7 @@ async fn candidates_of_an_ignored_offer_are_no_faults_and_others_are() {
         .expect("running");
     feed.send(late("bbbb")).await.expect("running");
     // An answer that does not fit is a fault again; whatever came before it was none.
-    let answer = peerloom_actors::SessionDescription::answer("nonsense");
+    let answer = SessionDescription::answer("nonsense");
     feed.send(Signal::Description(answer))
         .await
         .expect("running");
@@ -202,6 +202,46 @@ fn signals_are_those_of_the_specifications_example() {
     assert!(matches!(signal, Signal::Candidate(Some(it)) if it.sdp_mid.as_deref() == Some("0")));
     let signal: Signal = serde_json::from_str(r#"{"candidate":null}"#).expect("the end");
     assert_eq!(signal, Signal::Candidate(None));
+    for (kind, name) in [
+        (SdpType::Offer, "offer"),
+        (SdpType::PrAnswer, "pranswer"),
+        (SdpType::Answer, "answer"),
+        (SdpType::Rollback, "rollback"),
+    ] {
+        let signal = Signal::Description(SessionDescription::new(kind, "v=0"));
+        let json = serde_json::to_value(&signal).expect("JSON");
+        let expected = serde_json::json!({"description": {"type": name, "sdp": "v=0"}});
+        assert_eq!(json, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_are_signaled_with_their_section_and_generation() {
+    let runtime = runtime(1);
+    let pc = new(&endpoint(&runtime).await).await;
+    let (out, mut sent) = mpsc::channel(SIGNALS);
+    let (_feed, signals) = mpsc::channel(SIGNALS);
+    tokio::spawn(PerfectNegotiation::new(pc.clone(), true).run(out, signals));
+    channel(&pc, "x").await;
+    let Some(Signal::Description(offer)) = soon("our offer", sent.next()).await else {
+        panic!("no offer");
+    };
+    let ufrag = |line: &str| line.strip_prefix("a=ice-ufrag:").map(str::to_owned);
+    let ufrag = offer.sdp.lines().find_map(ufrag);
+    let mut lines = Vec::new();
+    while let Some(Signal::Candidate(Some(it))) = soon("a candidate", sent.next()).await {
+        let section = (it.sdp_mid.as_deref(), it.sdp_mline_index);
+        assert_eq!(section, (Some("0"), Some(0)));
+        assert_eq!(it.username_fragment, ufrag);
+        lines.push(it.candidate);
+    }
+    lines.retain(|line| !line.is_empty()); // what ends a generation
+    assert_eq!(lines.len(), 2, "over UDP and TCP: {lines:?}");
+    let sdp = pc.local_description().expect("set").sdp;
+    for line in lines {
+        let described = line.split(" ufrag ").next().expect("a line");
+        assert!(sdp.contains(&format!("a={described}")), "{line}: {sdp}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Pair, channel, endpoint, runtime, soon};
 use peerloom_actors::stats::{Entry, StatsReport};
-use peerloom_actors::{Configuration, PeerConnection};
-use serde_json::Value;
+use peerloom_actors::{Configuration, DataChannelInit, PeerConnection};
+use serde_json::{Value, json};
 
 /// The report as a program that reads JSON has it.
 fn json(report: &StatsReport) -> Value {
@@ -42,6 +42,8 @@ async fn an_unused_connection_has_itself_and_its_certificate() {
         pc.certificate().fingerprint().hex()
     );
     assert_eq!(certificate["fingerprintAlgorithm"], "sha-256");
+    let der = data_encoding::BASE64.encode(pc.certificate().der());
+    assert_eq!(certificate["base64Certificate"], json!(der));
     assert_eq!(report.as_object().expect("an object").len(), 2, "{report}");
 }
 
@@ -76,6 +78,13 @@ async fn entries_lead_to_each_other() {
     assert_eq!(local["candidateType"], "host");
     assert_eq!(local["address"], "127.0.0.1");
     assert_eq!(local["protocol"], "udp");
+    let sctp = pair.a.sctp().expect("connected");
+    let ours = sctp.transport().ice_transport().get_local_candidates();
+    assert_eq!(local["port"], json!(ours[0].port()));
+    assert_eq!(local["priority"], json!(ours[0].priority()));
+    assert_eq!(local["foundation"], json!(ours[0].foundation()));
+    let generation = ours[0].username_fragment();
+    assert_eq!(local["usernameFragment"], json!(generation));
     let remote = follow(&selected["remoteCandidateId"]);
     assert_eq!(remote["type"], "remote-candidate");
     let theirs = json(&self::report(&pair.b).await);
@@ -94,6 +103,76 @@ async fn entries_lead_to_each_other() {
         peers["fingerprint"],
         pair.b.certificate().fingerprint().hex()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channels_are_described_from_the_beginning() {
+    let pc = PeerConnection::new(&endpoint(&runtime(1)).await, Configuration::default()).await;
+    let pc = pc.expect("a connection");
+    let described = async || only(&json(&report(&pc).await), "data-channel");
+    let init = DataChannelInit {
+        protocol: "proto".into(),
+        ..DataChannelInit::default()
+    };
+    let made = pc.create_data_channel("label", init).await;
+    let entry = described().await;
+    assert_eq!(
+        (&entry["label"], &entry["protocol"]),
+        (&json!("label"), &json!("proto"))
+    );
+    assert_eq!(entry["state"], "connecting");
+    assert_eq!(entry.get("dataChannelIdentifier"), None, "not given yet");
+    made.expect("a channel").close().await;
+    let report = json(&report(&pc).await);
+    assert_eq!(
+        only(&report, "peer-connection")["dataChannelsClosed"],
+        0,
+        "it never opened"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_and_certificates_are_described_in_full() {
+    let pair = Pair::new(&runtime(2)).await;
+    let all = json(&report(&pair.a).await);
+    let transport = only(&all, "transport");
+    let entries: Vec<&Value> = all.as_object().expect("an object").values().collect();
+    let ice = pair.a.sctp().expect("connected").transport();
+    let ice = ice.ice_transport();
+    let mut theirs = ice.get_remote_candidates();
+    // Active ones of the peer's form no pairs: nobody has to know them.
+    theirs.retain(|it| it.tcp_type().is_none());
+    let sides = [
+        ("local-candidate", ice.get_local_candidates()),
+        ("remote-candidate", theirs),
+    ];
+    for (side, candidates) in sides {
+        assert!(!candidates.is_empty(), "{side}");
+        for it in candidates {
+            let tcp_type = it.tcp_type().map(|_| "active");
+            let is = |entry: &&&Value| {
+                entry["type"] == side
+                    && entry["port"] == json!(it.port())
+                    && entry["tcpType"] == json!(tcp_type)
+            };
+            let entry = entries.iter().find(is);
+            let entry = entry.unwrap_or_else(|| panic!("no {side} {}", it.candidate()));
+            assert_eq!(entry["address"], json!(it.address()));
+            assert_eq!(entry["foundation"], json!(it.foundation()));
+            assert_eq!(entry["priority"], json!(it.priority()));
+            assert_eq!(entry["usernameFragment"], json!(it.username_fragment()));
+            assert_eq!(entry["protocol"], tcp_type.map_or("udp", |_| "tcp"));
+            assert_eq!(entry["transportId"], transport["id"]);
+            assert_eq!(entry["candidateType"], "host");
+        }
+    }
+    for pc in [&pair.a, &pair.b] {
+        let fingerprint = pc.certificate().fingerprint().hex();
+        let is = |entry: &&&Value| entry["fingerprint"] == json!(fingerprint);
+        let entry = entries.iter().find(is).expect("its certificate");
+        let der = data_encoding::BASE64.encode(pc.certificate().der());
+        assert_eq!(entry["base64Certificate"], json!(der));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

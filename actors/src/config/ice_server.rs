@@ -5,6 +5,9 @@ use peerloom_transports::proto::ice_server::{ServerKind, ServerUrl};
 use super::argument;
 use crate::error::Error;
 
+/// Longest TURN user name, in bytes (RFC 8489 section 14.3).
+const MAX_USERNAME: usize = 509;
+
 /// A STUN or TURN server (`RTCIceServer`).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct IceServer {
@@ -46,6 +49,12 @@ impl IceServer {
         if parsed.kind == ServerKind::Turn && incomplete {
             let cause = format!("{url:?} needs a username and a credential");
             let hint = "set both, RFC 8489 section 9.2";
+            return Err(argument("InvalidAccessError", cause, hint));
+        }
+        let length = self.username.as_ref().map_or(0, String::len);
+        if parsed.kind == ServerKind::Turn && length > MAX_USERNAME {
+            let cause = format!("a username of {length} bytes for {url:?}");
+            let hint = "use at most 509 bytes";
             return Err(argument("InvalidAccessError", cause, hint));
         }
         Ok(())

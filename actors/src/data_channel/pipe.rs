@@ -138,18 +138,18 @@ impl Pipe {
 
     /// Appends a message, if there is credit.
     pub(crate) fn push(&self, message: Message) -> Result<(), NotSent> {
+        let mut outbox = lock(&self.outbox);
+        match self.ready() {
+            ReadyState::Connecting => return Err(NotSent::Connecting(message)),
+            ReadyState::Open => {}
+            ReadyState::Closing | ReadyState::Closed => return Err(NotSent::Closed),
+        }
         let max = self.max_message_size.load(Ordering::Relaxed);
         if message.len() > max {
             return Err(NotSent::TooLong {
                 len: message.len(),
                 max,
             });
-        }
-        let mut outbox = lock(&self.outbox);
-        match self.ready() {
-            ReadyState::Connecting => return Err(NotSent::Connecting(message)),
-            ReadyState::Open => {}
-            ReadyState::Closing | ReadyState::Closed => return Err(NotSent::Closed),
         }
         if outbox.amount() + outbox.messages.len() * MESSAGE_OVERHEAD >= SEND_CREDIT_BYTES {
             return Err(NotSent::Full(message));

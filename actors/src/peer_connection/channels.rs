@@ -41,10 +41,10 @@ impl PeerConnectionActor {
     ) -> Result<DataChannel, Error> {
         self.check_open()?;
         let CreateChannel { label, mut init } = create;
-        check_init(&label, &init)?;
         if !init.negotiated {
             init.id = None;
         }
+        check_init(&label, &init)?;
         if self.channels.len() >= self.config.channels.max_channels {
             let hint = "close channels that are no longer needed, or raise channels.max_channels";
             return Err(Error::Limit {
@@ -301,6 +301,7 @@ mod tests {
         };
         assert_eq!(name(no_id), Some("TypeError"));
         let reserved = DataChannelInit {
+            negotiated: true,
             id: Some(65_535),
             ..DataChannelInit::default()
         };

@@ -129,9 +129,7 @@ pub(crate) async fn negotiate_altered(
     b.set_local_description(None).await?;
     // The answer carries its candidates: those that come later wait in the operations chain
     // until an identity provider has judged the answer.
-    while b.ice_gathering_state() != IceGatheringState::Complete {
-        tokio::task::yield_now().await;
-    }
+    gathered([b, b]).await;
     let mut answer = b.local_description().expect("just set");
     alter(&mut answer);
     a.set_remote_description(answer).await?;
@@ -152,9 +150,12 @@ pub(crate) async fn negotiate_through_answer(a: &PeerConnection, b: &PeerConnect
 /// Waits until all of them have gathered their candidates.
 pub(crate) async fn gathered<const N: usize>(peers: [&PeerConnection; N]) {
     for pc in peers {
-        while pc.ice_gathering_state() != IceGatheringState::Complete {
-            tokio::task::yield_now().await;
-        }
+        let complete = async {
+            while pc.ice_gathering_state() != IceGatheringState::Complete {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("gathering to be over", complete).await;
     }
 }
 
@@ -190,9 +191,7 @@ pub(crate) async fn negotiate_through(
 /// A peer's description as if its only candidate were elsewhere.
 async fn whole_description(pc: &PeerConnection, at: SocketAddr) -> SessionDescription {
     pc.set_local_description(None).await.expect("a description");
-    while pc.ice_gathering_state() != IceGatheringState::Complete {
-        tokio::task::yield_now().await;
-    }
+    gathered([pc, pc]).await;
     let mut description = pc.local_description().expect("just set");
     let moved = |line: &str| match line.strip_prefix("a=candidate:") {
         Some(candidate) => {
