@@ -1,27 +1,16 @@
-//! A first look at STUN packets (RFC 8489): enough to route them and to check who sent them,
-//! before the engine sees them. It allocates nothing and cannot fail half way.
-
-use aws_lc_rs::hmac;
+//! Connectivity checks and their answers (RFC 8445 §7) as STUN messages: what they say, enough to route
+//! them and to check who sent them before the engine sees them. [`Message`] reads them: it
+//! allocates nothing.
 
 use std::net::SocketAddr;
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 
 use crate::candidate::Credentials;
 use crate::id::IceRole;
-use crate::stun::message::{Builder, attribute, method, split_type};
+use crate::stun::message::{Builder, HEADER_LEN, MAGIC_COOKIE, Message, attribute, method};
 pub(super) use crate::stun::message::{Class, TransactionId};
-
-const HEADER_LEN: usize = 20;
-const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-const BINDING: u16 = 0x0001;
-const USERNAME: u16 = 0x0006;
-const MESSAGE_INTEGRITY: u16 = 0x0008;
-const PRIORITY: u16 = 0x0024;
-const USE_CANDIDATE: u16 = 0x0025;
-const ICE_CONTROLLED: u16 = 0x8029;
-const ICE_CONTROLLING: u16 = 0x802a;
-const INTEGRITY_LEN: usize = 20;
 
 /// Longest STUN packet we read: checks have about 120 bytes, and none may exceed a path MTU.
 const MAX_LEN: usize = 1500;
@@ -29,14 +18,13 @@ const MAX_LEN: usize = 1500;
 /// A Binding message, looked at but not copied.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Binding<'a> {
-    packet: &'a [u8],
+    message: Message<'a>,
     pub(super) class: Class,
     pub(super) transaction: TransactionId,
     /// `receiver's ufrag:sender's ufrag`, in requests.
     pub(super) username: Option<&'a str>,
     /// `USE-CANDIDATE`, in requests: the peer nominates this pair.
     pub(super) nominates: bool,
-    integrity_at: Option<usize>,
 }
 
 /// Whether a packet is STUN by its first bytes (RFC 7983 §7, RFC 8489 §5).
@@ -56,66 +44,20 @@ impl<'a> Binding<'a> {
         if !is_stun(packet) || packet.len() > MAX_LEN {
             return None;
         }
-        let (class, method) = split_type(u16::from_be_bytes([packet[0], packet[1]]));
-        let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
-        if method != BINDING || length % 4 != 0 || packet.len() != HEADER_LEN + length {
-            return None;
-        }
-        let mut transaction = [0; 12];
-        transaction.copy_from_slice(&packet[8..HEADER_LEN]);
-        let mut binding = Self {
-            packet,
-            class,
-            transaction,
-            username: None,
-            nominates: false,
-            integrity_at: None,
-        };
-        binding.attributes()?;
-        Some(binding)
-    }
-
-    fn attributes(&mut self) -> Option<()> {
-        let mut at = HEADER_LEN;
-        while at < self.packet.len() {
-            let head = self.packet.get(at..at + 4)?;
-            let kind = u16::from_be_bytes([head[0], head[1]]);
-            let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
-            let value = self.packet.get(at + 4..at + 4 + len)?;
-            match kind {
-                // What follows the integrity is not covered by it (RFC 8489 §14.5).
-                USERNAME if self.integrity_at.is_none() && self.username.is_none() => {
-                    self.username = Some(std::str::from_utf8(value).ok()?);
-                }
-                USE_CANDIDATE if self.integrity_at.is_none() => self.nominates = true,
-                MESSAGE_INTEGRITY if len == INTEGRITY_LEN && self.integrity_at.is_none() => {
-                    self.integrity_at = Some(at);
-                }
-                MESSAGE_INTEGRITY => return None,
-                _ => {}
-            }
-            at += 4 + len.next_multiple_of(4);
-        }
-        (at == self.packet.len()).then_some(())
+        let message = Message::parse(packet).filter(|it| it.method == method::BINDING)?;
+        let username = message.attribute(attribute::USERNAME);
+        Some(Self {
+            message,
+            class: message.class,
+            transaction: message.transaction,
+            username: username.map(std::str::from_utf8).transpose().ok()?,
+            nominates: message.attribute(attribute::USE_CANDIDATE).is_some(),
+        })
     }
 
     /// Whether the message was made by someone who knows `password` (RFC 8489 §14.5).
     pub(super) fn verify(&self, password: &str) -> bool {
-        let Some(at) = self.integrity_at else {
-            return false;
-        };
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
-        let mut context = hmac::Context::with_key(&key);
-        let covered = at + 4 + INTEGRITY_LEN - HEADER_LEN;
-        let Ok(covered) = u16::try_from(covered) else {
-            return false;
-        };
-        context.update(&self.packet[..2]);
-        context.update(&covered.to_be_bytes());
-        context.update(&self.packet[4..at]);
-        let tag = context.sign();
-        let sent = &self.packet[at + 4..at + 4 + INTEGRITY_LEN];
-        aws_lc_rs::constant_time::verify_slices_are_equal(tag.as_ref(), sent).is_ok()
+        self.message.verify(password.as_bytes())
     }
 }
 
@@ -141,13 +83,13 @@ impl Check<'_> {
         let tie_breaker = &tie_breaker.as_ref()[..8];
         let username = format!("{}:{}", self.remote.ufrag, self.local.ufrag);
         let check = Builder::new(Class::Request, method::BINDING, transaction)
-            .attribute(USERNAME, username.as_bytes())
-            .number(PRIORITY, self.priority);
+            .attribute(attribute::USERNAME, username.as_bytes())
+            .number(attribute::PRIORITY, self.priority);
         let check = match self.role {
             IceRole::Controlling => check
-                .attribute(USE_CANDIDATE, &[])
-                .attribute(ICE_CONTROLLING, tie_breaker),
-            IceRole::Controlled => check.attribute(ICE_CONTROLLED, tie_breaker),
+                .attribute(attribute::USE_CANDIDATE, &[])
+                .attribute(attribute::ICE_CONTROLLING, tie_breaker),
+            IceRole::Controlled => check.attribute(attribute::ICE_CONTROLLED, tie_breaker),
         };
         let packet = check.finish_with_integrity(self.remote.pwd.as_bytes());
         (transaction, packet)

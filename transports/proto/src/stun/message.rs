@@ -65,6 +65,8 @@ pub mod attribute {
     pub const PRIORITY: u16 = 0x0024;
     /// Nominates the pair.
     pub const USE_CANDIDATE: u16 = 0x0025;
+    /// The sender is controlled, with its tie-breaker.
+    pub const ICE_CONTROLLED: u16 = 0x8029;
     /// The sender controls, with its tie-breaker.
     pub const ICE_CONTROLLING: u16 = 0x802a;
     /// Our address.
@@ -107,7 +109,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// `None` for anything that is not one whole, well-formed message.
+    /// `None` for anything that is not one whole, well-formed message, and for one with two integrities.
     pub fn parse(packet: &'a [u8]) -> Option<Self> {
         let header = packet.get(..HEADER_LEN)?;
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -130,9 +132,9 @@ impl<'a> Message<'a> {
         let mut at = HEADER_LEN;
         while at < packet.len() {
             let (kind, value) = attribute_at(packet, at)?;
-            if kind == attribute::MESSAGE_INTEGRITY && message.integrity_at.is_none() {
-                (value.len() == INTEGRITY_LEN).then_some(())?;
-                message.integrity_at = Some(at);
+            if kind == attribute::MESSAGE_INTEGRITY {
+                let only = message.integrity_at.replace(at).is_none();
+                (only && value.len() == INTEGRITY_LEN).then_some(())?;
             }
             at += 4 + value.len().next_multiple_of(4);
         }
@@ -258,7 +260,7 @@ fn read_address(value: &[u8], mask: &[u8; 16]) -> Option<SocketAddr> {
 }
 
 /// RFC 8489 §5: the class bits C1 C0 lie between the method bits.
-pub(crate) fn split_type(value: u16) -> (Class, u16) {
+fn split_type(value: u16) -> (Class, u16) {
     let class = match (value & 0x0100 != 0, value & 0x0010 != 0) {
         (false, false) => Class::Request,
         (false, true) => Class::Indication,
@@ -390,6 +392,26 @@ mod tests {
         assert_eq!(mapped, "192.0.2.1:32853".parse().ok());
         assert!(message.verify(b"VOkJxbRl1RmTxUk/WvJxBt"));
         assert!(!message.verify(b"another"));
+    }
+
+    #[test]
+    fn a_message_has_one_integrity_and_nothing_behind_it_counts() {
+        let id = [7; 12];
+        let packet =
+            Builder::new(Class::Request, method::BINDING, id).finish_with_integrity(b"key");
+        let behind = |kind: u16, value: &[u8]| {
+            let mut bytes = packet.to_vec();
+            let more = Builder::new(Class::Request, method::BINDING, id).attribute(kind, value);
+            bytes.extend_from_slice(&more.bytes[HEADER_LEN..]);
+            let length = u16::try_from(bytes.len() - HEADER_LEN).expect("short");
+            bytes[2..4].copy_from_slice(&length.to_be_bytes());
+            bytes
+        };
+        let late = behind(attribute::USERNAME, b"evil");
+        let message = Message::parse(&late).expect("well-formed");
+        assert_eq!(message.attribute(attribute::USERNAME), None);
+        assert!(message.verify(b"key"));
+        assert!(Message::parse(&behind(attribute::MESSAGE_INTEGRITY, &[0; 20])).is_none());
     }
 
     proptest! {
