@@ -140,11 +140,12 @@ impl fmt::Display for Case {
 }
 
 /// All that a driver of every check runs.
-const FULL: [&str; 11] = [
+const FULL: [&str; 12] = [
     "connect",
     "identity",
     "channels",
     "sizes",
+    "empty",
     "bufferedAmount",
     "ordered",
     "unreliable",
@@ -154,10 +155,11 @@ const FULL: [&str; 11] = [
     "throughput",
 ];
 /// For aiortc, which cannot restart and does not show certificates.
-const WITHOUT_ICE: [&str; 8] = [
+const WITHOUT_ICE: [&str; 9] = [
     "connect",
     "channels",
     "sizes",
+    "empty",
     "bufferedAmount",
     "ordered",
     "unreliable",
