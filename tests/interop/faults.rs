@@ -209,6 +209,20 @@ const fn fails(
     }
 }
 
+/// werift, through a relay.
+const fn stops(column: Column) -> Fault {
+    fails(
+        Kind::Werift,
+        column,
+        Verdict::AtTimes,
+        Who::Either,
+        [
+            "not done after",
+            "what is sent to it through a relay stops now and then; that it is its fault is not proved",
+        ],
+    )
+}
+
 const NO_TCP: &str = "has no candidates over TCP";
 const NO_NAMES: &str = "its host candidates are addresses, never names";
 
@@ -283,6 +297,20 @@ const FAULTS: &[Fault] = &[
              has one byte and a type of its own; it fails between two of its own",
         ],
     ),
+    fails(
+        Kind::Werift,
+        Column::Restart,
+        Verdict::AtTimes,
+        Who::Either,
+        [
+            "their offer",
+            "sends no checks of its own after a restart (`connect` of its `RTCPeerConnection` ends where DTLS is \
+             up); two of its own never come up again, and with others one restart in twenty did not",
+        ],
+    ),
+    stops(Column::TurnUdp),
+    stops(Column::TurnTcp),
+    stops(Column::TurnTls),
     fails(
         Kind::Str0m,
         Column::Channels,
