@@ -84,7 +84,8 @@ impl Relay {
             Way::Direct | Way::Mdns | Way::Tcp => return json!({}),
             Way::TurnUdp => format!("turn:127.0.0.1:{port}?transport=udp"),
             Way::TurnTcp => format!("turn:127.0.0.1:{port}?transport=tcp"),
-            Way::TurnTls => format!("turns:127.0.0.1:{tls_port}?transport=tcp"),
+            // Firefox speaks TLS to names only.
+            Way::TurnTls => format!("turns:localhost:{tls_port}?transport=tcp"),
         };
         let (username, credential) = USER;
         json!({

@@ -25,6 +25,10 @@ const PROPERTIES: [&str; 7] = [
 /// the message is sent again (guess: many round trips).
 const RESEND: Duration = Duration::from_millis(300);
 
+/// How often it is sent before the channel counts as mute (guess: losses are
+/// rare, and a busy machine takes its time).
+const ATTEMPTS: usize = 30;
+
 /// One channel of the check.
 struct Combination {
     label: String,
@@ -99,9 +103,15 @@ pub(super) async fn channels(check: &Check<'_>) -> Result<Value, String> {
     for channel in &opened {
         compare(&describe(channel), &remote)?;
     }
+    let mut mute = Vec::new();
     for (combination, channel) in combinations.iter().zip(&opened) {
         check.begin(format!("echo {}", short(&combination.label)));
-        echo_until(channel, &combination.label).await?;
+        if !echoes(channel, &combination.label).await? {
+            mute.push(short(&combination.label));
+        }
+    }
+    if !mute.is_empty() {
+        return Err(format!("no echo on {}", mute.join(", ")));
     }
     for (combination, channel) in combinations.iter().zip(&opened) {
         check.begin(format!("close {}", short(&combination.label)));
@@ -160,21 +170,22 @@ fn compare(here: &Value, there: &[Value]) -> Result<(), String> {
 }
 
 /// Sends until an echo comes: a channel that gives up on messages may lose the
-/// first.
-async fn echo_until(channel: &DataChannel, label: &str) -> Result<(), String> {
+/// first. Whether one came.
+async fn echoes(channel: &DataChannel, label: &str) -> Result<bool, String> {
     let message = Message::from(format!("hello on {label}"));
-    loop {
+    for _ in 0..ATTEMPTS {
         channel
             .send(message.clone())
             .await
             .map_err(|error| format!("cannot send: {}", chain(&error)))?;
         match tokio::time::timeout(RESEND, channel.recv()).await {
-            Ok(Some(back)) if back == message => return Ok(()),
+            Ok(Some(back)) if back == message => return Ok(true),
             Ok(Some(_)) => return Err("the echo differs from what was sent".into()),
             Ok(None) => return Err("the channel closed before the echo came".into()),
             Err(_) => {}
         }
     }
+    Ok(false)
 }
 
 fn short(label: &str) -> String {

@@ -204,7 +204,7 @@ class Driver(Peer):
         found = re.search(r"a=max-message-size:(\d+)", self.pc.remoteDescription.sdp)
         limit = int(found.group(1)) if found else 65_536
         largest = min(limit or LARGEST, LARGEST)
-        sizes = sorted({size for size in (0, 1, 1024, 65_536, largest) if size <= largest})
+        sizes = sorted({size for size in (1, 1024, 65_536, largest) if size <= largest})
         for size in sizes:
             await opened.echoed("a" * size, f"string of {size}")
             data = pattern(size, size) if size >= 4 else b"\x07" * size
@@ -219,6 +219,13 @@ class Driver(Peer):
         await opened.echoed("still alive", "after the refused message")
         opened.channel.close()
         return {"sizes": sizes, "maxMessageSize": limit, "refused": refused}
+
+    async def check_empty(self, args):
+        opened = await self.open(self.fresh("echo:empty"))
+        await opened.echoed("", "an empty string")
+        await opened.echoed(b"", "an empty binary")
+        opened.channel.close()
+        return {}
 
     async def check_bufferedAmount(self, args):
         label = self.fresh("sink:buffered")

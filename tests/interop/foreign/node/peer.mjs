@@ -8,6 +8,12 @@ import { join } from 'node:path';
 
 import { commands, installed, modules } from '../web/host.mjs';
 
+/**
+ * werift wakes every message that waits to be sent each time one leaves, so that its work grows with
+ * the square of what waits: with a MiB of small messages 10,000 of them take minutes.
+ */
+const WERIFT_HIGH_WATER = 1 << 15;
+
 const STACKS = {
   wrtc: async () => {
     const { default: wrtc } = await installed('@roamhq/wrtc');
@@ -16,6 +22,7 @@ const STACKS = {
   werift: async () => {
     const { RTCPeerConnection, RTCDataChannel } = await installed('werift');
     takeArrayBuffers(RTCDataChannel.prototype);
+    globalThis.peerHighWater = WERIFT_HIGH_WATER;
     return { name: 'werift', RTCPeerConnection };
   },
 };

@@ -89,7 +89,7 @@ export const checks = {
     const channel = await open(fresh('echo:sizes'));
     const limit = pc.sctp.maxMessageSize;
     const largest = Math.min(limit, 262_144);
-    const sizes = [0, 1, 1024, 65_536, largest].filter((size) => size <= largest);
+    const sizes = [1, 1024, 65_536, largest].filter((size) => size <= largest);
     for (const size of new Set(sizes)) {
       await echoed(channel, 'a'.repeat(size), `string of ${size}`);
       const bytes = size < 4 ? new Uint8Array(size).fill(7) : pattern(size, size);
@@ -107,6 +107,17 @@ export const checks = {
     await echoed(channel, 'still alive', 'after the refused message');
     channel.close();
     return { sizes, maxMessageSize: limit, refused };
+  },
+
+  async empty() {
+    const channel = await open(fresh('echo:empty'));
+    for (const [what, message] of [['string', ''], ['binary', new Uint8Array(0)]]) {
+      await echoed(channel, message, `an empty ${what}`).catch((error) => {
+        throw new Failed(`no echo of an empty ${what}: ${error.message}`);
+      });
+    }
+    channel.close();
+    return {};
   },
 
   async bufferedAmount() {

@@ -4,8 +4,8 @@ import { CHECK_LIMIT_MS, until } from './tools.js';
 
 /** Messages above this size are checked by sequence number and last byte only. */
 const FULL_CHECK_BYTES = 4096;
-/** Senders pause above this many buffered bytes; Chromium refuses at 16 MiB. */
-const SEND_HIGH_WATER = 1 << 20;
+/** Senders pause above this many buffered bytes; Chromium refuses at 16 MiB. Who loads this may want less. */
+const highWater = () => globalThis.peerHighWater ?? 1 << 20;
 
 export function pattern(q, size) {
   const bytes = new Uint8Array(size);
@@ -57,10 +57,10 @@ export function report(c) {
 
 /** Sends `total` patterned messages, pausing while the buffer is full. */
 export async function sendPatterned(channel, total, size) {
-  const drained = () => channel.bufferedAmount <= SEND_HIGH_WATER / 2;
+  const drained = () => channel.bufferedAmount <= highWater() / 2;
   for (let q = 0; q < total; q++) {
     // Asked for, not waited for: wrtc has no `bufferedamountlow`.
-    if (channel.bufferedAmount > SEND_HIGH_WATER) await until(drained, CHECK_LIMIT_MS, 'room to send');
+    if (channel.bufferedAmount > highWater()) await until(drained, CHECK_LIMIT_MS, 'room to send');
     channel.send(pattern(q, size));
   }
 }

@@ -142,10 +142,17 @@ pub(super) fn only_bundled(mut section: Media) -> Media {
     section
 }
 
-/// A section that is refused, or has ended (RFC 9429 5.3.1): its place stays taken.
+/// A section that is refused, or has ended (RFC 9429 5.3.1): its place stays taken. Its formats mean
+/// nothing (RFC 3264 6), but str0m 0.25 refuses a description where one of them has no `rtpmap`.
 pub(crate) fn refused(section: &Media) -> Media {
     let mut attributes = mid_of(section);
     attributes.push(Attribute::Direction(Direction::Inactive));
+    let formats = section.attributes.iter();
+    attributes.extend(
+        formats
+            .filter(|it| matches!(it, Attribute::RtpMap(_)))
+            .cloned(),
+    );
     Media {
         kind: section.kind.clone(),
         port: 0,

@@ -27,7 +27,42 @@ struct Pair {
     /// Whether each end reads what arrives.
     reads: [bool; 2],
     got: [Vec<(StreamId, Message)>; 2],
+    /// What each end said of resets: those of [`S`], and answers.
+    resets: [Vec<Said>; 2],
     events: [Vec<Event>; 2],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Reset,
+    Answer,
+}
+
+/// What a packet says of resets (RFC 6525 §3.1, §4.1 and §4.4).
+fn said(packet: &[u8]) -> Vec<Said> {
+    let number = |bytes: &[u8]| usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    let mut said = Vec::new();
+    let mut chunk = &packet[12..];
+    while let [kind, _, rest @ ..] = chunk
+        && !rest.is_empty()
+    {
+        let mut part = match kind {
+            130 => &chunk[4..number(rest)],
+            _ => &[],
+        };
+        while !part.is_empty() {
+            let len = number(&part[2..]);
+            match number(part) {
+                13 if part[16..len].chunks(2).any(|id| number(id) == 0) => said.push(Said::Reset),
+                16 => said.push(Said::Answer),
+                _ => {}
+            }
+            part = part.get(len.next_multiple_of(4)..).unwrap_or_default();
+        }
+        let len = number(rest).next_multiple_of(4);
+        chunk = chunk.get(len..).unwrap_or_default();
+    }
+    said
 }
 
 const S: StreamId = StreamId(0);
@@ -72,6 +107,7 @@ impl Pair {
             deaf: None,
             reads: [true; 2],
             got: Default::default(),
+            resets: Default::default(),
             events: Default::default(),
         }
     }
@@ -104,6 +140,7 @@ impl Pair {
             while let Some(packet) = end.poll_transmit(self.now) {
                 assert!(packet.len() <= MAX_PACKET);
                 self.count += 1;
+                self.resets[index].extend(said(&packet));
                 // No fixed rhythm, or the same packet of an exchange would be lost each time.
                 let lost = self.lose != 0 && (self.count * 7919 / 13).is_multiple_of(self.lose);
                 let unheard = self.deaf == Some(1 - index) && packet::is_init(&packet);
@@ -195,6 +232,7 @@ with_all_engines!(
     unread_chunks_are_bounded_and_nothing_is_lost,
     answers_that_nobody_takes_are_bounded,
     a_reset_comes_after_the_data_and_frees_the_stream_on_both_sides,
+    a_stream_is_reset_once_by_each_end_whoever_begins,
     a_message_with_a_lifetime_is_given_up,
     a_window_leaves_in_bursts,
     abort_is_seen_by_the_peer,
@@ -432,6 +470,37 @@ fn a_reset_comes_after_the_data_and_frees_the_stream_on_both_sides(engines: [Sct
             );
             assert!(pair.run(Duration::from_secs(60), |pair| !pair.ends[0].resets_open()));
             pair.events = Default::default();
+        }
+    }
+}
+
+fn a_stream_is_reset_once_by_each_end_whoever_begins(engines: [SctpEngine; 2]) {
+    let mut pair = Pair::connected(engines);
+    for closers in [[0].as_slice(), &[1], &[0], &[0, 1], &[1], &[0]] {
+        pair.write(0, S, vec![1]);
+        pair.write(1, S, vec![1]);
+        pair.resets = Default::default();
+        pair.events = Default::default();
+        let arrived = |pair: &Pair| pair.got.iter().all(|got| !got.is_empty());
+        assert!(pair.run(Duration::from_secs(10), arrived));
+        pair.got = Default::default();
+        let now = pair.now;
+        for closer in closers {
+            pair.ends[*closer].reset(S, now).expect("reset");
+        }
+        let done = |pair: &Pair| {
+            let told = |events: &Vec<Event>| events.contains(&Event::Reset(S));
+            let settled = pair.ends.iter().all(|end| !end.resets_open());
+            settled && pair.events.iter().all(told)
+        };
+        assert!(pair.run(Duration::from_secs(60), done), "{closers:?}");
+        for (end, said) in pair.resets.iter().enumerate() {
+            let resets = said.iter().filter(|said| **said == Said::Reset).count();
+            assert_eq!(resets, 1, "end {end} of {closers:?}: {said:?}");
+        }
+        if let [closer] = closers {
+            let said = &pair.resets[1 - closer];
+            assert_eq!(said.first(), Some(&Said::Answer), "{closers:?}: {said:?}");
         }
     }
 }

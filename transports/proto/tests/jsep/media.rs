@@ -181,6 +181,8 @@ fn a_section_without_a_common_codec_is_refused() {
     bob.set_remote(SessionDescription::offer(only_vp8)).unwrap();
     bob.set_local(None).unwrap();
     assert_eq!(ports(&local_sdp(&bob)), [("video", 0)]);
+    let answer = bob.local_description().unwrap().sdp;
+    assert!(answer.contains("a=rtpmap:"), "str0m asks for them");
     assert_eq!(bob.transceivers().count(), 0);
     alice.set_remote(bob.local_description().unwrap()).unwrap();
     assert_eq!(alice.transceivers().count(), 0);

@@ -22,6 +22,14 @@ use crate::lines::{Fallible, configuration, emit, log};
 /// The largest message this peer takes; larger ones end the channel.
 const READ_BUFFER: usize = 1 << 20;
 
+/// The crate leaves the name of the section empty, which is the name of none.
+fn named(init: RTCIceCandidateInit) -> RTCIceCandidateInit {
+    RTCIceCandidateInit {
+        sdp_mid: init.sdp_mid.filter(|mid| !mid.is_empty()),
+        ..init
+    }
+}
+
 /// What the driver waits on.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct States {
@@ -61,7 +69,7 @@ impl Peer {
     fn listen(self: &Arc<Self>) {
         self.pc.on_ice_candidate(Box::new(|candidate| {
             let line = match candidate.map(|candidate| candidate.to_json()).transpose() {
-                Ok(init) => json!({"ev": "signal", "candidate": init}),
+                Ok(init) => json!({"ev": "signal", "candidate": init.map(named)}),
                 Err(error) => json!({"ev": "log", "msg": error.to_string()}),
             };
             emit(&line);

@@ -2,7 +2,8 @@
 //!
 //! The engine trusts its peer in places where it must not: it counts through a FORWARD TSN of
 //! any width one by one, keeps every stream reset that lies in the future, performs a repeated reset
-//! again on whatever uses the stream by then, takes an ERROR chunk for the end, and creates streams
+//! again on whatever uses the stream by then, resets a stream a second time when the peer resets it
+//! as well, takes an ERROR chunk for the end, and creates streams
 //! without limit. The gate looks at each packet on its way in and out, remembers the little that
 //! is needed to tell, and drops what an honest peer does not send.
 
@@ -31,6 +32,9 @@ const MAX_PAST_RESETS: usize = 1024;
 
 /// Where data goes that nobody will read: a stream no channel can have.
 pub(super) const SINK: StreamId = StreamId(u16::MAX - 1);
+
+/// A stream that nobody has (RFC 8832 §6), for resets that must be sent for their number's sake.
+const NO_STREAM: u16 = u16::MAX;
 
 /// What to do with a packet from the peer.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +79,10 @@ pub(super) struct Gate {
     /// Streams we are resetting. The engine does not let us read them any more, and does not let
     /// the peer reset its side while something is unread: what arrives goes to [`SINK`].
     diverted: BTreeSet<u16>,
+    /// Those of them whose reset has been sent.
+    reset: BTreeSet<u16>,
+    /// Streams reset by both ends that the engine is about to reset again, in answer to the peer.
+    settled: BTreeSet<u16>,
     /// Resets of ours without an answer, with their packets.
     ours: BTreeMap<u32, Bytes>,
     theirs: BTreeSet<u32>,
@@ -150,14 +158,22 @@ impl Gate {
         self.cumulative.is_some()
     }
 
-    /// From now on data on `stream` is thrown away.
+    /// We reset `stream`: from now on data on it is thrown away.
     pub(super) fn divert(&mut self, stream: u16) {
         self.diverted.insert(stream);
     }
 
-    /// The stream is gone.
+    /// The peer has reset `stream`, which is gone.
     pub(super) fn undivert(&mut self, stream: u16) {
         self.diverted.remove(&stream);
+        if self.reset.remove(&stream) {
+            self.settled.insert(stream);
+        }
+    }
+
+    /// The engine has said all that it had to say to what the peer sent.
+    pub(super) fn answered_resets(&mut self) {
+        self.settled.clear();
     }
 
     fn note_local_tag(&mut self, packet: &[u8]) {
@@ -254,7 +270,7 @@ impl Gate {
     fn incoming_reconfig(&mut self, chunk: Chunk<'_>) -> Verdict {
         for part in packet::reconfig(chunk) {
             match part {
-                Reconfig::Reset { request } => {
+                Reconfig::Reset { request, .. } => {
                     if let Some(answer) = self.answer_again(request) {
                         return answer;
                     }
@@ -295,7 +311,10 @@ impl Gate {
     }
 
     /// Notes what a packet of ours says, and cuts an acknowledgement that is too long.
-    pub(super) fn outgoing(&mut self, packet: Bytes) -> (Bytes, Sent) {
+    pub(super) fn outgoing(&mut self, mut packet: Bytes) -> (Bytes, Sent) {
+        if let Some(changed) = self.without_second_reset(&packet) {
+            packet = changed;
+        }
         let mut sent = Sent::default();
         let tag = packet::verification_tag(&packet).filter(|tag| *tag != 0);
         let ports = packet
@@ -342,7 +361,11 @@ impl Gate {
     fn outgoing_reconfig(&mut self, chunk: Chunk<'_>, packet: &Bytes) {
         for part in packet::reconfig(chunk) {
             match part {
-                Reconfig::Reset { request } => {
+                Reconfig::Reset {
+                    request, streams, ..
+                } => {
+                    let diverted = |stream: &u16| self.diverted.contains(stream);
+                    self.reset.extend(streams.iter().filter(diverted));
                     self.ours.insert(request, packet.clone());
                 }
                 Reconfig::Response {
@@ -358,6 +381,40 @@ impl Gate {
                 Reconfig::Other => {}
             }
         }
+    }
+
+    /// A reset of ours without the streams that were reset before: the peer may use them anew
+    /// already, and would close what it has there. The packet goes out nevertheless, since the
+    /// peer expects the numbers of requests one after the other (RFC 6525 §5.2.1).
+    fn without_second_reset(&mut self, packet: &Bytes) -> Option<Bytes> {
+        let Some(Reconfig::Reset {
+            request,
+            answers,
+            streams,
+        }) = packet::lone_reconfig(packet)
+        else {
+            return None;
+        };
+        if let Some(same) = self.ours.get(&request) {
+            return Some(same.clone()); // sent again
+        }
+        let (all, mut fresh) = (streams.iter().count(), Vec::new());
+        for stream in streams.iter() {
+            let second = match answers {
+                0 => !self.diverted.contains(&stream), // the peer was quicker
+                _ => self.settled.remove(&stream),
+            };
+            if !second {
+                fresh.push(stream);
+            }
+        }
+        if fresh.len() == all {
+            return None;
+        }
+        if fresh.is_empty() {
+            fresh.push(NO_STREAM);
+        }
+        packet::with_streams(packet, &fresh)
     }
 
     fn remember(&mut self, request: u32, result: u32) {

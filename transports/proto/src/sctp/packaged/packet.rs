@@ -101,11 +101,27 @@ pub(super) fn forward_tsn(chunk: Chunk<'_>) -> Option<u32> {
     be32(chunk.value, 0)
 }
 
+/// The streams of a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Streams<'a>(&'a [u8]);
+
+impl Streams<'_> {
+    pub(super) fn iter(self) -> impl Iterator<Item = u16> {
+        let pairs = self.0.chunks_exact(2);
+        pairs.map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+    }
+}
+
 /// The parts of a RE-CONFIG chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reconfig {
-    /// The sender resets streams of its own.
-    Reset { request: u32 },
+pub(super) enum Reconfig<'a> {
+    /// The sender resets streams of its own; `answers` is the request of the other end that makes it
+    /// do so, or 0.
+    Reset {
+        request: u32,
+        answers: u32,
+        streams: Streams<'a>,
+    },
     /// The answer to one.
     Response { request: u32, result: u32 },
     /// Something else.
@@ -118,7 +134,7 @@ pub(super) const IN_PROGRESS: u32 = 6;
 #[cfg(test)]
 pub(super) const PERFORMED: u32 = 1;
 
-pub(super) fn reconfig(chunk: Chunk<'_>) -> impl Iterator<Item = Reconfig> + '_ {
+pub(super) fn reconfig(chunk: Chunk<'_>) -> impl Iterator<Item = Reconfig<'_>> + '_ {
     let mut rest = chunk.value;
     std::iter::from_fn(move || {
         let kind = be16(rest, 0)?;
@@ -126,7 +142,11 @@ pub(super) fn reconfig(chunk: Chunk<'_>) -> impl Iterator<Item = Reconfig> + '_ 
         let value = rest.get(4..len)?;
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some(match (kind, be32(value, 0), be32(value, 4)) {
-            (OUTGOING_RESET, Some(request), _) => Reconfig::Reset { request },
+            (OUTGOING_RESET, Some(request), Some(answers)) => Reconfig::Reset {
+                request,
+                answers,
+                streams: Streams(value.get(12..).unwrap_or_default()),
+            },
             (RECONFIG_RESPONSE, Some(request), Some(result)) => {
                 Reconfig::Response { request, result }
             }
@@ -194,6 +214,35 @@ pub(super) fn reset_response(request: u32, result: u32) -> Vec<u8> {
     value.extend(request.to_be_bytes());
     value.extend(result.to_be_bytes());
     value
+}
+
+/// The only part of a packet that is one RE-CONFIG chunk with one part.
+pub(super) fn lone_reconfig(packet: &[u8]) -> Option<Reconfig<'_>> {
+    let mut chunks = chunks(packet);
+    let chunk = chunks.next().filter(|chunk| chunk.kind == RE_CONFIG)?;
+    let mut parts = reconfig(chunk);
+    let part = parts.next()?;
+    (parts.next().is_none() && chunks.next().is_none()).then_some(part)
+}
+
+/// A packet that is one reset, of other streams.
+pub(super) fn with_streams(packet: &[u8], streams: &[u16]) -> Option<Bytes> {
+    const FIXED: usize = 16;
+    let chunk = chunks(packet)
+        .next()
+        .filter(|chunk| chunk.kind == RE_CONFIG)?;
+    let mut value = chunk.value.get(..FIXED)?.to_vec();
+    value.extend(streams.iter().flat_map(|stream| stream.to_be_bytes()));
+    let len = u16::try_from(value.len()).ok()?;
+    value[2..4].copy_from_slice(&len.to_be_bytes());
+    let ports = packet.get(..4)?.try_into().ok()?;
+    Some(build(
+        ports,
+        verification_tag(packet)?,
+        RE_CONFIG,
+        0,
+        &value,
+    ))
 }
 
 /// Cuts the gap reports of a packet that is nothing but a SACK so that it fits into `limit`

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::super::packet::{self, Reconfig};
 use super::{Association, PACKETS_PER_ACK, PACKETS_PER_FLUSH, RESET_RETRY, TIMERS_TO_SKIP};
 
 impl Association {
@@ -58,8 +59,9 @@ impl Association {
                         self.since_ack = 0;
                         self.read_since_sack = 0;
                     }
-                    self.outgoing.push_back(packet);
+                    self.queue(packet);
                 }
+                self.gate.answered_resets();
                 if self.reset_retry.is_none() && self.gate.resets_open() {
                     self.reset_retry = Some(now + RESET_RETRY);
                 }
@@ -67,6 +69,20 @@ impl Association {
             }
             Err(fault) => self.after_call(Err(fault)),
         }
+    }
+
+    /// The answer to a reset goes before the reset that it leads to: a peer that was not told yet that
+    /// its side is reset would reset it again when it sees ours (werift does).
+    fn queue(&mut self, packet: Bytes) {
+        let last = self.outgoing.back().map(|last| packet::lone_reconfig(last));
+        let after = match (packet::lone_reconfig(&packet), last.flatten()) {
+            (Some(Reconfig::Response { request, .. }), Some(Reconfig::Reset { answers, .. })) => {
+                request == answers
+            }
+            (_, _) => false,
+        };
+        let place = self.outgoing.len() - usize::from(after);
+        self.outgoing.insert(place, packet);
     }
 
     /// Tells the peer of a window that reading has opened again.
