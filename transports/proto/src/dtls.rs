@@ -123,6 +123,10 @@ pub enum Error {
     /// More than [`MAX_QUEUED_BYTES`] wait to be sent, or the record would be too long.
     #[error("too much data is waiting to be sent")]
     Full,
+    /// The peer has not taken new keys, and the old ones have protected all that they may (RFC 9147
+    /// §4.5.3).
+    #[error("the peer acknowledged no new keys before the old ones were used up")]
+    KeysExhausted,
     /// The packaged engine panicked.
     #[error(transparent)]
     Fault(#[from] EngineFault),

@@ -106,7 +106,9 @@ impl Stream {
         ingress: &Ingress,
     ) -> io::Result<(Self, Tunnel)> {
         stream.set_nodelay(true)?;
-        notice_silence(&stream)?;
+        if let Err(error) = notice_silence(&stream) {
+            tracing::debug!(%error, "silence of a TCP connection is left to consent");
+        }
         let (tunnel, batches) = Tunnel::tcp(path);
         let mut framer = Framer::default();
         *framer.buffer() = received;

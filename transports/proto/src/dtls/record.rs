@@ -35,8 +35,9 @@ const HEADER: usize = 5;
 /// Bytes that a record has beside its content: header, content type and tag.
 pub(super) const OVERHEAD: usize = HEADER + 1 + TAG;
 
-/// Plaintext goes into buffers of this size, which many records share.
-const POOL: usize = 64 * 1024;
+/// Plaintext goes into buffers of this size, which a few records share: whoever keeps one of them
+/// keeps the others, so that more would let a peer pin much memory with little data.
+const POOL: usize = 4 * 1024;
 
 /// Forged records after which the keys must not be used any more (RFC 9147 §4.5.3).
 const MAX_FORGED: u64 = 1 << 36;
@@ -62,6 +63,13 @@ pub(super) struct Found {
     pub(super) end: usize,
     /// The two bits of its epoch, if it is protected.
     pub(super) epoch_bits: Option<u8>,
+}
+
+impl Found {
+    /// Whether it is in the clear, or of the epoch in which handshakes are encrypted.
+    pub(super) fn is_of_handshake(self) -> bool {
+        matches!(self.epoch_bits, None | Some(2))
+    }
 }
 
 /// What was in a record of the peer's.
@@ -90,17 +98,17 @@ pub(super) struct Records {
 impl Records {
     /// Takes over from the engine: its keys and numbers are on the tape. `None` if they are not, or
     /// the cipher suite is not known here.
-    pub(super) fn take_over(
-        tape: &mut Tape,
-        suite: u16,
-        role: DtlsRole,
-        limits: Limits,
-    ) -> Option<Self> {
-        let suite = Suite::of(suite)?;
+    pub(super) fn take_over(tape: &mut Tape, role: DtlsRole, limits: Limits) -> Option<Self> {
+        let suite = Suite::of(tape.suite?)?;
         let (ours, theirs) = match role {
             DtlsRole::Client => (tape.client.take()?, tape.server.take()?),
             DtlsRole::Server => (tape.server.take()?, tape.client.take()?),
         };
+        let is_handshake =
+            |inner: &Vec<u8>| content::split(inner).is_some_and(|it| it.0 == content::HANDSHAKE);
+        if tape.sealed.iter().any(is_handshake) {
+            return None; // its number would be used again
+        }
         let message = tape.message_sent?.checked_add(1)?;
         let sending = Sending::new(suite, ours, tape.records_sealed, message, limits)?;
         let expected = tape.message_received?.checked_add(1)?;

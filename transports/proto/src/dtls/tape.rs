@@ -33,6 +33,8 @@ const MAX_SEALED: usize = 64;
 /// What was overheard of one connection.
 #[derive(Default)]
 pub(super) struct Tape {
+    /// Number of the cipher suite that keys were made for last.
+    pub(super) suite: Option<u16>,
     /// The first traffic secret of what the client sends, and of what the server sends.
     pub(super) client: Option<Secret>,
     pub(super) server: Option<Secret>,
@@ -208,6 +210,7 @@ impl SupportedDtls13CipherSuite for Overheard {
     fn create_cipher(&self, key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
         let mut use_of = Use::Handshake;
         Tape::note(|tape| {
+            tape.suite = Some(self.0.suite().as_u16());
             if tape.for_data {
                 use_of = Use::Data;
             }

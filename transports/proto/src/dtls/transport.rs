@@ -169,7 +169,10 @@ impl Transport {
         if self.records.is_some() {
             let sealed = self.seal(content::DATA, data);
             self.say_messages(now);
-            return sealed.then_some(()).ok_or(Error::Full);
+            if !sealed {
+                self.fail(Error::KeysExhausted);
+            }
+            return sealed.then_some(()).ok_or(Error::KeysExhausted);
         }
         let engine = self.engine.as_mut().ok_or(Error::NotConnected)?;
         let told = self.told.replace(now) == Some(now);

@@ -10,11 +10,20 @@ use bytes::Bytes;
 
 use super::keys::{Keys, Secret, Suite, TAG};
 use super::window::Window;
-use super::{FIRST_EPOCH, HEADER, Limits, OVERHEAD};
+use super::{FIRST_EPOCH, HEADER, Limits, OVERHEAD, content};
 use crate::engine::Batch;
 
 /// Most records under one AES-GCM key, 2^24.5 (RFC 9147 §4.5.3).
 const MAX_RECORDS: u64 = 23_726_566;
+
+/// Of these so many are for what is not data: to change keys, to acknowledge, to say goodbye.
+const RESERVE: u64 = 1 << 16;
+
+/// Records after which keys are changed at the latest: the peer has time to acknowledge.
+const LATEST_CHANGE: u64 = MAX_RECORDS / 4 * 3;
+
+/// The least wait for an acknowledgement.
+const MIN_PATIENCE: Duration = Duration::from_millis(10);
 
 /// The longest wait for the acknowledgement of a change of keys (RFC 9147 §5.8.1).
 const MAX_PATIENCE: Duration = Duration::from_secs(60);
@@ -78,8 +87,10 @@ impl Sending {
         secret: Secret,
         next: u64,
         message: u16,
-        limits: Limits,
+        mut limits: Limits,
     ) -> Option<Self> {
+        limits.records_per_key = limits.records_per_key.clamp(1, LATEST_CHANGE);
+        limits.patience = limits.patience.max(MIN_PATIENCE);
         Some(Self {
             keys: Keys::new(suite, &secret)?,
             secret,
@@ -96,14 +107,18 @@ impl Sending {
     pub(super) fn seal(
         &mut self,
         content_type: u8,
-        content: &[u8],
+        bytes: &[u8],
         batch: &mut Batch,
         mut full: impl FnMut((Bytes, usize)),
     ) -> Option<usize> {
-        if self.next >= MAX_RECORDS {
+        let limit = match content_type {
+            content::DATA => MAX_RECORDS - RESERVE,
+            _ => MAX_RECORDS,
+        };
+        if self.next >= limit {
             return None;
         }
-        let len = content.len() + OVERHEAD;
+        let len = bytes.len() + OVERHEAD;
         if !batch.fits(len)
             && let Some(batch) = batch.take()
         {
@@ -113,10 +128,9 @@ impl Sending {
         let (head, body) = out.split_at_mut(HEADER);
         head[0] = 0x2c | u8::try_from(self.epoch & 3).unwrap_or_default();
         let [.., high, low] = self.next.to_be_bytes();
-        let sealed = u16::try_from(content.len() + 1 + TAG).ok()?.to_be_bytes();
+        let sealed = u16::try_from(bytes.len() + 1 + TAG).ok()?.to_be_bytes();
         head[1..].copy_from_slice(&[high, low, sealed[0], sealed[1]]);
-        self.keys
-            .seal(self.next, head, content, content_type, body)?;
+        self.keys.seal(self.next, head, bytes, content_type, body)?;
         for (byte, mask) in head[1..3].iter_mut().zip(self.keys.mask(body)?) {
             *byte ^= mask;
         }
@@ -135,7 +149,10 @@ impl Sending {
             return;
         }
         let [high, low] = self.message.to_be_bytes();
-        self.message = self.message.wrapping_add(1);
+        let Some(after) = self.message.checked_add(1) else {
+            return; // 65,535 changes: the old keys serve until they are used up
+        };
+        self.message = after;
         let (whole, from) = ([0, 0, 1], [0, 0, 0]);
         let mut message = vec![KEY_UPDATE];
         message.extend(whole);
@@ -166,7 +183,7 @@ impl Sending {
 
     #[cfg(test)]
     pub(super) fn exhaust(&mut self) {
-        self.next = MAX_RECORDS;
+        self.next = MAX_RECORDS - RESERVE;
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -314,14 +331,15 @@ impl Receiving {
         }
         match (kind, body) {
             (KEY_UPDATE, [request]) if len == 1 && *request <= UPDATE_REQUESTED => {
+                let after = self.expected.checked_add(1)?;
                 self.advance(suite)?;
-                self.expected = self.expected.wrapping_add(1);
+                self.expected = after;
                 Some(*request == UPDATE_REQUESTED)
             }
             (NEW_SESSION_TICKET, _) => {
                 // Nothing is resumed here. Parts of it may come in any order; the last one counts.
                 if from + body.len() >= len {
-                    self.expected = self.expected.wrapping_add(1);
+                    self.expected = self.expected.checked_add(1)?;
                 }
                 Some(false)
             }
@@ -343,7 +361,8 @@ impl Receiving {
         if self.acks.is_empty() {
             return None;
         }
-        let acks = std::mem::take(&mut self.acks);
+        let mut acks = std::mem::take(&mut self.acks);
+        acks.sort_unstable();
         let len = u16::try_from(acks.len() * 16).ok()?;
         let mut out = len.to_be_bytes().to_vec();
         for (epoch, number) in acks {

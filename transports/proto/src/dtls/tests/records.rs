@@ -295,9 +295,58 @@ fn data_is_as_good_as_the_lost_answer() {
 fn keys_run_out_without_a_peer_that_takes_new_ones() {
     let mut pair = connected([Native, Native], 1 << 23);
     pair.client.exhaust_keys();
-    assert_eq!(pair.client.send(b"x", pair.now), Err(Error::Full));
+    let exhausted = Error::KeysExhausted;
+    assert_eq!(pair.client.send(b"x", pair.now), Err(exhausted.clone()));
+    assert_eq!(events(&mut pair.client), [Event::Failed(exhausted)]);
     pair.exchange(|packets| packets);
     assert_eq!(events(&mut pair.server), []);
+}
+
+#[test]
+fn a_goodbye_leaves_also_under_keys_that_are_used_up() {
+    let mut pair = connected([Native, Native], 1 << 23);
+    pair.client.exhaust_keys();
+    pair.client.close(pair.now);
+    // Numbers are short on the wire: what is so far ahead cannot be told. It left, though.
+    assert_eq!(packets(&mut pair.client).len(), 1);
+}
+
+#[test]
+fn an_epoch_that_is_over_stays_over() {
+    for ends in [[Native, Native], [Native, Packaged], [Packaged, Native]] {
+        let mut pair = connected(ends, 8);
+        let (mut up, mut down, mut seen) = (Vec::new(), Vec::new(), 0);
+        for n in 0..40 {
+            pair.client.send(&numbered(n), pair.now).expect("sent");
+            pair.server.send(&numbered(n), pair.now).expect("sent");
+            // Everything is delivered, and recorded.
+            loop {
+                let (new_up, new_down) = (packets(&mut pair.client), packets(&mut pair.server));
+                if new_up.is_empty() && new_down.is_empty() {
+                    break;
+                }
+                for packet in &new_up {
+                    pair.server.handle_packet(packet, pair.now);
+                }
+                for packet in &new_down {
+                    pair.client.handle_packet(packet, pair.now);
+                }
+                up.extend(new_up);
+                down.extend(new_down);
+            }
+            seen += data(events(&mut pair.server)).len() + data(events(&mut pair.client)).len();
+        }
+        assert_eq!(seen, 80, "{ends:?}");
+        for (end, records, packets) in [
+            (&mut pair.server, ends[1], &up),
+            (&mut pair.client, ends[0], &down),
+        ] {
+            for packet in packets {
+                end.handle_packet(packet, pair.now);
+            }
+            assert!(records == Packaged || events(end) == [], "{ends:?}");
+        }
+    }
 }
 
 proptest! {

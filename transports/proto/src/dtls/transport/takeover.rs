@@ -13,6 +13,7 @@ impl Transport {
     /// Our record layer takes over when the engine has said all that it had to say, and from then
     /// on says for it what belongs to epochs of application data.
     pub(super) fn after_drain(&mut self) {
+        let is_13 = self.version() == Some(Version::Dtls13);
         let (Some(tape), State::Connected) = (&mut self.tape, self.state) else {
             return;
         };
@@ -24,15 +25,16 @@ impl Transport {
             }
             return;
         }
-        let suite = self
-            .suite
-            .filter(|_| self.version() == Some(Version::Dtls13));
-        let (role, limits) = (self.role, self.limits);
-        self.records = suite
-            .zip(self.tape.as_mut())
-            .and_then(|(suite, tape)| Records::take_over(tape, suite.0, role, limits));
-        if self.records.is_none() {
+        if !is_13 {
             self.tape = None; // version 1.2: the engine goes on
+            return;
+        }
+        let (role, limits) = (self.role, self.limits);
+        self.records = Records::take_over(tape, role, limits);
+        if self.records.is_none() {
+            // The engine would never change its keys.
+            let why = "its keys could not be taken over".to_owned();
+            self.fail(Error::Handshake(why));
         }
     }
 
@@ -46,8 +48,10 @@ impl Transport {
                 bits.is_some_and(|bits| records.keeps(bits))
             });
             match ours.map(|records| records.open(record, now)) {
-                None | Some(Opened::HandshakeAck) if !self.settled => self.give_engine(record, now),
-                None | Some(Opened::HandshakeAck | Opened::Nothing) => {}
+                None if found.is_of_handshake() => self.give_engine_more(record, now),
+                Some(Opened::HandshakeAck) => self.give_engine_more(record, now),
+                // Of an epoch of data that is over: the engine knows its keys, and must not see it.
+                None | Some(Opened::Nothing) => {}
                 Some(Opened::Data(data)) => self.take_data(data),
                 Some(Opened::Alert(description)) => self.take_alert(Alert(description)),
                 Some(Opened::TooManyForged) => {
@@ -56,6 +60,13 @@ impl Transport {
             }
         }
         self.say_messages(now);
+    }
+
+    /// The engine has to hear of the handshake as long as it is not known to be over at the peer.
+    fn give_engine_more(&mut self, record: &[u8], now: Instant) {
+        if !self.settled {
+            self.give_engine(record, now);
+        }
     }
 
     fn take_data(&mut self, data: Bytes) {

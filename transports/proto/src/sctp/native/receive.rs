@@ -6,6 +6,7 @@ mod streams;
 mod tracker;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,6 +28,10 @@ const PACKETS_PER_ACK: u32 = 2;
 /// What a chunk takes of the receive window beside its bytes, since each pins a part of a datagram.
 /// With the default window of 4 MiB at most 16,384 chunks lie here.
 pub(super) const CHUNK_OVERHEAD: usize = 256;
+
+/// Pieces shorter than this are copied: where they lie, they keep a few records alive, whose memory
+/// nobody counts.
+const COPIED: usize = 512;
 
 /// Gap blocks in one acknowledgement: what fits into a packet.
 const MAX_BLOCKS: usize = 256;
@@ -407,6 +412,14 @@ impl Receiver {
     }
 }
 
+fn own(packet: &Bytes, range: Range<usize>) -> Bytes {
+    match packet.get(range.clone()) {
+        Some(piece) if piece.len() < COPIED => Bytes::copy_from_slice(piece),
+        Some(_) => packet.slice(range),
+        None => Bytes::new(),
+    }
+}
+
 fn charge(whole: &Whole) -> usize {
     whole.data.len() + CHUNK_OVERHEAD
 }
@@ -433,7 +446,7 @@ fn parse(packet: &Bytes, chunk: &wire::Chunk, interleaved: bool) -> Option<(u32,
         number,
         fsn,
         ppid,
-        data: packet.slice(chunk.value.start + head..chunk.value.end),
+        data: own(packet, chunk.value.start + head..chunk.value.end),
     };
     Some((tsn, stream, arrived))
 }
