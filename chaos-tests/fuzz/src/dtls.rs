@@ -10,6 +10,11 @@ use peerloom_transports_proto::id::{DtlsRole, Path};
 use super::script::{Ends, Reader, play};
 use super::sdp::CERTIFICATE;
 
+/// Setup: both ends take version 1.3 only.
+pub(crate) const ONLY_13: u8 = 0b1010;
+/// Setup: the first end leaves its records to the packaged engine. The bit after it, the second.
+pub(crate) const PACKAGED: u8 = 1 << 4;
+
 struct Transports {
     ends: [Transport; 2],
     now: Instant,

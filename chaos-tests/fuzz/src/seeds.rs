@@ -196,7 +196,31 @@ fn scripts(seeds: &mut Vec<Seed>) {
         ]);
         changes(seeds, "dtls", &script, dtls::packets);
     }
+    keys_change(seeds);
     sctp_seeds::scripts(seeds);
+}
+
+/// Conversations in DTLS 1.3 that are long enough for keys to change, over each pair of record
+/// layers. Then an old record comes again, cut and changed.
+fn keys_change(seeds: &mut Vec<Seed>) {
+    for records in [0, dtls::PACKAGED, dtls::PACKAGED << 1, 3 * dtls::PACKAGED] {
+        let mut script = vec![dtls::ONLY_13 | records];
+        script.extend([PASS; 8]);
+        for message in (0..12).map(|count| 4 * count) {
+            script.extend([ACT, 4 + message, ACT | TO_SECOND, 8 + message, PASS]);
+        }
+        for which in (8..32).step_by(6) {
+            let again = [AGAIN, which, AGAIN | TO_SECOND, which, CUT, which, 0, 20];
+            let changed = [
+                PATCH, which, 0, 9, 2, 0xff, 0xff, PATCH, which, 0, 0, 1, 0x2f,
+            ];
+            seeds.push(Seed {
+                target: "dtls",
+                bytes: [&script[..], &again, &changed, &[PASS]].concat(),
+                real: true,
+            });
+        }
+    }
 }
 
 /// A script, and others in which its packets are told by strangers, changed, cut or repeated.
