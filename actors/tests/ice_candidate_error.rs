@@ -58,20 +58,28 @@ async fn errors(peer: &PeerConnection) -> Vec<Told> {
     panic!("the connection ended")
 }
 
-/// A TURN server that wants to know who asks, and then gives nothing; who asked.
-async fn refuse(socket: UdpSocket) -> SocketAddr {
+/// A TURN server that wants to know who asks, has an allocation for the first few already, and then
+/// gives nothing; who asked.
+async fn refuse(socket: UdpSocket, mismatches: usize) -> Vec<SocketAddr> {
     let mut buffer = [0; 1500];
+    let mut asked = Vec::new();
     loop {
         let (len, from) = socket.recv_from(&mut buffer).await.expect("a request");
         let request = Message::parse(&buffer[..len]).expect("STUN");
         assert_eq!(request.method, method::ALLOCATE);
         let error = Builder::new(Class::Error, request.method, request.transaction);
         let known = request.attribute(attribute::USERNAME).is_some();
+        asked.extend(known.then_some(from));
+        let mismatch = asked.len() <= mismatches;
         let answer = if known {
             let username = request.attribute(attribute::USERNAME);
             assert_eq!(username, Some(&b"ada"[..]));
             assert!(request.verify(&KEY), "made with the credential");
-            let error = error.error(486, "Allocation Quota Reached");
+            let error = if mismatch {
+                error.error(437, "Allocation Mismatch")
+            } else {
+                error.error(486, "Allocation Quota Reached")
+            };
             error.finish_with_integrity(&KEY)
         } else {
             let error = error.error(401, "Unauthorized");
@@ -79,8 +87,8 @@ async fn refuse(socket: UdpSocket) -> SocketAddr {
             error.attribute(attribute::NONCE, b"now").finish()
         };
         socket.send_to(&answer, from).await.expect("an answer");
-        if known {
-            return from;
+        if known && !mismatch {
+            return asked;
         }
     }
 }
@@ -91,12 +99,28 @@ async fn a_turn_server_is_given_the_credentials_and_its_refusal_is_told() {
     let endpoint = endpoint(&runtime).await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let url = format!("turn:{}", socket.local_addr().expect("an address"));
-    let server = tokio::spawn(refuse(socket));
+    let server = tokio::spawn(refuse(socket, 0));
     let peer = PeerConnection::new(&endpoint, config(vec![url.clone()])).await;
     let errors = errors(&peer.expect("a connection")).await;
     let asked = soon("the request", server).await.expect("as expected");
     let reason = "Allocation Quota Reached".to_owned();
-    assert_eq!(errors, [(Some(asked), url, 486, reason)]);
+    assert_eq!(errors, [(Some(asked[0]), url, 486, reason)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_allocation_of_somebody_else_is_not_met_from_another_port() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let url = format!("turn:{}", socket.local_addr().expect("an address"));
+    let server = tokio::spawn(refuse(socket, 2));
+    let peer = PeerConnection::new(&endpoint, config(vec![url.clone()])).await;
+    let errors = errors(&peer.expect("a connection")).await;
+    let asked = soon("the requests", server).await.expect("as expected");
+    assert_eq!(asked.len(), 3);
+    assert!(asked[0] != asked[1] && asked[1] != asked[2], "{asked:?}");
+    let reason = "Allocation Quota Reached".to_owned();
+    assert_eq!(errors, [(Some(asked[2]), url, 486, reason)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -274,6 +274,17 @@ const FAULTS: &[Fault] = &[
             "its `send` takes more than `sctp.maxMessageSize` without an error",
         ],
     ),
+    fails(
+        Kind::Wrtc,
+        Column::WrongFingerprint,
+        Verdict::AtTimes,
+        Who::Either,
+        [
+            "ICE did not connect at both ends",
+            "says one time in fifteen nothing of its ICE before its DTLS is refused; that it is its fault is not \
+             proved",
+        ],
+    ),
     undriven(
         Kind::Wrtc,
         Column::Buffered,
@@ -323,6 +334,17 @@ const FAULTS: &[Fault] = &[
         [
             "65537 bytes were not refused",
             "its `sctp.maxMessageSize` is the size it takes itself, not what the other side takes",
+        ],
+    ),
+    fails(
+        Kind::Werift,
+        Column::Ordered,
+        Verdict::AtTimes,
+        Who::Either,
+        [
+            "not done after",
+            "takes 3 to 13 s for the 10,000 messages, and now and then longer than it is given; that it is its \
+             fault is not proved",
         ],
     ),
     stops(Column::TurnUdp),

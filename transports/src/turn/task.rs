@@ -27,6 +27,13 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Servers that one server may send us on to (RFC 8489 §10 asks to prevent loops).
 const MAX_REDIRECTIONS: u32 = 2;
 
+/// The error of a server that still has an allocation for our address and port, of whoever had them
+/// before us (RFC 8656 §7.4).
+const ALLOCATION_MISMATCH: u16 = 437;
+
+/// Ports that are tried for that reason, beside the first one.
+const MAX_MISMATCHES: u32 = 3;
+
 /// How long the server may take to agree that the allocation is given back.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -49,7 +56,7 @@ async fn attempts(
     let url = &config.server.url;
     let found = dns::resolve(&url.host, url.port).await;
     let mut servers = found.map_err(|error| failed(&format!("{}: {error}", url.host), None))?;
-    let (mut visited, mut redirections) = (Vec::new(), 0);
+    let (mut visited, mut redirections, mut mismatches) = (Vec::new(), 0, 0);
     let mut last = None;
     while !servers.is_empty() {
         let server = servers.remove(0);
@@ -71,6 +78,14 @@ async fn attempts(
                 servers.insert(0, other);
             }
             End::Redirected(_) => last = Some(failed("redirected too often", None)),
+            End::Failed(failure)
+                if failure.code == ALLOCATION_MISMATCH
+                    && !session.allocated
+                    && mismatches < MAX_MISMATCHES =>
+            {
+                mismatches += 1;
+                servers.insert(0, server); // from another port
+            }
             End::Failed(failure) => {
                 let local = Some(session.line.local());
                 let (code, reason) = (failure.code, failure.reason);
