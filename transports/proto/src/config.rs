@@ -129,8 +129,8 @@ pub enum SctpEngine {
 /// Settings of [`crate::sctp::Association`].
 #[derive(Clone, Debug)]
 pub struct SctpConfig {
-    /// The engine. Our own: with our own records more than twice as fast, and never silent for a
-    /// retransmission timeout (docs/performance.md).
+    /// The engine. Our own: with our own records more than twice as fast
+    /// (docs/performance.md).
     pub engine: SctpEngine,
     /// Bytes the peer may have in flight or unread here. 4 MiB: below that the packaged engine
     /// stalls, since it sends no window update when the application reads. Costs this much memory
