@@ -59,17 +59,24 @@ impl Pair {
         &self.near
     }
 
+    /// The connection that will answer.
+    pub fn far(&self) -> &PeerConnection {
+        &self.far
+    }
+
     /// Negotiates and trickles until both ends have the channel.
+    pub async fn link(self) -> Result<Link, BenchError> {
+        self.link_with(DataChannelInit::default()).await
+    }
+
+    /// The same with a channel of this kind.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "what else happens on the way is of no interest here"
     )]
-    pub async fn link(self) -> Result<Link, BenchError> {
+    pub async fn link_with(self, init: DataChannelInit) -> Result<Link, BenchError> {
         let (mut near_events, mut far_events) = (self.near.events(), self.far.events());
-        let near = self
-            .near
-            .create_data_channel("bench", DataChannelInit::default())
-            .await?;
+        let near = self.near.create_data_channel("bench", init).await?;
         self.negotiate().await?;
         let far = loop {
             tokio::select! {
@@ -95,7 +102,8 @@ impl Pair {
         })
     }
 
-    async fn negotiate(&self) -> Result<(), BenchError> {
+    /// Exchanges the descriptions.
+    pub async fn negotiate(&self) -> Result<(), BenchError> {
         self.near.set_local_description(None).await?;
         let offer = self.near.local_description().ok_or("no offer")?;
         self.far.set_remote_description(offer).await?;
