@@ -87,6 +87,7 @@ mod data_channel;
 mod dtls_transport;
 mod endpoint;
 mod error;
+mod feed;
 mod ice_agent;
 mod ice_candidate;
 pub mod identity;

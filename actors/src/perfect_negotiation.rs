@@ -6,10 +6,9 @@ use std::fmt;
 
 use futures::{Sink, SinkExt as _, Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
-use tokio_stream::wrappers::BroadcastStream;
 
 use crate::error::Error;
+use crate::feed::Feed;
 use crate::peer_connection::{Event, IceConnectionState, PeerConnection};
 use peerloom_transports::proto::jsep::{IceCandidateInit, SdpType, SessionDescription};
 use rules::{Rules, Verdict};
@@ -72,7 +71,7 @@ pub struct SignalingLost<E: fmt::Debug + fmt::Display>(pub E);
 pub struct PerfectNegotiation {
     connection: PeerConnection,
     rules: Rules,
-    faults: broadcast::Sender<Error>,
+    faults: Feed<Error>,
     /// From the beginning, so that nothing is missed before [`PerfectNegotiation::run`].
     events: Events,
 }
@@ -92,14 +91,15 @@ impl PerfectNegotiation {
             events: Events(Box::new(connection.events())),
             connection,
             rules: Rules::new(polite),
-            faults: broadcast::Sender::new(FAULT_BACKLOG),
+            faults: Feed::new(FAULT_BACKLOG),
         }
     }
 
     /// Descriptions and candidates of the peer that were refused, from now on. The negotiation
     /// goes on after each.
     pub fn faults(&self) -> impl Stream<Item = Error> + Send + Unpin + use<> {
-        BroadcastStream::new(self.faults.subscribe())
+        self.faults
+            .listen()
             // What a slow listener misses is logged too.
             .filter_map(|fault| std::future::ready(fault.ok()))
     }
@@ -213,7 +213,7 @@ impl PerfectNegotiation {
             .map_err(|error| {
                 tracing::warn!(%error, "{what}");
                 // Nobody has to listen.
-                drop(self.faults.send(error));
+                self.faults.send(error);
             })
             .ok()
     }

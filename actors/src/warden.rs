@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use actix::{Actor, AsyncContext as _, Context, Handler, Message};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::cause::{ActorKind, Cause};
+use crate::feed::Feed;
 use crate::peer_connection::{ConnectionState, Event, Plan, Snapshot, Started};
 use crate::supervisor::{Children, Death, Died, watch};
 
@@ -31,7 +32,7 @@ pub(crate) struct Warden {
 /// What remains of a connection when its actor is gone.
 struct Ward {
     snapshot: watch::Sender<Snapshot>,
-    events: broadcast::Sender<Event>,
+    events: Feed<Event>,
 }
 
 impl Warden {
@@ -70,7 +71,7 @@ impl Ward {
             changed,
         ] {
             // Nobody has to listen.
-            drop(self.events.send(event));
+            self.events.send(event);
         }
     }
 }
@@ -95,8 +96,8 @@ impl Handler<StartConnection> for Warden {
         let key = self.next;
         self.next += 1;
         let snapshot = watch::Sender::new(Snapshot::new(start.0.config.clone()));
-        let events = broadcast::Sender::new(crate::peer_connection::EVENT_BACKLOG);
-        let transports = broadcast::Sender::new(crate::peer_connection::TRANSPORT_BACKLOG);
+        let events = Feed::new(crate::peer_connection::EVENT_BACKLOG);
+        let transports = Feed::new(crate::peer_connection::TRANSPORT_BACKLOG);
         let ward = Ward {
             snapshot: snapshot.clone(),
             events: events.clone(),

@@ -10,8 +10,6 @@ use std::sync::Arc;
 
 use futures::Stream;
 use futures::StreamExt as _;
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 pub(crate) use actor::{ChannelInput, DataChannelActor, MAILBOX};
 pub use message::{DataChannelInit, Message, Priority, ReadyState};
@@ -21,6 +19,7 @@ pub use state::Event;
 pub(crate) use state::Lives;
 
 use crate::cause::Cause;
+use crate::feed::Missed;
 use crate::peer_connection::Alive;
 use state::NotSent;
 
@@ -256,9 +255,9 @@ impl DataChannel {
     /// opened that includes [`Event::Open`], as `open` follows `datachannel` in the specification.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
         let (events, opened) = self.pipe().events();
-        let events = BroadcastStream::new(events).map(|event| match event {
+        let events = events.map(|event| match event {
             Ok(event) => event,
-            Err(BroadcastStreamRecvError::Lagged(missed)) => Event::Missed(missed),
+            Err(Missed(missed)) => Event::Missed(missed),
         });
         futures::stream::iter(opened.then_some(Event::Open)).chain(events)
     }

@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use futures::task::AtomicWaker;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, watch};
 
 use peerloom_transports::proto::channel::{INITIAL_CREDIT, MESSAGE_OVERHEAD};
 
 use super::message::{DataChannelInit, Message, ReadyState};
 use super::state::{Counters, Event, Lives, NotSent, State};
 use crate::cause::Cause;
+use crate::feed::{Feed, Listener};
 
 /// Bytes a channel buffers on its way out (`buffered_amount`) before `send` waits and
 /// `try_send` says Full. One message may overshoot it. 1 MiB: two windows of a
@@ -47,7 +48,7 @@ pub(crate) struct Pipe {
     writable: Notify,
     state: watch::Sender<State>,
     lives: Arc<Lives>,
-    events: broadcast::Sender<Event>,
+    events: Feed<Event>,
     actor: AtomicWaker,
     woken: AtomicBool,
     close_requested: AtomicBool,
@@ -121,7 +122,7 @@ impl Pipe {
             writable: Notify::new(),
             state: watch::Sender::new(State { ready, cause: None }),
             lives,
-            events: broadcast::Sender::new(EVENT_BACKLOG),
+            events: Feed::new(EVENT_BACKLOG),
             actor: AtomicWaker::new(),
             woken: AtomicBool::new(false),
             close_requested: AtomicBool::new(false),
@@ -212,13 +213,13 @@ impl Pipe {
 
     /// What happens from now on, and whether it begins with the opening of a channel that the
     /// application was just given: `open` follows `datachannel` (webrtc-pc section 6.2.3).
-    pub(crate) fn events(&self) -> (broadcast::Receiver<Event>, bool) {
+    pub(crate) fn events(&self) -> (Listener<Event>, bool) {
         let mut told = lock(&self.open_told);
         let missed = *told == OpenTold::Unheard;
         if missed {
             *told = OpenTold::Heard;
         }
-        (self.events.subscribe(), missed)
+        (self.events.listen(), missed)
     }
 
     /// Asks the actor to close the channel once everything sent has left.
@@ -357,7 +358,7 @@ impl Pipe {
         });
         let mut told = lock(&self.open_told);
         if self.ready() == ReadyState::Open && *told == OpenTold::No {
-            let heard = self.events.send(Event::Open).is_ok();
+            let heard = self.events.send(Event::Open);
             let unheard = !heard && !ours;
             *told = if unheard {
                 OpenTold::Unheard
@@ -424,7 +425,7 @@ impl Pipe {
 
     fn emit(&self, event: Event) {
         // Nobody has to listen.
-        drop(self.events.send(event));
+        self.events.send(event);
     }
 }
 

@@ -13,7 +13,7 @@ use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::dtls;
 use peerloom_transports::proto::jsep::{Session, SessionConfig};
 use peerloom_transports::udp;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use super::chain::{Chain, WhenEmpty};
 use super::channels::Channel;
@@ -27,6 +27,7 @@ use super::{Alive, Public};
 use crate::cause::{ActorKind, Cause};
 use crate::config::Configuration;
 use crate::error::Error;
+use crate::feed::Feed;
 use crate::identity::ValidatedIdentity;
 use crate::sctp_transport::{ChannelKey, SctpCommand};
 use crate::supervisor::{self, Children, Death, Died, supervised};
@@ -83,8 +84,8 @@ pub(crate) struct PeerConnectionActor {
     pub(super) alive: Weak<Alive>,
     dropped: Option<oneshot::Receiver<()>>,
     pub(super) snapshot: watch::Sender<Snapshot>,
-    pub(super) events: broadcast::Sender<Event>,
-    transport_events: broadcast::Sender<TransportEvent>,
+    pub(super) events: Feed<Event>,
+    transport_events: Feed<TransportEvent>,
     pub(super) children: Children<ChildKey>,
     pub(super) wires: Option<Wires>,
     pub(super) channels: BTreeMap<ChannelKey, Channel>,
@@ -115,8 +116,8 @@ impl Plan {
     pub(crate) fn start(
         self,
         snapshot: watch::Sender<Snapshot>,
-        events: broadcast::Sender<Event>,
-        transport_events: broadcast::Sender<TransportEvent>,
+        events: Feed<Event>,
+        transport_events: Feed<TransportEvent>,
         start: impl FnOnce(
             Context<PeerConnectionActor>,
             PeerConnectionActor,
@@ -196,7 +197,7 @@ impl PeerConnectionActor {
 
     /// Tells listeners; nobody has to listen.
     pub(super) fn emit(&self, event: Event) {
-        drop(self.events.send(event));
+        self.events.send(event);
     }
 
     /// Changes what is published about the transports, and tells what has changed.
@@ -206,7 +207,7 @@ impl PeerConnectionActor {
             .send_modify(|snapshot| change(&mut snapshot.transports));
         for event in before.changes(&self.snapshot.borrow().transports) {
             // Nobody has to listen.
-            drop(self.transport_events.send(event));
+            self.transport_events.send(event);
         }
     }
 

@@ -25,9 +25,7 @@ use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::jsep::{
     IceCandidateInit, OfferOptions, SdpType, SessionDescription,
 };
-use tokio::sync::{broadcast, oneshot, watch};
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio::sync::{oneshot, watch};
 
 pub(crate) use actor::{PeerConnectionActor, Plan, Started};
 pub use events::{ConnectionState, Event, IceConnectionState, IceGatheringState};
@@ -44,6 +42,7 @@ use crate::config::Configuration;
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::feed::{Missed, WeakFeed};
 use crate::identity::IdentityError;
 use crate::keygen::{self, KeygenAlgorithm};
 use chain::Chain;
@@ -86,8 +85,8 @@ pub(crate) struct Alive {
 #[derive(Debug, Clone)]
 pub(crate) struct Public {
     snapshot: watch::Receiver<Snapshot>,
-    events: broadcast::WeakSender<Event>,
-    transport_events: broadcast::WeakSender<TransportEvent>,
+    events: WeakFeed<Event>,
+    transport_events: WeakFeed<TransportEvent>,
 }
 
 impl PeerConnection {
@@ -314,7 +313,7 @@ impl Handle {
 /// What a sender's events are from now on, as far as `pick` wants them; over at once when the
 /// sender is gone.
 fn stream_of<T, E>(
-    events: &broadcast::WeakSender<T>,
+    events: &WeakFeed<T>,
     missed: fn(u64) -> E,
     pick: fn(T) -> Option<E>,
 ) -> impl Stream<Item = E> + Send + Unpin + use<T, E>
@@ -322,13 +321,11 @@ where
     T: Clone + Send + 'static,
     E: Send + 'static,
 {
-    let live = events.upgrade();
-    let live = live.map(|events| BroadcastStream::new(events.subscribe()));
-    let all = futures::stream::iter(live).flatten();
+    let all = futures::stream::iter(events.listen()).flatten();
     all.filter_map(move |event| {
         std::future::ready(match event {
             Ok(event) => pick(event),
-            Err(BroadcastStreamRecvError::Lagged(count)) => Some(missed(count)),
+            Err(Missed(count)) => Some(missed(count)),
         })
     })
 }

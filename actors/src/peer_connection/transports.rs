@@ -10,11 +10,12 @@ use bytes::Bytes;
 use futures::Stream;
 use peerloom_transports::proto::candidate::Credentials;
 use peerloom_transports::proto::id::IceRole;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use super::events::{IceConnectionState, IceGatheringState, Snapshot, w3c_names};
 use super::{Public, stream_of};
 use crate::cause::Cause;
+use crate::feed::WeakFeed;
 use crate::ice_candidate::{IceCandidate, IceCandidatePair, IceComponent, IceParameters};
 use state::Sctp;
 pub(crate) use state::Transports;
@@ -111,7 +112,7 @@ pub enum IceTransportEvent {
 #[derive(Debug, Clone)]
 struct View {
     snapshot: watch::Receiver<Snapshot>,
-    events: broadcast::WeakSender<TransportEvent>,
+    events: WeakFeed<TransportEvent>,
 }
 
 impl View {
