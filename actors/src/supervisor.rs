@@ -10,9 +10,11 @@
 //!   the context is dropped. It is not told why, though, so `Watched` catches the
 //!   unwinding one level further out, where the panic's message is known.
 //! * **wedge** (an exclusive await that never resolves): the mailbox is never served
-//!   again. Parents ping every child each [`PING_INTERVAL`]; after
-//!   [`MISSED_PINGS`] unanswered ones the task is aborted, which drops the actor and
-//!   its mailbox. A busy thread is no child's fault: a ping counts as missed only when
+//!   again. An actor can only begin to wait in a turn of its own, so each turn that ends
+//!   that way ([`Beat`]) calls its parent's [`Patrol`]. As long as one does the parent
+//!   pings it each [`PING_INTERVAL`]; after [`MISSED_PINGS`] unanswered ones the task is
+//!   aborted, which drops the actor and its mailbox. Actors that rest cost nothing.
+//!   A busy thread is no child's fault: a ping counts as missed only when
 //!   the child had a turn since the last look, and has neither answered nor done
 //!   anything else (a ping waits in the mailbox behind all that came before).
 //!
@@ -28,15 +30,17 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{self, Poll, Waker};
+use std::task::{self, Poll, Waker, ready};
 use std::time::Duration;
 
 use actix::dev::ContextFut;
+use actix::fut::ActorFuture;
 use actix::{Actor, Addr, AsyncContext as _, Context, Handler, Message, Recipient};
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 
-/// Time between two pings of a child. Guess: with three misses a wedged actor is
-/// noticed within 1.2 s, at three tiny messages per second and actor.
+/// Time between two pings of a child that waits. Guess: with three misses a wedged actor is
+/// noticed within 1.2 s.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Unanswered pings after which a child counts as wedged.
@@ -128,12 +132,14 @@ pub(crate) struct Died<K: Send + 'static> {
 #[derive(Debug)]
 pub(crate) struct Children<K: Ord> {
     children: BTreeMap<K, Child>,
+    patrol: Patrol,
 }
 
 impl<K: Ord> Default for Children<K> {
     fn default() -> Self {
         Children {
             children: BTreeMap::new(),
+            patrol: Patrol::default(),
         }
     }
 }
@@ -155,10 +161,38 @@ struct Child {
     seen: (u64, u64),
 }
 
+/// Calls a parent to look after its children.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Patrol(Rc<Rounds>);
+
+#[derive(Debug, Default)]
+struct Rounds {
+    wanted: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Patrol {
+    fn call(&self) {
+        if !self.0.wanted.replace(true)
+            && let Some(waker) = self.0.waker.borrow().as_ref()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn is_wanted(&self, waker: &Waker) -> bool {
+        let mut known = self.0.waker.borrow_mut();
+        known.get_or_insert_with(|| waker.clone());
+        self.0.wanted.get()
+    }
+}
+
 /// What a child's task tells its parent.
 #[derive(Debug, Default)]
 struct Visits {
     polls: Cell<u64>,
+    /// Its last turn has served the mailbox to the end: it waits for nothing else.
+    rests: Cell<bool>,
     /// A wedged actor's mailbox wakes nobody: its parent does.
     waker: RefCell<Option<Waker>>,
 }
@@ -166,6 +200,7 @@ struct Visits {
 impl Visits {
     fn count(&self, waker: &Waker) {
         self.polls.set(self.polls.get() + 1);
+        self.rests.set(false);
         self.waker.borrow_mut().get_or_insert_with(|| waker.clone());
     }
 
@@ -188,7 +223,7 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
     pub(crate) fn start<A>(
         &mut self,
         key: K,
-        context: Context<A>,
+        mut context: Context<A>,
         actor: A,
         parent: Recipient<Died<K>>,
     ) -> Addr<A>
@@ -197,6 +232,7 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
     {
         let turns = actor.turns().unwrap_or_default();
         let visits = Rc::<Visits>::default();
+        context.spawn(Beat(visits.clone()));
         let future = context.into_future(actor);
         let addr = future.address();
         let task = tokio::task::spawn_local(Watched {
@@ -204,6 +240,7 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
             key: Some(key.clone()),
             parent,
             visits: visits.clone(),
+            patrol: self.patrol.clone(),
         });
         let child = Child {
             task,
@@ -225,14 +262,23 @@ impl<K: Ord + Clone + Send + Unpin + 'static> Children<K> {
         self.children.remove(key).is_some()
     }
 
-    /// Pings everybody; returns those that have missed too many pings, for the parent to
-    /// remove. Call once per [`PING_INTERVAL`].
+    /// Pings those that wait; returns those that have missed too many pings, for the parent to
+    /// remove. Called once per [`PING_INTERVAL`] by [`watch`], as long as somebody waits.
     pub(crate) fn wedged(&mut self) -> Vec<K> {
         let missed = self
             .children
             .iter_mut()
             .filter_map(|(key, child)| child.missed_too_many().then(|| key.clone()));
-        missed.collect()
+        let missed = missed.collect();
+        if !self.children.values().all(|child| child.visits.rests.get()) {
+            self.patrol.call();
+        }
+        missed
+    }
+
+    /// What calls for a look at these children.
+    pub(crate) fn patrol(&self) -> Patrol {
+        self.patrol.clone()
     }
 }
 
@@ -240,6 +286,10 @@ impl Child {
     fn missed_too_many(&mut self) -> bool {
         let (polls, turns) = (self.visits.polls.get(), self.turns.0.get());
         let before = std::mem::replace(&mut self.seen, (polls, turns));
+        if self.visits.rests.get() {
+            self.missed = 0;
+            return false;
+        }
         if self.pulse.load(Ordering::Relaxed) == self.sent {
             self.missed = 0;
             self.sent += 1;
@@ -270,6 +320,7 @@ struct Watched<A: Actor<Context = Context<A>>, K: Send + Unpin + 'static> {
     key: Option<K>,
     parent: Recipient<Died<K>>,
     visits: Rc<Visits>,
+    patrol: Patrol,
 }
 
 impl<A, K> Future for Watched<A, K>
@@ -287,7 +338,12 @@ where
         // Sound: after a panic the actor is dropped and never looked at again.
         let poll = catch_unwind(AssertUnwindSafe(|| Pin::new(actor).poll(task)));
         let death = match poll {
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => {
+                if !self.visits.rests.get() {
+                    self.patrol.call();
+                }
+                return Poll::Pending;
+            }
             Ok(Poll::Ready(())) => Death::Stopped,
             Err(panic) => Death::Panicked(panic_message(&*panic)),
         };
@@ -320,17 +376,66 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("(no message)").to_owned()
 }
 
-/// Calls `check` each [`PING_INTERVAL`], counted from the end of the last call. actix's
-/// `run_interval` catches up after a stalled thread with several calls at once, between
-/// which no child had a turn: healthy ones would look wedged.
+/// Sees at the end of each of a child's turns whether it waits: while it does, neither this nor
+/// the mailbox is served.
+struct Beat(Rc<Visits>);
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Beat {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        _: &mut A,
+        ctx: &mut Context<A>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        self.0.rests.set(!ctx.waiting());
+        Poll::Pending
+    }
+}
+
+/// Calls `check` [`PING_INTERVAL`] after `patrol` was called for, counted from the end of the last
+/// call. actix's `run_interval` catches up after a stalled thread with several calls at once,
+/// between which no child had a turn: healthy ones would look wedged.
 pub(crate) fn watch<A: Actor<Context = Context<A>>>(
     ctx: &mut Context<A>,
+    patrol: Patrol,
     check: fn(&mut A, &mut Context<A>),
 ) {
-    ctx.run_later(PING_INTERVAL, move |parent, ctx| {
-        check(parent, ctx);
-        watch(ctx, check);
+    let pause = None;
+    ctx.spawn(Watch {
+        patrol,
+        check,
+        pause,
     });
+}
+
+/// A parent's look at its children.
+struct Watch<A: Actor<Context = Context<A>>> {
+    patrol: Patrol,
+    check: fn(&mut A, &mut Context<A>),
+    /// There only while a look is wanted.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Watch<A> {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        parent: &mut A,
+        ctx: &mut Context<A>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        while self.patrol.is_wanted(task.waker()) {
+            let pause = || Box::pin(tokio::time::sleep(PING_INTERVAL));
+            ready!(self.pause.get_or_insert_with(pause).as_mut().poll(task));
+            self.pause = None;
+            self.patrol.0.wanted.set(false);
+            (self.check)(parent, ctx);
+        }
+        Poll::Pending
+    }
 }
 
 /// Suffers an injected fault.

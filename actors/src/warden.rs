@@ -81,7 +81,7 @@ impl Actor for Warden {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        watch(ctx, |warden, _| {
+        watch(ctx, self.children.patrol(), |warden, _| {
             for key in warden.children.wedged() {
                 warden.bury(key, Death::Wedged);
             }

@@ -378,7 +378,7 @@ impl Actor for PeerConnectionActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.wire(ctx);
         ctx.spawn(WhenEmpty);
-        supervisor::watch(ctx, |actor, ctx| {
+        supervisor::watch(ctx, self.children.patrol(), |actor, ctx| {
             for key in actor.children.wedged() {
                 actor.bury(key, Death::Wedged, ctx);
             }

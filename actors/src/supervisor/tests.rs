@@ -26,7 +26,7 @@ impl Actor for Parent {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        watch(ctx, |parent, _| {
+        watch(ctx, self.children.patrol(), |parent, _| {
             for key in parent.children.wedged() {
                 parent.children.remove(&key);
                 parent
