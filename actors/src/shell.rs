@@ -107,13 +107,19 @@ pub(crate) use turns;
 pub(crate) fn start<S: Shell>(shell: &mut S, ctx: &mut Context<S>) {
     turn(shell, ctx, |_, _| {});
     let sleep = Box::pin(sleep_until(TokioInstant::now()));
-    ctx.spawn(Driver { sleep, armed: None });
+    ctx.spawn(Driver {
+        sleep,
+        armed: None,
+        hurried: false,
+    });
 }
 
 /// Sleeps until the alarm's deadline and continues unfinished turns.
 struct Driver {
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
+    /// It rang without the timer, and nothing else has happened since.
+    hurried: bool,
 }
 
 impl<S: Shell> ActorFuture<S> for Driver {
@@ -125,9 +131,11 @@ impl<S: Shell> ActorFuture<S> for Driver {
         ctx: &mut Context<S>,
         task: &mut task::Context<'_>,
     ) -> Poll<()> {
-        shell.alarm().turns = 0;
-        if shell.alarm().more || self.rings(shell, task) {
+        let turns = std::mem::take(&mut shell.alarm().turns);
+        self.hurried &= turns == 0;
+        if shell.alarm().more || self.hurries(shell) || self.rings(shell, task) {
             turn(shell, ctx, |_, _| {});
+            shell.alarm().turns = 0;
             if shell.alarm().more || self.rings(shell, task) {
                 task.waker().wake_by_ref();
             }
@@ -137,6 +145,13 @@ impl<S: Shell> ActorFuture<S> for Driver {
 }
 
 impl Driver {
+    /// What is due now is done now: the timer would come up to a millisecond later. Not twice in
+    /// a row, though, lest an engine that is always late takes all of the thread.
+    fn hurries<S: Shell>(&mut self, shell: &mut S) -> bool {
+        let due = shell.alarm().at.is_some_and(|at| at <= clock::now());
+        due && !std::mem::replace(&mut self.hurried, due)
+    }
+
     /// Arms the sleep for the alarm's deadline; whether it has passed already. A sleep
     /// that is armed for an earlier instant is left alone: it costs one spare turn.
     fn rings<S: Shell>(&mut self, shell: &mut S, task: &mut task::Context<'_>) -> bool {
@@ -150,6 +165,7 @@ impl Driver {
         let rings = self.sleep.as_mut().poll(task).is_ready();
         if rings {
             self.armed = None;
+            self.hurried = false;
         }
         rings
     }
