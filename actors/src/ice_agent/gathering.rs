@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use peerloom_transports::dns;
 use peerloom_transports::mdns::HostName;
 use peerloom_transports::proto::candidate::Candidate;
@@ -117,8 +118,9 @@ pub(super) struct Gathering {
     /// Generations that are not told yet that gathering is over.
     untold: Vec<String>,
     give_up_at: Option<Instant>,
-    sender: mpsc::Sender<Notice>,
-    receiver: Option<mpsc::Receiver<Notice>>,
+    /// Boxed, since the channel has room for dozens from the start.
+    sender: mpsc::Sender<Box<Notice>>,
+    receiver: Option<mpsc::Receiver<Box<Notice>>>,
     /// Aborted when dropped, which ends the relays as well.
     tasks: JoinSet<()>,
 }
@@ -191,8 +193,9 @@ impl Gathering {
     }
 
     /// The tasks' news, for whoever asks first.
-    pub(super) fn notices(&mut self) -> Option<ReceiverStream<Notice>> {
-        self.receiver.take().map(ReceiverStream::new)
+    pub(super) fn notices(&mut self) -> Option<impl Stream<Item = Notice> + use<>> {
+        let notices = self.receiver.take().map(ReceiverStream::new);
+        notices.map(|notices| notices.map(|notice| *notice))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -305,7 +308,7 @@ impl Gathering {
         let sender = self.sender.clone();
         self.tasks.spawn_local(async move {
             while changes.changed().await.is_ok() {
-                drop(sender.send(Notice::Network).await);
+                drop(sender.send(Box::new(Notice::Network)).await);
             }
         });
     }
@@ -315,7 +318,7 @@ impl Gathering {
         self.tasks.spawn_local(async move {
             let found = dns::resolve(&server.url.host, server.url.port).await;
             let found = found.map_err(|error| format!("{}: {error}", server.url.host));
-            drop(sender.send(Notice::Resolved(id, found)).await);
+            drop(sender.send(Box::new(Notice::Resolved(id, found))).await);
         });
     }
 }

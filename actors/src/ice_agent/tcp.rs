@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::StreamHandler;
+use futures::StreamExt as _;
 use peerloom_transports::carrier::Tunnel;
 use peerloom_transports::proto::ice::Agent;
 use peerloom_transports::proto::id::Path;
@@ -36,8 +37,9 @@ pub(super) struct Streams {
     /// The latest one for each path.
     connections: BTreeMap<Path, u64>,
     made: u64,
-    sender: mpsc::Sender<News>,
-    receiver: Option<mpsc::Receiver<News>>,
+    /// Boxed, since the channel has room for dozens from the start.
+    sender: mpsc::Sender<Box<News>>,
+    receiver: Option<mpsc::Receiver<Box<News>>>,
 }
 
 impl Streams {
@@ -52,14 +54,15 @@ impl Streams {
     }
 
     /// The news, for whoever asks first.
-    pub(super) fn news(&mut self) -> Option<ReceiverStream<News>> {
-        self.receiver.take().map(ReceiverStream::new)
+    pub(super) fn news(&mut self) -> Option<impl futures::Stream<Item = News> + use<>> {
+        let news = self.receiver.take().map(ReceiverStream::new);
+        news.map(|news| news.map(|news| *news))
     }
 
     /// Where listeners put what is for this agent.
     pub(super) fn inlet(&self) -> StreamInlet {
         let sender = self.sender.clone();
-        Arc::new(move |accepted| sender.try_send(News::Accepted(accepted)).is_ok())
+        Arc::new(move |accepted| sender.try_send(Box::new(News::Accepted(accepted))).is_ok())
     }
 
     fn add(&mut self, path: Path) -> u64 {
@@ -103,13 +106,13 @@ impl IceAgentActor {
             match opened {
                 Ok((stream, tunnel)) => {
                     let opened = News::Opened { id, path, tunnel };
-                    if news.send(opened).await.is_ok() {
+                    if news.send(Box::new(opened)).await.is_ok() {
                         carry(stream, path).await;
                     }
                 }
                 Err(error) => tracing::debug!(%path, %error, "no TCP connection"),
             }
-            drop(news.send(News::Lost { id, path }).await);
+            drop(news.send(Box::new(News::Lost { id, path })).await);
         }));
     }
 
@@ -139,7 +142,7 @@ impl IceAgentActor {
                 let news = self.streams.sender.clone();
                 drop(tokio::task::spawn_local(async move {
                     carry(stream, path).await;
-                    drop(news.send(News::Lost { id, path }).await);
+                    drop(news.send(Box::new(News::Lost { id, path })).await);
                 }));
             }
             Err(error) => {

@@ -163,6 +163,10 @@ impl Batch {
             return None;
         }
         let contents = self.buffer.split().freeze();
+        if self.count == 1 {
+            // Little is going on: nothing is held for more.
+            self.buffer = BytesMut::new();
+        }
         let segment_size = self.segment_size;
         self.count = 0;
         self.closed = false;

@@ -9,7 +9,7 @@ use peerloom_transports_proto::id::Path;
 /// Bytes of one receive buffer: a whole GRO batch (64 datagrams, at most 64 KiB).
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Buffers a receive loop keeps for reuse: 2 MiB at most. Filled by the loop;
+/// Buffers a thread keeps for reuse: 2 MiB at most. Filled by its receive loops;
 /// when consumers hold them all, the oldest is replaced by a fresh one.
 pub(crate) const POOL_BUFFERS: usize = 32;
 
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The buffers of one receive loop.
+/// The buffers of one thread's receive loops.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     buffers: VecDeque<Buffer>,

@@ -1,5 +1,6 @@
 //! The receive loop: one per socket, one batch per connection and wake-up.
 
+use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +19,12 @@ const BUFFERS_PER_CALL: usize = 8;
 
 /// System calls per wake-up; then batches are handed over and others may run.
 const CALLS_PER_TURN: usize = 4;
+
+thread_local! {
+    /// Shared by all loops of a thread, since each fills and gives back its buffers in one go:
+    /// sockets that rest hold none.
+    static POOL: RefCell<Pool> = RefCell::default();
+}
 
 /// Receives on `socket` until it fails, and hands what arrives to the inlets of
 /// `routes`. Never returns otherwise; drop or abort it to stop.
@@ -49,7 +56,6 @@ struct Turn {
     routes: Routes,
     version: u64,
     table: Arc<Table>,
-    pool: Pool,
     meta: [RecvMeta; BUFFERS_PER_CALL],
     parcels: Vec<Parcel>,
 }
@@ -62,7 +68,6 @@ impl Turn {
             routes,
             version,
             table,
-            pool: Pool::default(),
             meta: [RecvMeta::default(); BUFFERS_PER_CALL],
             parcels: Vec::new(),
         }
@@ -82,7 +87,8 @@ impl Turn {
 
     /// One system call; how many buffers it filled.
     fn call(&mut self) -> io::Result<usize> {
-        let mut buffers: [Buffer; BUFFERS_PER_CALL] = std::array::from_fn(|_| self.pool.take());
+        let mut buffers: [Buffer; BUFFERS_PER_CALL] =
+            POOL.with_borrow_mut(|pool| std::array::from_fn(|_| pool.take()));
         let filled = {
             let mut slices = buffers.each_mut().map(|buffer| {
                 // `Pool::take` yields buffers nobody shares.
@@ -95,7 +101,7 @@ impl Turn {
             if index < filled && !self.socket.silent() {
                 self.sort(self.meta[index], &buffer);
             }
-            self.pool.give(buffer);
+            POOL.with_borrow_mut(|pool| pool.give(buffer));
         }
         Ok(filled)
     }

@@ -23,7 +23,11 @@ impl Gathering {
                         address,
                         ..candidate
                     };
-                    drop(sender.send(Notice::Named(generation, named)).await);
+                    drop(
+                        sender
+                            .send(Box::new(Notice::Named(generation, named)))
+                            .await,
+                    );
                 }
                 None => tracing::debug!(name, "nobody answers for a candidate's name"),
             }

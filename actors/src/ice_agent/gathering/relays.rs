@@ -122,7 +122,7 @@ impl Gathering {
         let sender = self.sender.clone();
         self.tasks.spawn_local(async move {
             while let Some(event) = relayed.recv().await {
-                drop(sender.send(Notice::Relay(id, event)).await);
+                drop(sender.send(Box::new(Notice::Relay(id, event))).await);
             }
         });
     }

@@ -36,8 +36,10 @@ const HEADER: usize = 5;
 pub(super) const OVERHEAD: usize = HEADER + 1 + TAG;
 
 /// Plaintext goes into buffers of this size, which a few records share: whoever keeps one of them
-/// keeps the others, so that more would let a peer pin much memory with little data.
+/// keeps the others, so that more would let a peer pin much memory with little data. The first is
+/// small, for connections that hardly say anything; each is twice as large as the one before.
 const POOL: usize = 4 * 1024;
+const FIRST_POOL: usize = 256;
 
 /// Forged records after which the keys must not be used any more (RFC 9147 §4.5.3).
 const MAX_FORGED: u64 = 1 << 36;
@@ -92,6 +94,8 @@ pub(super) struct Records {
     sending: Sending,
     receiving: Receiving,
     pool: BytesMut,
+    /// Bytes of the next one.
+    pool_size: usize,
     forged: u64,
 }
 
@@ -120,6 +124,7 @@ impl Records {
             sending,
             receiving,
             pool: BytesMut::new(),
+            pool_size: FIRST_POOL,
             forged: 0,
         })
     }
@@ -195,7 +200,8 @@ impl Records {
             return None;
         }
         if self.pool.len() < at {
-            self.pool = BytesMut::zeroed(POOL.max(at));
+            self.pool = BytesMut::zeroed(self.pool_size.max(at));
+            self.pool_size = POOL.min(2 * self.pool_size);
         }
         let mut content = self.pool.split_to(at);
         if epoch

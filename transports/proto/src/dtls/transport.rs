@@ -55,6 +55,8 @@ pub struct Transport {
     limits: Limits,
     /// The peer is known to have the last of our handshake: the engine's timers are over.
     settled: bool,
+    /// Where the engine writes: with room for a peer's certificate, which it must find. Grows for
+    /// records.
     scratch: Vec<u8>,
     batch: Batch,
     ready: VecDeque<(Bytes, usize)>,
@@ -232,7 +234,9 @@ impl Transport {
                 Err(error) => break Err(error),
             }
         };
-        self.scratch = scratch;
+        if self.records.is_none() {
+            self.scratch = scratch; // else the engine has nearly nothing to say any more
+        }
         result
     }
 

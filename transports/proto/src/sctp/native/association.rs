@@ -146,6 +146,8 @@ pub(in super::super) struct Association {
     paced_until: Option<Instant>,
     /// Packets are cut from this, so that not each has an allocation of its own.
     pool: bytes::BytesMut,
+    /// Bytes of the next one.
+    pool_size: usize,
     buffered: BTreeMap<u16, usize>,
     buffered_total: usize,
     events: VecDeque<Event>,
@@ -195,6 +197,7 @@ impl Association {
             early_acks: VecDeque::new(),
             paced_until: None,
             pool: bytes::BytesMut::new(),
+            pool_size: 0,
             buffered: BTreeMap::new(),
             buffered_total: 0,
             events: VecDeque::new(),

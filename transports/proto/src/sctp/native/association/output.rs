@@ -13,20 +13,27 @@ use crate::sctp::MAX_PACKET;
 /// Room for the value of a chunk in a packet of its own, padding included.
 pub(super) const CONTROL_ROOM: usize = ((MAX_PACKET - wire::HEADER) & !3) - wire::CHUNK_HEADER;
 
-/// Bytes of the buffer that packets are cut from.
-const POOL: usize = 64 * 1024;
+/// Bytes of the buffer that packets are cut from: the first of a burst, and at most. Each is twice
+/// as large as the one before; between bursts none is held.
+const POOL: usize = 2 * MAX_PACKET;
+const MAX_POOL: usize = 64 * 1024;
 
 impl Association {
     /// The next packet in a buffer of its own.
     pub(in super::super::super) fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         let mut pool = std::mem::take(&mut self.pool);
         if pool.capacity() < MAX_PACKET {
-            pool = BytesMut::with_capacity(POOL);
+            pool = BytesMut::with_capacity(self.pool_size.max(POOL));
+            self.pool_size = (2 * pool.capacity()).min(MAX_POOL);
         }
         let len = self.write_packet(&mut pool, now);
-        let packet = (len > 0).then(|| pool.split_to(len).freeze());
+        if len == 0 {
+            self.pool_size = 0;
+            return None;
+        }
+        let packet = pool.split_to(len).freeze();
         self.pool = pool;
-        packet
+        Some(packet)
     }
 
     /// Writes the next packet at the end of `out`; returns its length, 0 if there is none.
