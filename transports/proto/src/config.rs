@@ -73,7 +73,7 @@ pub enum DtlsVersions {
 }
 
 /// Settings of [`crate::dtls::Transport`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DtlsConfig {
     /// Versions to negotiate.
     pub versions: DtlsVersions,

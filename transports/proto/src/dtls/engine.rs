@@ -1,6 +1,6 @@
 //! The packaged engine with our settings.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use dimpl::{Dtls, DtlsCertificate};
@@ -19,12 +19,42 @@ const ENGINE_QUEUE: usize = 64;
 /// last until then even on a network that duplicates, since duplicates are answered too.
 const FLIGHT_RETRIES: usize = 32;
 
+/// The settings that were asked for last, ready for the engine. Making them takes 2 ms and more, since
+/// the engine tries out all of its cryptography, and a program asks for the same again and again.
+static LATEST: Mutex<Option<(DtlsConfig, Arc<dimpl::Config>)>> = Mutex::new(None);
+
+fn settings(config: &DtlsConfig) -> Result<Arc<dimpl::Config>, Error> {
+    // Replaced as a whole: a poisoned one is whole.
+    let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, settings)) = latest.as_ref().filter(|(of, _)| of == config) {
+        return Ok(settings.clone());
+    }
+    let settings = Arc::new(new_settings(config)?);
+    *latest = Some((config.clone(), settings.clone()));
+    Ok(settings)
+}
+
 pub(super) fn new_engine(
     config: &DtlsConfig,
     certificate: &Certificate,
     role: DtlsRole,
     now: Instant,
 ) -> Result<Dtls, Error> {
+    let settings = settings(config)?;
+    let pair = DtlsCertificate {
+        certificate: certificate.der().to_vec(),
+        private_key: certificate.private_key_der().to_vec(),
+    };
+    let mut engine = match config.versions {
+        DtlsVersions::Auto => Dtls::new_auto(settings, pair, now),
+        DtlsVersions::Only12 => Dtls::new_12(settings, pair, now),
+        DtlsVersions::Only13 => Dtls::new_13(settings, pair, now),
+    };
+    engine.set_active(role == DtlsRole::Client);
+    Ok(engine)
+}
+
+fn new_settings(config: &DtlsConfig) -> Result<dimpl::Config, Error> {
     let mut settings = dimpl::Config::builder()
         .mtu(config.mtu)
         .use_server_cookie(false)
@@ -42,18 +72,7 @@ pub(super) fn new_engine(
             .with_crypto_provider(tape::provider()),
     };
     let settings = settings.build();
-    let settings = Arc::new(settings.map_err(|error| Error::Config(error.to_string()))?);
-    let pair = DtlsCertificate {
-        certificate: certificate.der().to_vec(),
-        private_key: certificate.private_key_der().to_vec(),
-    };
-    let mut engine = match config.versions {
-        DtlsVersions::Auto => Dtls::new_auto(settings, pair, now),
-        DtlsVersions::Only12 => Dtls::new_12(settings, pair, now),
-        DtlsVersions::Only13 => Dtls::new_13(settings, pair, now),
-    };
-    engine.set_active(role == DtlsRole::Client);
-    Ok(engine)
+    settings.map_err(|error| Error::Config(error.to_string()))
 }
 
 /// What an error of the engine says to whoever asks why there is no connection.
