@@ -8,6 +8,7 @@ mod gathering;
 mod messages;
 mod network;
 mod pool;
+mod slack;
 mod sockets;
 mod tcp;
 
@@ -18,7 +19,7 @@ use peerloom_transports::proto::candidate::{
     Candidate, CandidateKind, Credentials, Protocol, priority,
 };
 use peerloom_transports::proto::config::IceConfig;
-use peerloom_transports::proto::ice::{self, Agent, Event, State};
+use peerloom_transports::proto::ice::{self, Agent, Event, State, Timer};
 use peerloom_transports::proto::id::{IceRole, Path};
 use peerloom_transports::proto::jsep::StartIce;
 use peerloom_transports::udp::{self, Claim, Registration};
@@ -273,7 +274,10 @@ impl IceAgentActor {
 impl Shell for IceAgentActor {
     fn deadline(&mut self) -> Option<Instant> {
         let agent = self.agent.as_ref().and_then(Agent::poll_timeout);
-        let agent = agent.map(|deadline| deadline.at);
+        let agent = agent.map(|deadline| match deadline.reason {
+            Timer::Consent => slack::together(deadline.at, self.config.consent_interval),
+            Timer::Check | Timer::Connect => deadline.at,
+        });
         agent.into_iter().chain(self.gathering.deadline()).min()
     }
 

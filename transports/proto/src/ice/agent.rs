@@ -54,6 +54,11 @@ pub const MAX_EARLY_CHECKS: usize = 16;
 /// How long early checks wait for the candidates that come with the remote description.
 const EARLY_CHECK_WAIT: Duration = Duration::from_millis(1);
 
+/// How long after the start a check from an address that the peer has not told yet waits for the
+/// candidate, which is often on its way: taken as peer-reflexive it would be nominated only after
+/// `IceConfig::reflexive_patience`. Guess: far below that, so that nothing is later than without.
+const CANDIDATE_WAIT: Duration = Duration::from_millis(10);
+
 /// An ICE agent for one component, which is all that data channels and `rtcp-mux` need.
 pub struct Agent {
     config: IceConfig,
@@ -79,6 +84,8 @@ pub struct Agent {
     nomination: Nomination,
     early: VecDeque<(Path, Bytes)>,
     early_due: Option<Instant>,
+    /// Checks from unknown addresses wait until then.
+    candidates_due: Option<Instant>,
     next_round: Option<Instant>,
     last_round: Option<Instant>,
     /// When we were called last, and how long we were not there in all.
@@ -121,6 +128,7 @@ impl Agent {
             nomination: Nomination::default(),
             early: VecDeque::new(),
             early_due: None,
+            candidates_due: None,
             next_round: None,
             last_round: None,
             called: now,
@@ -146,6 +154,7 @@ impl Agent {
         self.role = role;
         self.remote = Some(remote);
         self.pause = self.config.check_interval_min;
+        self.candidates_due = Some(now + CANDIDATE_WAIT);
         if !self.early.is_empty() {
             self.early_due = Some(now + EARLY_CHECK_WAIT);
         }
@@ -187,7 +196,7 @@ impl Agent {
         self.checks.clear();
         self.nomination = Nomination::default();
         self.early.clear();
-        self.early_due = None;
+        (self.early_due, self.candidates_due) = (None, None);
         self.next_round = None;
         self.remote_done = false;
         self.close_connections();
@@ -263,7 +272,7 @@ impl Agent {
         self.previous = None;
         self.pairs.selected(path, now);
         self.consent_at = Some(now);
-        self.next_round = Some(now + self.config.consent_interval.min(Duration::from_secs(1)));
+        self.next_round = Some(self.next_consent_round(now));
         self.events.push_back(Event::SelectedPath(path));
         self.close_connections();
         self.complete();

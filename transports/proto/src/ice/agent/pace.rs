@@ -12,6 +12,9 @@ const MIN_ROUND_PAUSE: Duration = Duration::from_millis(2);
 /// got no time. Guess: far above what timers are late, far below `IceConfig::disconnected_after`.
 const STALL: Duration = Duration::from_millis(500);
 
+/// Pause between two looks at a peer that is silent: how late it may be called disconnected or gone.
+const SILENCE_PAUSE: Duration = Duration::from_secs(1);
+
 impl Agent {
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -34,7 +37,7 @@ impl Agent {
             return;
         }
         let engine_now = self.engine_time(now);
-        self.last_round = Some(now);
+        let sent = self.stats.requests_sent;
         let Some(engine) = self.engine.as_mut() else {
             return;
         };
@@ -44,6 +47,9 @@ impl Agent {
             Err(error) => tracing::debug!(%error, "round of checks"),
         }
         self.collect(now);
+        if self.stats.requests_sent > sent {
+            self.last_round = Some(now); // one without pairs need not be waited for
+        }
         self.pairs.give_up(self.config.failed_after, now);
         self.schedule(now);
     }
@@ -73,10 +79,20 @@ impl Agent {
                 Some(now + pause)
             }
             State::Connected | State::Completed | State::Disconnected => {
-                Some(now + self.config.consent_interval.min(Duration::from_secs(1)))
+                Some(self.next_consent_round(now))
             }
             State::New | State::Failed | State::Closed => None,
         };
+    }
+
+    /// The next check of consent; sooner when the peer has been silent for so long that it may have to
+    /// be called disconnected.
+    pub(super) fn next_consent_round(&self, now: Instant) -> Instant {
+        let check = now + self.config.consent_interval;
+        let heard = self.consent_at.unwrap_or(now);
+        // From then on the engine counts what else it has heard, which is not known here.
+        let silent = (heard + self.config.disconnected_after).max(now + SILENCE_PAUSE);
+        check.min(silent)
     }
 
     /// Brings the next round forward, but never closer than [`MIN_ROUND_PAUSE`] to the last one.

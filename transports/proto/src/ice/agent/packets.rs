@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::super::stun::{Binding, Class};
 use super::super::{Error, Event};
 use super::{Agent, MAX_EARLY_CHECKS};
+use crate::candidate::Protocol;
 use crate::id::{IceRole, Path};
 
 impl Agent {
@@ -76,14 +77,14 @@ impl Agent {
             return Err(Error::Unauthenticated);
         }
         let Some(remote) = &self.remote else {
-            if self.early.len() >= MAX_EARLY_CHECKS {
-                return Err(Error::TooMany("early checks"));
-            }
-            self.early.push_back((path, Bytes::copy_from_slice(packet)));
-            return Ok(());
+            return self.keep_early(path, packet);
         };
         if from != remote.ufrag {
             return Err(Error::Unauthenticated);
+        }
+        if let Some(due) = self.awaits_candidate(path, now) {
+            self.early_due = Some(self.early_due.map_or(due, |at| at.min(due)));
+            return self.keep_early(path, packet);
         }
         self.stats.requests_received += 1;
         self.reconnected(path, now);
@@ -98,6 +99,23 @@ impl Agent {
             self.hasten(now);
         }
         Ok(())
+    }
+
+    fn keep_early(&mut self, path: Path, packet: &[u8]) -> Result<(), Error> {
+        if self.early.len() >= MAX_EARLY_CHECKS {
+            return Err(Error::TooMany("early checks"));
+        }
+        self.early.push_back((path, Bytes::copy_from_slice(packet)));
+        Ok(())
+    }
+
+    /// Until when a check waits for the candidate that it comes from, if we are to nominate and the peer
+    /// has not told it yet.
+    fn awaits_candidate(&self, path: Path, now: Instant) -> Option<Instant> {
+        let due = self.candidates_due.filter(|due| now < *due)?;
+        let told = self.known_remotes.contains(&(path.protocol, path.remote));
+        let nominates = self.role == IceRole::Controlling && self.selected.is_none();
+        (nominates && !told && path.protocol == Protocol::Udp).then_some(due)
     }
 
     pub(super) fn take_answer(
