@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use peerloom::webrtc::{DataChannelInit, Endpoint, Event, Runtime, RuntimeConfig};
+use peerloom::webrtc::{DataChannel, DataChannelInit, Endpoint, Event, Runtime, RuntimeConfig};
 use peerloom_benches::{BenchError, Link, Pair, endpoint};
 use tokio::net::UdpSocket;
 
@@ -40,7 +40,7 @@ fn main() -> Result<(), BenchError> {
         }
         if wanted("roundtrip") {
             bare_udp(count.unwrap_or(10_000)).await?;
-            round_trip(count.unwrap_or(10_000)).await?;
+            round_trips(count.unwrap_or(10_000)).await?;
         }
         if wanted("small") {
             small(count.unwrap_or(300_000)).await?;
@@ -63,8 +63,11 @@ fn runtime() -> Result<Runtime, BenchError> {
 }
 
 async fn link(init: DataChannelInit) -> Result<Link, BenchError> {
-    let runtime = runtime()?;
-    let (near, far) = (endpoint(&runtime).await?, endpoint(&runtime).await?);
+    link_in(&runtime()?, init).await
+}
+
+async fn link_in(runtime: &Runtime, init: DataChannelInit) -> Result<Link, BenchError> {
+    let (near, far) = (endpoint(runtime).await?, endpoint(runtime).await?);
     Pair::new(&near, &far).await?.link_with(init).await
 }
 
@@ -182,35 +185,51 @@ async fn bare_udp(count: usize) -> Result<(), BenchError> {
     Ok(())
 }
 
-async fn round_trip(count: usize) -> Result<(), BenchError> {
+/// From tasks of this program's own runtime, and from tasks that share the only arbiter with all
+/// actors: the difference is what waking threads costs.
+async fn round_trips(count: usize) -> Result<(), BenchError> {
     let link = link(DataChannelInit::default()).await?;
+    let name = "round trip, data channel";
     let (near, far) = (link.near.clone(), link.far.clone());
-    let echo = tokio::spawn(async move {
-        while let Some(message) = far.recv().await {
-            if far.send(message).await.is_err() {
-                return;
-            }
-        }
-    });
-    let message = Bytes::from(vec![7; ECHO_BYTES]);
-    let asking = tokio::spawn(async move {
-        let mut times = Vec::with_capacity(count);
-        for _ in 0..count {
-            let from = Instant::now();
-            near.send(message.clone()).await?;
-            near.recv().await.ok_or("the channel closed")?;
-            times.push(from.elapsed());
-        }
-        Ok::<_, BenchError>(times)
-    });
+    let echo = tokio::spawn(echo(far));
     let before = cpu()?;
-    let mut times = asking.await??;
+    let mut times = tokio::spawn(ask(near, count)).await??;
     let each = (cpu()? - before) / u32::try_from(count)?;
     echo.abort();
-    spread("round trip, data channel", &mut times);
-    println!("round trip, data channel: {each:?} of processor time each");
+    spread(name, &mut times);
+    println!("{name}: {each:?} of processor time each");
+    link.close().await;
+
+    let runtime = Runtime::start(RuntimeConfig::default().with_arbiters(1))?;
+    let link = link_in(&runtime, DataChannelInit::default()).await?;
+    runtime.spawn(self::echo(link.far.clone()));
+    let (done, times) = tokio::sync::oneshot::channel();
+    let near = link.near.clone();
+    runtime.spawn(async move { drop(done.send(ask(near, count).await)) });
+    let mut times = times.await??;
+    spread("round trip, data channel, one thread", &mut times);
     link.close().await;
     Ok(())
+}
+
+async fn echo(far: DataChannel) {
+    while let Some(message) = far.recv().await {
+        if far.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn ask(near: DataChannel, count: usize) -> Result<Vec<Duration>, BenchError> {
+    let message = Bytes::from(vec![7; ECHO_BYTES]);
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let from = Instant::now();
+        near.send(message.clone()).await?;
+        near.recv().await.ok_or("the channel closed")?;
+        times.push(from.elapsed());
+    }
+    Ok(times)
 }
 
 /// What arrives of messages sent as fast as the channel takes them, unordered and never sent again.
