@@ -205,6 +205,8 @@ mod tests {
     struct Clockwork {
         log: Log,
         deadline: Option<Instant>,
+        /// Its deadline stays however often it expires.
+        late: bool,
         work: u32,
         alarm: Alarm,
     }
@@ -213,6 +215,7 @@ mod tests {
     #[rtype(result = "()")]
     enum Input {
         Arm(Duration),
+        Late,
         Work(u32),
         Note(u32),
     }
@@ -223,7 +226,7 @@ mod tests {
         }
 
         fn expire(&mut self, _: Instant) {
-            self.deadline = None;
+            self.deadline = self.deadline.filter(|_| self.late);
             note(&self.log, "expired");
         }
 
@@ -259,6 +262,7 @@ mod tests {
         fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
             turn(self, ctx, |shell, now| match input {
                 Input::Arm(after) => shell.deadline = Some(now + after),
+                Input::Late => (shell.deadline, shell.late) = (Some(now), true),
                 Input::Work(units) => shell.work = units,
                 Input::Note(n) => note(&shell.log, &n.to_string()),
             });
@@ -291,6 +295,27 @@ mod tests {
                 .expect("alive");
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert_eq!(notes(&log), ["expired"]);
+        });
+    }
+
+    #[test]
+    fn what_is_due_now_is_done_now() {
+        paused(|addr, log| async move {
+            let before = clock::now();
+            addr.send(Input::Arm(Duration::ZERO)).await.expect("alive");
+            tokio::task::yield_now().await;
+            assert_eq!(notes(&log), ["expired"]);
+            assert_eq!(clock::now(), before);
+        });
+    }
+
+    #[test]
+    fn an_engine_that_is_always_late_waits_for_the_timer() {
+        paused(|addr, log| async move {
+            addr.send(Input::Late).await.expect("alive");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let expired = notes(&log).len();
+            assert!((10..=60).contains(&expired), "{expired}");
         });
     }
 
@@ -359,6 +384,7 @@ mod tests {
             let shell = Clockwork {
                 log: log.clone(),
                 deadline: None,
+                late: false,
                 work: 0,
                 alarm: Alarm::default(),
             };

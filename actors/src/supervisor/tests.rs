@@ -157,6 +157,32 @@ fn looks_between_which_a_child_had_no_turn_count_once() {
     });
 }
 
+#[test]
+fn who_rests_is_left_alone_and_who_waits_is_looked_after() {
+    System::with_tokio_rt(paused).block_on(async {
+        let (deaths, _seen) = mpsc::unbounded_channel();
+        let parent: Context<Parent> = Context::new();
+        let mut children = Children::default();
+        let kid = Kid {
+            dropped: deaths.clone(),
+            turns: Turns::default(),
+        };
+        let kid = children.start(0, Context::new(), kid, parent.address().recipient());
+        let (patrol, visits) = (children.patrol(), children.children[&0].visits.clone());
+        parent.run(Parent { children, deaths });
+        tokio::time::sleep(PING_INTERVAL * 10).await;
+        let polls = visits.polls.get();
+        tokio::time::sleep(PING_INTERVAL * 100).await;
+        assert_eq!(visits.polls.get(), polls);
+        assert!(!patrol.0.wanted.get());
+        kid.try_send(Do::Work).expect("room");
+        tokio::task::yield_now().await;
+        assert!(patrol.0.wanted.get(), "it waits");
+        tokio::time::sleep(PING_INTERVAL * 10).await;
+        assert!(!patrol.0.wanted.get(), "it has done its work");
+    });
+}
+
 fn paused() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let builder = builder.enable_all().start_paused(true);
