@@ -78,7 +78,7 @@
 //!   providers run on the caller's runtime.
 //! * An actor that dies is reported with its cause. ICE, DTLS and SCTP take keys and
 //!   sequence numbers with them: their connection fails. A channel's actor takes only
-//!   its channel with it. A wedged actor is found by its parent's pings and given up.
+//!   its channel with it. An actor that waits is pinged by its parent, and given up when wedged.
 
 mod backlog;
 mod cause;
