@@ -94,8 +94,8 @@ pub enum Cause {
     EndpointGone,
 }
 
-/// What an `RTCError` is about (`RTCErrorDetailType`, W3C webrtc-pc section 11.2); media
-/// has others.
+/// What an `RTCError` is about (`RTCErrorDetailType`, W3C webrtc-pc section 11.2, and
+/// `RTCErrorDetailTypeIdp`, webrtc-identity section 10); media has others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorDetail {
@@ -109,6 +109,20 @@ pub enum ErrorDetail {
     SctpFailure,
     /// A description could not be read.
     SdpSyntaxError,
+    /// The identity provider refused or failed.
+    IdpExecutionFailure,
+    /// The identity provider could not be asked.
+    IdpLoadFailure,
+    /// The identity provider wants the user to log in.
+    IdpNeedLogin,
+    /// The identity provider took too long.
+    IdpTimeout,
+    /// The identity provider's TLS certificate is not trusted.
+    IdpTlsFailure,
+    /// What the identity provider has granted has expired.
+    IdpTokenExpired,
+    /// What the identity provider is said to have granted does not hold.
+    IdpTokenInvalid,
 }
 
 impl ErrorDetail {
@@ -120,6 +134,13 @@ impl ErrorDetail {
             ErrorDetail::FingerprintFailure => "fingerprint-failure",
             ErrorDetail::SctpFailure => "sctp-failure",
             ErrorDetail::SdpSyntaxError => "sdp-syntax-error",
+            ErrorDetail::IdpExecutionFailure => "idp-execution-failure",
+            ErrorDetail::IdpLoadFailure => "idp-load-failure",
+            ErrorDetail::IdpNeedLogin => "idp-need-login",
+            ErrorDetail::IdpTimeout => "idp-timeout",
+            ErrorDetail::IdpTlsFailure => "idp-tls-failure",
+            ErrorDetail::IdpTokenExpired => "idp-token-expired",
+            ErrorDetail::IdpTokenInvalid => "idp-token-invalid",
         }
     }
 }
@@ -220,6 +241,9 @@ impl Cause {
             Cause::Sctp(_) | Cause::SctpAbort(_) => "make a new peer connection",
             Cause::Identity(IdentityError::Unchecked(_)) => {
                 "the fault is on this side: look at its data directory and disk"
+            }
+            Cause::Identity(IdentityError::NotLoaded { .. } | IdentityError::NotTrusted(_)) => {
+                "the identity provider cannot be asked from here: look at the way to it"
             }
             Cause::Identity(_) => "ask the peer for a fresh assertion made for this connection",
             Cause::NoData => "create a data channel before the offer",

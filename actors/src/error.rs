@@ -59,9 +59,22 @@ impl Error {
 }
 
 impl Error {
-    /// `RTCError.errorDetail`, of errors whose name is `RTCError` (W3C webrtc-pc section 11.1).
+    /// `RTCError.errorDetail`, of errors that are an `RTCError` (W3C webrtc-pc section 11.1).
     pub fn error_detail(&self) -> Option<ErrorDetail> {
+        if let Error::Identity(error) = self {
+            return error.error_detail();
+        }
         self.sdp_line_number().map(|_| ErrorDetail::SdpSyntaxError)
+    }
+
+    /// `RTCError.httpRequestStatusCode` (W3C webrtc-identity section 10): how an identity provider
+    /// answered that could not be used.
+    pub fn http_request_status_code(&self) -> Option<u16> {
+        if let Error::Identity(error) = self {
+            error.http_request_status_code()
+        } else {
+            None
+        }
     }
 
     /// `RTCError.sdpLineNumber`: where a description could not be read; the first line is 1.

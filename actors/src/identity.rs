@@ -12,12 +12,13 @@ use futures::future::BoxFuture;
 use peerloom_transports::proto::certificate::{Certificate, Fingerprint};
 use serde::{Deserialize, Serialize};
 
+use crate::cause::ErrorDetail;
+
 /// For providers that prove possession of the certificate's key (RFC 8844 section 3).
 pub use peerloom_transports::proto::certificate::verify as verify_signature;
 
-/// How long a provider may take. Guess: a provider on the web needs seconds, and
-/// RFC 8827 section 7.4 wants calls to end.
-pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a provider may take (W3C webrtc-identity section 8).
+pub const PROVIDER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Longest assertion put into a description: what is left of a line of SDP after
 /// base64 and the wrapping object.
@@ -144,8 +145,25 @@ pub enum IdentityError {
     /// The provider could not make an assertion.
     #[error("the identity provider made no assertion: {0}")]
     NotMade(String),
+    /// The provider could not be asked, or answered with an error (`idp-load-failure`).
+    #[error("the identity provider could not be asked: {reason}")]
+    NotLoaded {
+        /// Why.
+        reason: String,
+        /// `httpRequestStatusCode`: with which HTTP status it answered, if it did.
+        status: Option<u16>,
+    },
+    /// The provider's TLS certificate is not trusted (`idp-tls-failure`).
+    #[error("the identity provider's TLS certificate is not trusted: {0}")]
+    NotTrusted(String),
+    /// What the provider has granted holds no more (`idp-token-expired`).
+    #[error("the identity provider's token has expired: {0}")]
+    TokenExpired(String),
+    /// What the provider is said to have granted does not hold (`idp-token-invalid`).
+    #[error("the identity provider's token does not hold: {0}")]
+    TokenInvalid(String),
     /// The user has to log in at the provider first, then ask again (W3C webrtc-identity
-    /// section 6.4: `idp-need-login`, whose address becomes `idpLoginUrl`).
+    /// section 6.1: `idp-need-login`, whose address becomes `idpLoginUrl`).
     #[error("the identity provider asks for a login at {url}")]
     LoginRequired {
         /// Where to log in, with a browser.
@@ -178,6 +196,58 @@ pub enum IdentityError {
     /// The connection ended before the check did.
     #[error("the connection ended before the identity was checked")]
     Aborted,
+}
+
+impl IdentityError {
+    /// `RTCError.errorDetail`, of errors in the dealings with a provider (W3C webrtc-identity
+    /// section 8); `None` where it is the connection that is not content.
+    pub fn error_detail(&self) -> Option<ErrorDetail> {
+        match self {
+            IdentityError::Refused(_) | IdentityError::NotMade(_) | IdentityError::Unchecked(_) => {
+                Some(ErrorDetail::IdpExecutionFailure)
+            }
+            IdentityError::NotLoaded { .. } => Some(ErrorDetail::IdpLoadFailure),
+            IdentityError::NotTrusted(_) => Some(ErrorDetail::IdpTlsFailure),
+            IdentityError::TokenExpired(_) => Some(ErrorDetail::IdpTokenExpired),
+            IdentityError::TokenInvalid(_) => Some(ErrorDetail::IdpTokenInvalid),
+            IdentityError::LoginRequired { .. } => Some(ErrorDetail::IdpNeedLogin),
+            IdentityError::TimedOut => Some(ErrorDetail::IdpTimeout),
+            IdentityError::Missing
+            | IdentityError::Malformed
+            | IdentityError::OtherCertificate
+            | IdentityError::OtherIdentity { .. }
+            | IdentityError::Aborted => None,
+        }
+    }
+
+    /// `RTCError.httpRequestStatusCode` (W3C webrtc-identity section 10), of `idp-load-failure`.
+    pub fn http_request_status_code(&self) -> Option<u16> {
+        if let IdentityError::NotLoaded { status, .. } = self {
+            *status
+        } else {
+            None
+        }
+    }
+
+    /// What the provider said, for `idpErrorInfo`.
+    pub(crate) fn info(&self) -> Option<&str> {
+        match self {
+            IdentityError::Refused(info)
+            | IdentityError::NotMade(info)
+            | IdentityError::NotLoaded { reason: info, .. }
+            | IdentityError::NotTrusted(info)
+            | IdentityError::TokenExpired(info)
+            | IdentityError::TokenInvalid(info) => Some(info),
+            IdentityError::LoginRequired { .. }
+            | IdentityError::Missing
+            | IdentityError::Malformed
+            | IdentityError::OtherCertificate
+            | IdentityError::OtherIdentity { .. }
+            | IdentityError::Unchecked(_)
+            | IdentityError::TimedOut
+            | IdentityError::Aborted => None,
+        }
+    }
 }
 
 /// The object in `a=identity` (RFC 8827 section 5).

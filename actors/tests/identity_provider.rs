@@ -234,6 +234,118 @@ async fn a_provider_that_wants_a_login_says_where() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_failure_of_a_provider_has_its_name_at_both_ends() {
+    let unreachable = |status| IdentityError::NotLoaded {
+        reason: "why".into(),
+        status,
+    };
+    let login = IdentityError::LoginRequired { url: "u".into() };
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    for (error, detail, info) in [
+        (
+            IdentityError::Refused("why".into()),
+            "idp-execution-failure",
+            Some("why"),
+        ),
+        (
+            IdentityError::NotMade("why".into()),
+            "idp-execution-failure",
+            Some("why"),
+        ),
+        (
+            IdentityError::Unchecked("why".into()),
+            "idp-execution-failure",
+            None,
+        ),
+        (unreachable(None), "idp-load-failure", Some("why")),
+        (unreachable(Some(503)), "idp-load-failure", Some("why")),
+        (login, "idp-need-login", None),
+        (
+            IdentityError::NotTrusted("why".into()),
+            "idp-tls-failure",
+            Some("why"),
+        ),
+        (
+            IdentityError::TokenExpired("why".into()),
+            "idp-token-expired",
+            Some("why"),
+        ),
+        (
+            IdentityError::TokenInvalid("why".into()),
+            "idp-token-invalid",
+            Some("why"),
+        ),
+    ] {
+        let pc = new(&endpoint, None).await;
+        let provider = failing(error.clone());
+        pc.set_identity_provider(provider, named("alice"))
+            .await
+            .expect("open");
+        let mut events = pc.events();
+        let told = pc.get_identity_assertion().await.expect_err("it fails");
+        assert_eq!(told.name(), "OperationError");
+        assert_eq!(told.error_detail().map(|it| it.name()), Some(detail));
+        let status = error.http_request_status_code();
+        assert_eq!(status.is_some(), error == unreachable(Some(503)));
+        assert_eq!(told.http_request_status_code(), status);
+        assert_eq!(pc.idp_error_info().as_deref(), info, "{error}");
+        let told = event(&mut events, |event| {
+            if let Event::IdpAssertionError { error, .. } = event {
+                Some(error)
+            } else {
+                None
+            }
+        });
+        assert_eq!(told.await, error);
+    }
+    // What the connection itself finds wrong is no failure of the provider's.
+    for error in [
+        IdentityError::Missing,
+        IdentityError::Malformed,
+        IdentityError::OtherCertificate,
+        IdentityError::Aborted,
+    ] {
+        assert_eq!(error.error_detail(), None, "{error}");
+    }
+}
+
+/// Never answers.
+struct Silent;
+
+impl IdentityProvider for Silent {
+    fn generate_assertion(
+        &self,
+        _: AssertionRequest,
+    ) -> BoxFuture<'_, Result<String, IdentityError>> {
+        std::future::pending().boxed()
+    }
+
+    fn validate_assertion(
+        &self,
+        _: ValidationRequest,
+    ) -> BoxFuture<'_, Result<ValidatedIdentity, IdentityError>> {
+        std::future::pending().boxed()
+    }
+}
+
+/// On a clock of its own, which jumps ahead while nobody works.
+#[tokio::test]
+async fn a_silent_provider_is_given_up_after_fifteen_seconds() {
+    let runtime = runtime(1);
+    let pc = new(&endpoint(&runtime).await, None).await;
+    pc.set_identity_provider(Arc::new(Silent), named("alice"))
+        .await
+        .expect("open");
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let error = pc.get_identity_assertion().await.expect_err("no answer");
+    let detail = error.error_detail().map(|it| it.name());
+    assert_eq!(detail, Some("idp-timeout"));
+    assert_eq!(begun.elapsed().as_secs(), 15, "webrtc-identity section 8");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_target_of_the_options_is_told_the_provider_and_its_protocol_the_application() {
     let runtime = runtime(1);
     let pc = new(&endpoint(&runtime).await, Some("bob@example.org")).await;

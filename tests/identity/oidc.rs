@@ -92,7 +92,11 @@ fn altered(assertion: &str, change: impl FnOnce(&mut Value)) -> String {
 
 fn is_refused(outcome: Result<ValidatedIdentity, IdentityError>, why: &str) {
     match outcome {
-        Err(IdentityError::Refused(reason)) => assert!(reason.contains(why), "{reason}"),
+        Err(
+            error @ (IdentityError::Refused(_)
+            | IdentityError::TokenInvalid(_)
+            | IdentityError::TokenExpired(_)),
+        ) => assert!(error.to_string().contains(why), "{error}"),
         other => panic!("{why}: {other:?}"),
     }
 }

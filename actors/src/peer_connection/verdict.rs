@@ -112,22 +112,14 @@ impl PeerConnectionActor {
 
     /// `idpLoginUrl` and `idpErrorInfo` tell the latest error.
     fn blame_provider(&self, error: &IdentityError) {
-        let (url, info) = match error {
-            IdentityError::LoginRequired { url } => (Some(url.clone()), None),
-            IdentityError::Refused(info) | IdentityError::NotMade(info) => {
-                (None, Some(info.clone()))
-            }
-            IdentityError::Missing
-            | IdentityError::Malformed
-            | IdentityError::OtherCertificate
-            | IdentityError::OtherIdentity { .. }
-            | IdentityError::Unchecked(_)
-            | IdentityError::TimedOut
-            | IdentityError::Aborted => (None, None),
+        let url = if let IdentityError::LoginRequired { url } = error {
+            Some(url.clone())
+        } else {
+            None
         };
         self.snapshot.send_modify(|snapshot| {
             snapshot.idp_login_url = url;
-            snapshot.idp_error_info = info;
+            snapshot.idp_error_info = error.info().map(str::to_owned);
         });
     }
 

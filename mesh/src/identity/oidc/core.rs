@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreProviderMetadata};
 use openidconnect::{
-    ClientId, ClientSecret, CsrfToken, LoginHint, Nonce, OAuth2TokenResponse as _,
+    ClientId, ClientSecret, CsrfToken, DiscoveryError, LoginHint, Nonce, OAuth2TokenResponse as _,
     PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, Scope, TokenResponse as _,
 };
 use peerloom_actors::{IdentityError, ValidatedIdentity, ValidationRequest};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::discovery::{Discovery, MAX_AGE};
-use super::http::Http;
+use super::http::{Http, HttpError};
 use super::login::Redirect;
 use super::statement::{self, nonce};
 use super::token::{Checked, TokenError, Trust};
@@ -81,6 +81,23 @@ fn not_made(error: impl std::fmt::Display) -> IdentityError {
     IdentityError::NotMade(error.to_string())
 }
 
+/// Why the provider could not be asked for its metadata or keys.
+fn not_loaded(error: &DiscoveryError<HttpError>) -> IdentityError {
+    let reason = with_source(error);
+    if let DiscoveryError::Request(HttpError::TimedOut) = error {
+        return IdentityError::TimedOut;
+    }
+    if let DiscoveryError::Request(HttpError::NotTrusted { .. }) = error {
+        return IdentityError::NotTrusted(reason);
+    }
+    let status = if let DiscoveryError::Response(status, ..) = error {
+        Some(status.as_u16())
+    } else {
+        None
+    };
+    IdentityError::NotLoaded { reason, status }
+}
+
 fn unix_s() -> i64 {
     i64::try_from(time().unix_ms / 1000).unwrap_or(i64::MAX)
 }
@@ -121,12 +138,13 @@ impl Core {
     }
 
     /// The provider's metadata and keys, not older than `age`.
-    async fn discover(&self, age: Duration) -> Result<Arc<CoreProviderMetadata>, String> {
+    async fn discover(&self, age: Duration) -> Result<Arc<CoreProviderMetadata>, IdentityError> {
         let ask = async {
             let issuer = self.trust.issuer.clone();
             let found = CoreProviderMetadata::discover_async(issuer, &self.http).await;
-            let found = found.map_err(|error| with_source(&error))?;
-            self.http.check_page(found.authorization_endpoint().url())?;
+            let found = found.map_err(|error| not_loaded(&error))?;
+            let page = self.http.check_page(found.authorization_endpoint().url());
+            page.map_err(IdentityError::NotMade)?;
             Ok(found)
         };
         self.discovery.get(age, ask, || time().now).await
@@ -156,7 +174,8 @@ impl Core {
     }
 
     async fn refresh(&self, nonce: &str, refresh: &RefreshToken) -> Result<String, String> {
-        let metadata = self.discover(MAX_AGE).await?;
+        let metadata = self.discover(MAX_AGE).await;
+        let metadata = metadata.map_err(|error| error.to_string())?;
         let client = client!(self, metadata);
         let request = client.exchange_refresh_token(refresh);
         let request = request.map_err(|error| error.to_string())?;
@@ -174,7 +193,8 @@ impl Core {
         token: String,
         refresh: Option<RefreshToken>,
     ) -> Result<String, String> {
-        let checked = self.check(&token, nonce).await?;
+        let checked = self.check(&token, nonce).await;
+        let checked = checked.map_err(|error| error.to_string())?;
         let mut state = self.state();
         let grant = Grant {
             token: token.clone(),
@@ -193,17 +213,16 @@ impl Core {
     }
 
     /// Checks a token, with keys fetched again if it is signed with an unknown one.
-    async fn check(&self, token: &str, nonce: &str) -> Result<Checked, String> {
+    async fn check(&self, token: &str, nonce: &str) -> Result<Checked, IdentityError> {
         let metadata = self.discover(MAX_AGE).await?;
         let keys = metadata.jwks().clone();
         match self.trust.check(token, keys, nonce, unix_s()) {
             Err(TokenError::UnknownKey) => {}
-            outcome => return outcome.map_err(|error| error.to_string()),
+            outcome => return Ok(outcome?),
         }
         let metadata = self.discover(KEYS_AGAIN).await?;
         let keys = metadata.jwks().clone();
-        let outcome = self.trust.check(token, keys, nonce, unix_s());
-        outcome.map_err(|error| error.to_string())
+        Ok(self.trust.check(token, keys, nonce, unix_s())?)
     }
 
     /// Names the page to log in at, and waits for the browser beside the caller.
@@ -215,7 +234,7 @@ impl Core {
         if let Some(url) = self.state().login_url(&nonce, hint) {
             return Err(IdentityError::LoginRequired { url });
         }
-        let metadata = self.discover(MAX_AGE).await.map_err(not_made)?;
+        let metadata = self.discover(MAX_AGE).await?;
         let redirect = Redirect::listen(self.config.redirect_port).await;
         let redirect = redirect.map_err(not_made)?;
         let back = RedirectUrl::new(redirect.address.clone()).map_err(not_made)?;
@@ -263,7 +282,8 @@ impl Core {
     }
 
     async fn finish_login(&self, finished: Finished, code: Code) -> Result<(), String> {
-        let metadata = self.discover(MAX_AGE).await?;
+        let metadata = self.discover(MAX_AGE).await;
+        let metadata = metadata.map_err(|error| error.to_string())?;
         let back = RedirectUrl::new(finished.address).map_err(|error| error.to_string())?;
         let client = client!(self, metadata).set_redirect_uri(back);
         let request = client.exchange_code(code);
@@ -317,8 +337,7 @@ impl Core {
         peerloom_actors::identity::check_contents(&statement.contents, &request.fingerprints)?;
         let checked = self
             .check(&statement.token, &nonce(&statement.contents))
-            .await;
-        let checked = checked.map_err(IdentityError::Refused)?;
+            .await?;
         let digest = statement.digest(request.session_id);
         if self.state().was_seen(digest, request.session_id) {
             return refused("the assertion was used before, in another session");

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use openidconnect::core::CoreProviderMetadata;
+use peerloom_actors::IdentityError;
 
 /// How long keys count. Guess: providers change theirs every few weeks, and a key that one has
 /// withdrawn counts here for so long.
@@ -34,10 +35,10 @@ struct Failed {
     /// Not asked again before.
     until: Instant,
     pause: Duration,
-    why: String,
+    why: IdentityError,
 }
 
-type Outcome = Result<Arc<CoreProviderMetadata>, String>;
+type Outcome = Result<Arc<CoreProviderMetadata>, IdentityError>;
 
 impl Discovery {
     /// What is at hand if it is not older than `age`, or what `ask` brings. `clock` is read before
@@ -45,7 +46,7 @@ impl Discovery {
     pub(super) async fn get(
         &self,
         age: Duration,
-        ask: impl Future<Output = Result<CoreProviderMetadata, String>>,
+        ask: impl Future<Output = Result<CoreProviderMetadata, IdentityError>>,
         clock: impl Fn() -> Instant,
     ) -> Outcome {
         if let Some(metadata) = self.known().young(age, clock()) {
@@ -89,11 +90,15 @@ impl Known {
         self.failed = Some(Failed {
             until: now + pause,
             pause,
-            why: "the identity provider did not answer in time".into(),
+            why: IdentityError::TimedOut,
         });
     }
 
-    fn settle(&mut self, found: Result<CoreProviderMetadata, String>, now: Instant) -> Outcome {
+    fn settle(
+        &mut self,
+        found: Result<CoreProviderMetadata, IdentityError>,
+        now: Instant,
+    ) -> Outcome {
         let metadata = match found {
             Ok(metadata) => Arc::new(metadata),
             Err(why) => {
@@ -147,7 +152,7 @@ mod tests {
             let ask = async {
                 self.asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
-                works.then(metadata).ok_or_else(|| "broken".to_owned())
+                works.then(metadata).ok_or(IdentityError::TimedOut)
             };
             let now = self.start + Duration::from_secs(at_s);
             self.discovery.get(age, ask, || now).await.is_ok()

@@ -43,6 +43,12 @@ pub(super) enum HttpError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the certificate of {host} is not trusted")]
+    NotTrusted {
+        host: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the exchange with the identity provider failed")]
     Exchange(#[from] hyper::Error),
     #[error("the identity provider's answer is too long or broken off")]
@@ -99,7 +105,11 @@ impl Http {
             return send(socket, request).await;
         }
         let name = ServerName::try_from(host.clone()).map_err(|_| HttpError::NoHost)?;
-        let socket = self.tls.connect(name, socket).await.map_err(unreachable)?;
+        let socket = self.tls.connect(name, socket).await;
+        let socket = socket.map_err(|source| match is_mistrust(&source) {
+            true => HttpError::NotTrusted { host, source },
+            false => HttpError::Connect { host, source },
+        })?;
         send(socket, request).await
     }
 }
@@ -135,6 +145,12 @@ impl Http {
         fits.then_some(())
             .ok_or_else(|| format!("the login page {page} is not https"))
     }
+}
+
+/// Whether it was the certificate that ended a TLS handshake.
+fn is_mistrust(error: &std::io::Error) -> bool {
+    let below = error.get_ref().and_then(|it| it.downcast_ref());
+    matches!(below, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpError> {

@@ -1,5 +1,5 @@
 //! Tokens and assertions, made by hand and then spoilt one way each. Against a real provider:
-//! `tests/interop/oidc.rs` of the root package.
+//! `tests/identity/oidc.rs` of the root package.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use super::statement::{self, nonce};
 use super::token::{Checked, TokenError, Trust};
 use super::{NameClaim, OidcConfig, OidcError, OidcProvider};
+
+mod reaching;
 
 const ISSUER: &str = "https://accounts.example.com";
 
@@ -85,7 +87,6 @@ fn each_claim_is_checked() {
         ("aud", json!(["us", "them"])),
         ("nonce", json!(nonce("other contents"))),
         ("nonce", Value::Null),
-        ("exp", json!(now() - 1)),
     ] {
         let mut spoilt = claims();
         spoilt[claim] = value.clone();
@@ -95,10 +96,30 @@ fn each_claim_is_checked() {
             "{claim} {value}: {outcome:?}"
         );
     }
-    for (claim, value) in [("iat", now() - 3700), ("iat", now() + 200)] {
+    for (claim, value, error) in [
+        ("iat", now() - 3700, TokenError::Expired),
+        ("exp", now() - 1, TokenError::Expired),
+        ("iat", now() + 200, TokenError::Early),
+    ] {
         let mut spoilt = claims();
         spoilt[claim] = json!(value);
-        assert_eq!(check(&spoilt), Err(TokenError::Age), "{claim} {value}");
+        assert_eq!(check(&spoilt), Err(error), "{claim} {value}");
+    }
+}
+
+/// What the interface calls each of them (webrtc-identity section 8).
+#[test]
+fn what_is_wrong_with_a_token_has_its_name() {
+    for (error, detail) in [
+        (TokenError::Expired, "idp-token-expired"),
+        (TokenError::Early, "idp-token-invalid"),
+        (TokenError::UnknownKey, "idp-token-invalid"),
+        (TokenError::Malformed, "idp-token-invalid"),
+        (TokenError::Refused("why".into()), "idp-token-invalid"),
+        (TokenError::NoName("x".into()), "idp-token-invalid"),
+    ] {
+        let told = IdentityError::from(error.clone()).error_detail();
+        assert_eq!(told.map(|it| it.name()), Some(detail), "{error}");
     }
 }
 

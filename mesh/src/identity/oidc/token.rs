@@ -8,6 +8,7 @@ use openidconnect::core::{
 use openidconnect::{
     ClaimsVerificationError, ClientId, IssuerUrl, Nonce, SignatureVerificationError,
 };
+use peerloom_actors::IdentityError;
 
 use super::name::{Claims, NameClaim};
 
@@ -57,10 +58,26 @@ pub(super) enum TokenError {
     Malformed,
     #[error("the ID token does not hold: {0}")]
     Refused(String),
-    #[error("the ID token is too old, or from the future")]
-    Age,
+    #[error("the ID token is from the future")]
+    Early,
+    /// By its own account, or ours.
+    #[error("the ID token is too old")]
+    Expired,
     #[error("the ID token names no verified e-mail address of {0}")]
     NoName(String),
+}
+
+impl From<TokenError> for IdentityError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Expired => IdentityError::TokenExpired(error.to_string()),
+            TokenError::UnknownKey
+            | TokenError::Malformed
+            | TokenError::Refused(_)
+            | TokenError::Early
+            | TokenError::NoName(_) => IdentityError::TokenInvalid(error.to_string()),
+        }
+    }
 }
 
 impl Trust {
@@ -93,8 +110,11 @@ impl Trust {
     fn name_of(&self, claims: &Claims, unix_s: i64) -> Result<Checked, TokenError> {
         let age = unix_s.saturating_sub(claims.issue_time().timestamp());
         let max_age = i64::try_from(self.max_age.as_secs()).unwrap_or(i64::MAX);
-        if age < -MAX_CLOCK_SKEW_S || age > max_age {
-            return Err(TokenError::Age);
+        if age < -MAX_CLOCK_SKEW_S {
+            return Err(TokenError::Early);
+        }
+        if age > max_age {
+            return Err(TokenError::Expired);
         }
         Ok(Checked {
             identity: self
@@ -112,6 +132,9 @@ fn refusal(error: ClaimsVerificationError) -> TokenError {
     ) = error
     {
         return TokenError::UnknownKey;
+    }
+    if let ClaimsVerificationError::Expired(_) = error {
+        return TokenError::Expired;
     }
     TokenError::Refused(error.to_string())
 }
