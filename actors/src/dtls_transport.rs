@@ -205,7 +205,7 @@ impl DtlsTransportActor {
                 return Drained::Idle;
             };
             self.traffic.sent(&batch, now);
-            self.way.send(batch);
+            self.way.send(batch, &mut self.traffic);
         }
         Drained::More
     }
@@ -256,7 +256,7 @@ impl Shell for DtlsTransportActor {
     }
 
     fn drain(&mut self, ctx: &mut Context<Self>, now: Instant) -> Drained {
-        self.way.flush();
+        self.way.flush(&mut self.traffic);
         self.drain_events();
         self.hand_up();
         let drained = self.transmit(now);

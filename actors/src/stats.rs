@@ -217,6 +217,11 @@ entries! {
         responses_sent: u64,
         /// Checks sent to keep consent, once the pair was selected (RFC 7675).
         consent_requests_sent: u64,
+        /// Datagrams that a socket refused, or that were for a relay or TCP connection that is
+        /// gone.
+        packets_discarded_on_send: u64,
+        /// Their bytes.
+        bytes_discarded_on_send: u64,
     }
     /// `RTCIceCandidateStats`.
     CandidateEntry {

@@ -255,6 +255,26 @@ async fn a_connection_that_breaks_is_opened_anew_and_no_message_is_lost() {
     }
 }
 
+/// Waits until something was sent into a connection that is gone.
+async fn discarded(pc: &PeerConnection) {
+    let counted = async {
+        loop {
+            let report = pc.get_stats().await.expect("open").report;
+            let all = serde_json::to_value(&report).expect("JSON");
+            let mut pairs = all.as_object().expect("an object").values();
+            let numbers = pairs.find_map(|pair| {
+                let of = |name: &str| pair[name].as_u64().filter(|it| *it != 0);
+                of("packetsDiscardedOnSend").zip(of("bytesDiscardedOnSend"))
+            });
+            if let Some((packets, bytes)) = numbers {
+                return assert!(bytes > packets, "{packets} datagrams, {bytes} bytes");
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("something to be lost", counted).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ice_restart_finds_another_way_when_the_connection_stays_away() {
     let runtime = runtime(2);
@@ -270,6 +290,9 @@ async fn an_ice_restart_finds_another_way_when_the_connection_stays_away() {
     for pc in [&pair.a, &pair.b] {
         state(pc, IceConnectionState::Disconnected).await;
     }
+    // What goes out into the void is counted as such.
+    let _channel = channel(&pair.a, "unheard").await;
+    discarded(&pair.a).await;
     let second = Way::to(listener).await;
     let restart = OfferOptions { ice_restart: true };
     let offer = pair.a.create_offer(restart).await.expect("an offer");

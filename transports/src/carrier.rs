@@ -9,7 +9,7 @@ use peerloom_transports_proto::engine::Transmit;
 use peerloom_transports_proto::id::Path;
 use tokio::sync::mpsc;
 
-use crate::udp::{Blocked, Socket};
+use crate::udp::{Blocked, Discarded, Socket};
 
 /// Batches on their way to a tunnel's task. Filled by the connection; when full its sender keeps
 /// what comes and its engines stop, as when a socket would block. 16 batches are at most 1 MiB.
@@ -44,13 +44,14 @@ impl Carrier {
         }
     }
 
-    /// Sends one batch. `Err` only when it has to wait; what a tunnel that is gone should have
-    /// carried is lost, as on the wire.
-    pub(crate) fn try_send(&self, transmit: &Transmit) -> Result<(), Blocked> {
+    /// Sends one batch, and tells what a socket refused or a tunnel that is gone should have
+    /// carried: it is lost, as on the wire. `Err` only when it has to wait.
+    pub(crate) fn try_send(&self, transmit: &Transmit) -> Result<Discarded, Blocked> {
         match self {
             Carrier::Udp(socket) => socket.try_send(transmit),
             Carrier::Tunnel(tunnel) => match tunnel.batches.try_send(transmit.clone()) {
-                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+                Ok(()) => Ok(Discarded::default()),
+                Err(mpsc::error::TrySendError::Closed(lost)) => Ok(Discarded::batch(&lost)),
                 Err(mpsc::error::TrySendError::Full(_)) => Err(Blocked),
             },
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use peerloom_transports::proto::{engine::Transmit, id::Path};
 use peerloom_transports::udp::{
-    Claim, Datagrams, Endpoint, Inlet, Registration, Sender, Sent, Socket, receive,
+    Claim, Datagrams, Discarded, Endpoint, Inlet, Registration, Sender, Sent, Socket, receive,
 };
 use tokio::sync::mpsc;
 
@@ -98,6 +98,29 @@ async fn a_wildcard_socket_reports_and_keeps_the_local_address() {
         path.reversed(),
         "answered from the address asked"
     );
+}
+
+/// Nobody has asked the kernel for the right to send to everybody.
+#[tokio::test]
+async fn what_a_socket_refuses_is_told_with_its_size() {
+    let a = Node::bind(&["0.0.0.0:0".parse().expect("an address")]);
+    let everybody: SocketAddr = ([255, 255, 255, 255], 9).into();
+    let batch = |path| Transmit {
+        path,
+        contents: Bytes::from(vec![22; 250]),
+        segment_size: 100,
+    };
+    let lost = Sent::Lost(Discarded {
+        packets: 3,
+        bytes: 250,
+    });
+    let mut sender = a.sender();
+    let local = SocketAddr::from(([127, 0, 0, 1], a.addr().port()));
+    assert_eq!(sender.send(batch(Path::new(local, everybody))), lost);
+    let elsewhere = SocketAddr::from(([127, 0, 0, 1], 1));
+    let path = Path::new(elsewhere, a.addr());
+    assert_eq!(sender.send(batch(path)), lost, "no socket is there");
+    assert_eq!(sender.lost(), 2);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use peerloom_transports::proto::engine::Transmit;
 use peerloom_transports::proto::id::Path;
-use peerloom_transports::udp::Datagrams;
+use peerloom_transports::udp::{Datagrams, Discarded};
 
 /// Paths that are counted. Filled by changes of the selected pair; beyond it the one that was
 /// quiet for longest is forgotten.
@@ -17,6 +17,8 @@ pub(crate) struct Carried {
     pub(crate) bytes_sent: u64,
     pub(crate) packets_received: u64,
     pub(crate) bytes_received: u64,
+    /// Given to a socket that did not take it.
+    pub(crate) discarded: Discarded,
     pub(crate) last_sent: Option<Instant>,
     pub(crate) last_received: Option<Instant>,
 }
@@ -26,6 +28,13 @@ impl Carried {
         self.packets_sent += packets;
         self.bytes_sent += bytes;
         self.last_sent = Some(now);
+    }
+
+    /// What counted as sent was not.
+    fn discarded(&mut self, discarded: Discarded) {
+        self.packets_sent = self.packets_sent.saturating_sub(discarded.packets);
+        self.bytes_sent = self.bytes_sent.saturating_sub(discarded.bytes);
+        self.discarded += discarded;
     }
 
     fn received(&mut self, packets: u64, bytes: u64, now: Instant) {
@@ -48,6 +57,12 @@ impl Traffic {
         let (packets, bytes) = (batch.datagram_count() as u64, batch.contents.len() as u64);
         self.total.sent(packets, bytes, now);
         self.path(batch.path).sent(packets, bytes, now);
+    }
+
+    /// A socket did not take all of a batch that was on its way.
+    pub(super) fn discarded(&mut self, path: Path, discarded: Discarded) {
+        self.total.discarded(discarded);
+        self.path(path).discarded(discarded);
     }
 
     /// A batch has arrived.
@@ -103,5 +118,28 @@ mod tests {
         let of = traffic.paths[1].1;
         assert_eq!((of.packets_sent, of.bytes_sent), (2, 10));
         assert_eq!(traffic.total.packets_sent, MAX_PATHS as u64 + 2);
+    }
+
+    #[test]
+    fn what_a_socket_refused_was_not_sent() {
+        let now = peerloom_transports::clock::now();
+        let mut traffic = Traffic::default();
+        for _ in 0..3 {
+            traffic.sent(&batch(1), now);
+        }
+        traffic.sent(&batch(2), now);
+        let refused = Discarded {
+            packets: 2,
+            bytes: 10,
+        };
+        traffic.discarded(batch(1).path, refused);
+        for (carried, sent, discarded) in [
+            (traffic.total, (2, 10), refused),
+            (traffic.paths[0].1, (1, 5), refused),
+            (traffic.paths[1].1, (1, 5), Discarded::default()),
+        ] {
+            assert_eq!((carried.packets_sent, carried.bytes_sent), sent);
+            assert_eq!(carried.discarded, discarded);
+        }
     }
 }

@@ -7,6 +7,7 @@ use peerloom_transports::proto::id::Path;
 use peerloom_transports::udp::{Sender, Sent};
 
 use super::PathSelected;
+use super::traffic::Traffic;
 
 /// The selected path, and what waits for its socket.
 #[derive(Default)]
@@ -31,17 +32,20 @@ impl WayOut {
         self.path
     }
 
-    /// Writes a batch to the socket, or keeps it when the socket would block.
-    pub(super) fn send(&mut self, batch: Transmit) {
+    /// Writes a batch to the socket, or keeps it when the socket would block. What is lost is sent
+    /// again by SCTP.
+    pub(super) fn send(&mut self, batch: Transmit, traffic: &mut Traffic) {
+        let path = batch.path;
         match self.sender.send(batch) {
-            // What is lost is counted by the sender and sent again by SCTP.
-            Sent::Done | Sent::Kept | Sent::Lost => {}
+            Sent::Done | Sent::Kept => {}
+            Sent::Lost(discarded) => traffic.discarded(path, discarded),
         }
     }
 
     /// Writes what was kept.
-    pub(super) fn flush(&mut self) {
-        self.sender.flush();
+    pub(super) fn flush(&mut self, traffic: &mut Traffic) {
+        self.sender
+            .flush(|path, discarded| traffic.discarded(path, discarded));
     }
 
     /// Whether something is kept: no more should be made.

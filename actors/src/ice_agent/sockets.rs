@@ -180,13 +180,13 @@ impl Sockets {
     pub(super) fn send(&mut self, transmit: Transmit) {
         match self.sender.send(transmit) {
             Sent::Done => {}
-            Sent::Kept | Sent::Lost => tracing::trace!("a STUN packet waits or is lost"),
+            Sent::Kept | Sent::Lost(_) => tracing::trace!("a STUN packet waits or is lost"),
         }
     }
 
     /// Sends what had to wait.
     pub(super) fn flush(&mut self) {
-        self.sender.flush();
+        self.sender.flush(|_, _| {});
     }
 
     /// Datagrams dropped because a mailbox was full.

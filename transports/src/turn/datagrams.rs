@@ -53,7 +53,7 @@ impl DatagramLine {
     fn transmit(&mut self, transmit: Transmit) {
         match self.sender.send(transmit) {
             // What is lost is repeated by who sent it.
-            Sent::Done | Sent::Kept | Sent::Lost => {}
+            Sent::Done | Sent::Kept | Sent::Lost(_) => {}
         }
     }
 
@@ -102,7 +102,7 @@ impl DatagramLine {
             }
             ready = self.socket.writable(), if self.sender.is_blocked() => {
                 ready?;
-                self.sender.flush();
+                self.sender.flush(|_, _| {});
             }
         }
         Ok(())

@@ -36,4 +36,4 @@ pub use ingress::{Delivery, Ingress};
 pub use receive::receive;
 pub use sender::{MAX_BACKLOG_BYTES, Sender, Sent};
 pub(crate) use socket::Blocked;
-pub use socket::{BufferSizes, SOCKET_BUFFER_BYTES, Socket};
+pub use socket::{BufferSizes, Discarded, SOCKET_BUFFER_BYTES, Socket};

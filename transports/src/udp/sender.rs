@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use peerloom_transports_proto::engine::Transmit;
 use peerloom_transports_proto::id::Path;
 
-use super::socket::{Blocked, Socket};
+use super::socket::{Blocked, Discarded, Socket};
 use crate::carrier::Carrier;
 
 /// Bytes a connection keeps while its socket would block. Filled by the
@@ -23,8 +23,8 @@ pub enum Sent {
     /// In the backlog: stop producing, wait for [`Socket::writable`], then
     /// [`Sender::flush`].
     Kept,
-    /// The backlog is full (or no socket serves the path): lost.
-    Lost,
+    /// The backlog is full, no socket serves the path, or the socket refused: so much is lost.
+    Lost(Discarded),
 }
 
 /// Sends one connection's datagrams through the sockets and tunnels it may use.
@@ -66,20 +66,28 @@ impl Sender {
             return self.keep(transmit);
         }
         match self.try_send(&transmit) {
-            Attempt::Done => Sent::Done,
-            Attempt::Blocked => self.keep(transmit),
-            Attempt::NoSocket => self.lose(&transmit),
+            Ok(discarded) if discarded == Discarded::default() => Sent::Done,
+            Ok(discarded) => self.lose(discarded),
+            Err(Blocked) => self.keep(transmit),
         }
     }
 
-    /// Sends what was kept. `true` when nothing is left.
-    pub fn flush(&mut self) -> bool {
+    /// Sends what was kept, and tells `lost` of what could not be. `true` when nothing is left.
+    pub fn flush(&mut self, mut lost: impl FnMut(Path, Discarded)) -> bool {
         while let Some(transmit) = self.backlog.pop_front() {
-            if self.try_send(&transmit) == Attempt::Blocked {
-                self.backlog.push_front(transmit);
-                return false;
+            match self.try_send(&transmit) {
+                Ok(discarded) => {
+                    self.backlog_bytes -= transmit.contents.len();
+                    if discarded != Discarded::default() {
+                        lost(transmit.path, discarded);
+                        self.lost += 1;
+                    }
+                }
+                Err(Blocked) => {
+                    self.backlog.push_front(transmit);
+                    return false;
+                }
             }
-            self.backlog_bytes -= transmit.contents.len();
         }
         true
     }
@@ -95,43 +103,30 @@ impl Sender {
         !self.backlog.is_empty()
     }
 
-    /// Datagram batches lost here.
+    /// Datagram batches lost here, wholly or in part.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    fn try_send(&self, transmit: &Transmit) -> Attempt {
-        let Some(carrier) = self.carrier_for(transmit.path) else {
-            return Attempt::NoSocket;
-        };
-        match carrier.try_send(transmit) {
-            Ok(()) => Attempt::Done,
-            Err(Blocked) => Attempt::Blocked,
+    fn try_send(&self, transmit: &Transmit) -> Result<Discarded, Blocked> {
+        match self.carrier_for(transmit.path) {
+            Some(carrier) => carrier.try_send(transmit),
+            None => Ok(Discarded::batch(transmit)),
         }
     }
 
     fn keep(&mut self, transmit: Transmit) -> Sent {
         if self.backlog_bytes + transmit.contents.len() > MAX_BACKLOG_BYTES {
-            return self.lose(&transmit);
+            return self.lose(Discarded::batch(&transmit));
         }
         self.backlog_bytes += transmit.contents.len();
         self.backlog.push_back(transmit);
         Sent::Kept
     }
 
-    fn lose(&mut self, transmit: &Transmit) -> Sent {
+    fn lose(&mut self, discarded: Discarded) -> Sent {
         self.lost += 1;
-        tracing::trace!(
-            bytes = transmit.contents.len(),
-            "datagrams lost before the socket"
-        );
-        Sent::Lost
+        tracing::trace!(bytes = discarded.bytes, "datagrams lost before the network");
+        Sent::Lost(discarded)
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Attempt {
-    Done,
-    Blocked,
-    NoSocket,
 }

@@ -127,11 +127,11 @@ impl Socket {
         self.inner.io.readable().await
     }
 
-    /// Sends one batch. `Err` only for a full socket buffer.
-    pub(crate) fn try_send(&self, transmit: &Transmit) -> Result<(), Blocked> {
+    /// Sends one batch, and tells what the kernel refused. `Err` only for a full socket buffer.
+    pub(crate) fn try_send(&self, transmit: &Transmit) -> Result<Discarded, Blocked> {
         let faults = &self.inner.faults;
         if faults.silent() || faults.hides(transmit.path.local.ip()) {
-            return Ok(());
+            return Ok(Discarded::default());
         }
         if self.inner.faults.impaired() {
             return self.send_impaired(transmit);
@@ -140,19 +140,27 @@ impl Socket {
     }
 
     /// One datagram at a time, without those that fault injection loses.
-    fn send_impaired(&self, transmit: &Transmit) -> Result<(), Blocked> {
+    fn send_impaired(&self, transmit: &Transmit) -> Result<Discarded, Blocked> {
+        let mut discarded = Discarded::default();
         for datagram in transmit.contents.chunks(transmit.segment_size.max(1)) {
             if !self.inner.faults.loses_next() {
                 // A full buffer under injected loss is one more loss.
                 match self.send_batch(transmit.path, datagram, datagram.len()) {
-                    Ok(()) | Err(Blocked) => {}
+                    Ok(refused) => discarded += refused,
+                    Err(Blocked) => {}
                 }
             }
         }
-        Ok(())
+        Ok(discarded)
     }
 
-    fn send_batch(&self, path: Path, contents: &[u8], segment: usize) -> Result<(), Blocked> {
+    fn send_batch(
+        &self,
+        path: Path,
+        contents: &[u8],
+        segment: usize,
+    ) -> Result<Discarded, Blocked> {
+        let mut discarded = Discarded::default();
         let per_call = segment.max(1) * self.max_segments();
         for chunk in contents.chunks(per_call) {
             let out = quinn_udp::Transmit {
@@ -162,12 +170,15 @@ impl Socket {
                 segment_size: (chunk.len() > segment).then_some(segment),
                 src_ip: self.source(path.local.ip()),
             };
-            self.send_one(&out)?;
+            if !self.send_one(&out)? {
+                discarded += Discarded::of(chunk.len(), segment);
+            }
         }
-        Ok(())
+        Ok(discarded)
     }
 
-    fn send_one(&self, out: &quinn_udp::Transmit<'_>) -> Result<(), Blocked> {
+    /// Whether the kernel took it.
+    fn send_one(&self, out: &quinn_udp::Transmit<'_>) -> Result<bool, Blocked> {
         let inner = &*self.inner;
         let attempt = || inner.state.try_send((&inner.io).into(), out);
         let result = match attempt() {
@@ -182,13 +193,13 @@ impl Socket {
                 inner
                     .bytes_sent
                     .fetch_add(out.contents.len() as u64, Ordering::Relaxed);
-                Ok(())
+                Ok(true)
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(Blocked),
             Err(error) => {
                 inner.send_errors.fetch_add(1, Ordering::Relaxed);
                 tracing::trace!(%error, "datagram not sent");
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -219,6 +230,36 @@ impl Socket {
     /// Whether received datagrams are to be thrown away.
     pub(crate) fn silent(&self) -> bool {
         self.inner.faults.silent()
+    }
+}
+
+/// Datagrams that were given away and never left this machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Discarded {
+    /// How many.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Discarded {
+    /// All of a batch.
+    pub(crate) fn batch(transmit: &Transmit) -> Self {
+        Self::of(transmit.contents.len(), transmit.segment_size)
+    }
+
+    fn of(len: usize, segment: usize) -> Self {
+        Self {
+            packets: len.div_ceil(segment.max(1)) as u64,
+            bytes: len as u64,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Discarded {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
     }
 }
 

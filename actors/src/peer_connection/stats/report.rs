@@ -166,6 +166,8 @@ impl Input<'_> {
             responses_received: pair.responses_received,
             responses_sent: pair.responses_sent,
             consent_requests_sent: pair.consent_requests_sent,
+            packets_discarded_on_send: carried.discarded.packets,
+            bytes_discarded_on_send: carried.discarded.bytes,
         })));
         report.insert(Entry::LocalCandidate(Box::new(local)));
         report.insert(Entry::RemoteCandidate(Box::new(remote)));
