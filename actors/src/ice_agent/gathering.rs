@@ -26,8 +26,8 @@ use relays::Relays;
 /// News of tasks at most on their way to the agent. Filled by them, who wait when it is full.
 const NOTICES: usize = 64;
 
-/// Servers of one connection over its whole life, those of former configurations included. Filled
-/// by `set_configuration`; further ones are not asked.
+/// Servers of one connection, those of former configurations included whose candidates are still in
+/// use. Filled by `set_configuration`; further ones are not asked.
 const MAX_SERVERS: usize = 256;
 
 /// Where candidates come from.
@@ -98,15 +98,19 @@ enum Progress {
     /// Relays for us.
     Relaying,
     Failed,
-    /// What it gave is given up, and what it has to say comes too late.
-    Dropped,
 }
 
 /// The servers of one connection.
 pub(super) struct Gathering {
+    /// Without the servers, which are here:
     sources: Sources,
+    servers: BTreeMap<ServerId, IceServer>,
+    /// The number of the latest of them. None is used twice: what a server that is forgotten has to
+    /// say comes too late, and is nobody else's word.
+    last_id: u64,
     /// Those of the latest configuration. Others give what they gave and are not asked again.
     configured: BTreeSet<ServerId>,
+    /// Of each server, as long as it is known.
     progress: BTreeMap<ServerId, Progress>,
     reflexive: Reflexive,
     relays: Relays,
@@ -136,6 +140,8 @@ impl Gathering {
                 servers: Vec::new(),
                 tls_roots: Vec::new(),
             },
+            servers: BTreeMap::new(),
+            last_id: 0,
             configured: BTreeSet::new(),
             progress: BTreeMap::new(),
             reflexive: Reflexive::new(rand::random()),
@@ -154,27 +160,48 @@ impl Gathering {
 
     /// What holds from the next gathering on. Servers known already are not asked again, unless they
     /// were dropped: then they are others from now on, told apart from what is still on its way.
-    pub(super) fn reconfigure(&mut self, sources: Sources) {
-        let mut known = std::mem::take(&mut self.sources.servers);
-        self.configured.clear();
-        for server in sources.servers {
-            let dropped =
-                |at: usize| u16::try_from(at).is_ok_and(|at| self.is_dropped(ServerId(at)));
-            let index = (0..known.len()).find(|at| known[*at] == server && !dropped(*at));
-            let index = index.unwrap_or(known.len());
-            if index == known.len() && index < MAX_SERVERS {
-                known.push(server);
-            }
-            if let Some(id) = u16::try_from(index).ok().filter(|_| index < known.len()) {
-                let id = ServerId(id);
+    pub(super) fn reconfigure(&mut self, mut sources: Sources) {
+        let named = std::mem::take(&mut sources.servers);
+        self.sources = sources;
+        let known = self.servers.iter().filter(|it| named.contains(it.1));
+        self.configured = known.map(|(id, _)| *id).collect();
+        self.forget_idle();
+        for server in named {
+            let known = self.servers.values().any(|known| *known == server);
+            if !known && self.servers.len() < MAX_SERVERS {
+                self.last_id += 1;
+                let id = ServerId(self.last_id);
+                self.servers.insert(id, server);
                 self.configured.insert(id);
-                self.progress.entry(id).or_insert(Progress::Idle);
+                self.progress.insert(id, Progress::Idle);
             }
         }
-        self.sources = Sources {
-            servers: known,
-            ..sources
+    }
+
+    /// Makes room: whoever is named no more and gave nothing is not asked again.
+    fn forget_idle(&mut self) {
+        let gave_nothing = |it: &(&ServerId, &Progress)| {
+            matches!(it.1, Progress::Idle | Progress::Failed) && !self.configured.contains(it.0)
         };
+        let idle = self.progress.iter().filter(gave_nothing);
+        for id in idle.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.forget(id);
+        }
+    }
+
+    /// Forgets a server. Returns where it relayed for us.
+    fn forget(&mut self, id: ServerId) -> Vec<SocketAddr> {
+        self.servers.remove(&id);
+        self.progress.remove(&id);
+        self.configured.remove(&id);
+        self.reflexive.forget_server(id);
+        self.relays.dropped(id)
+    }
+
+    /// How far a server is from now on. Returns how far it was; one that is forgotten stays so.
+    fn advance(&mut self, id: ServerId, to: Progress) -> Option<Progress> {
+        let progress = self.progress.get_mut(&id)?;
+        Some(std::mem::replace(progress, to))
     }
 
     /// Whether own addresses are candidates.
@@ -205,7 +232,7 @@ impl Gathering {
     }
 
     fn server(&self, id: ServerId) -> Option<&IceServer> {
-        self.sources.servers.get(usize::from(id.0))
+        self.servers.get(&id)
     }
 
     /// Whether the latest configuration names it.
@@ -223,7 +250,7 @@ impl Gathering {
     }
 
     fn is_dropped(&self, id: ServerId) -> bool {
-        self.progress.get(&id) == Some(&Progress::Dropped)
+        !self.progress.contains_key(&id)
     }
 
     /// Whether what this server gave may be used.
@@ -249,23 +276,17 @@ impl Gathering {
     fn drop_servers(&mut self, servers: Vec<ServerId>) -> Vec<SocketAddr> {
         let mut relayed = Vec::new();
         for id in servers {
-            let Some(progress) = self.progress.get_mut(&id) else {
-                continue;
-            };
-            if *progress == Progress::Idle {
-                continue; // it has nothing to give up
+            // One that was not asked has nothing to give up.
+            if self.progress.get(&id) != Some(&Progress::Idle) {
+                relayed.extend(self.forget(id));
             }
-            *progress = Progress::Dropped;
-            self.reflexive.forget_server(id);
-            relayed.extend(self.relays.dropped(id));
         }
         relayed
     }
 
     /// Whether a candidate came from a server whose word still holds.
     pub(super) fn vouches_for(&self, candidate: &Candidate) -> bool {
-        let servers = self.progress.keys().filter(|id| !self.is_dropped(**id));
-        let mut urls = servers.filter_map(|id| Some(&self.server(*id)?.text));
+        let mut urls = self.servers.values().map(|server| &server.text);
         urls.any(|url| candidate.url.as_ref() == Some(url))
     }
 
@@ -281,7 +302,7 @@ impl Gathering {
         let mut begun = Vec::new();
         for id in idle {
             if let Some(server) = self.server(id).cloned() {
-                self.progress.insert(id, Progress::Asking);
+                self.advance(id, Progress::Asking);
                 begun.push((id, server));
             }
         }
@@ -295,9 +316,8 @@ impl Gathering {
             self.reflexive.forget(*base);
         }
         for (id, progress) in &mut self.progress {
-            let server = self.sources.servers.get(usize::from(id.0));
-            let stun = server.is_some_and(|server| server.url.kind == ServerKind::Stun);
-            if stun && *progress != Progress::Dropped {
+            let server = self.servers.get(id);
+            if server.is_some_and(|server| server.url.kind == ServerKind::Stun) {
                 *progress = Progress::Idle;
             }
         }

@@ -96,7 +96,7 @@ impl World {
             }
             4 => {
                 let n = reader.byte()?;
-                let server = ServerId(u16::from(n & 15));
+                let server = ServerId(u64::from(n & 15));
                 self.reflexive.ask(server, path(n), self.now);
             }
             5 => self.reflexive.forget(path(reader.byte()?).local),

@@ -22,7 +22,7 @@ impl IceAgentActor {
         for (id, server) in self.gathering.begin() {
             match (server.url.kind, server.url.transport) {
                 (ServerKind::Stun, _) if !self.gathering.hosts() => {
-                    self.gathering.progress.insert(id, Progress::Idle);
+                    self.gathering.advance(id, Progress::Idle);
                 }
                 (ServerKind::Stun, ServerTransport::Udp) => self.gathering.resolve(id, server),
                 (ServerKind::Stun, _) => {
@@ -72,14 +72,14 @@ impl IceAgentActor {
             return;
         }
         if outcomes.contains(&Asked::Before) {
-            self.gathering.progress.insert(id, Progress::Done);
+            self.gathering.advance(id, Progress::Done);
         } else if outcomes.contains(&Asked::TooMany) {
             // Nothing is wrong with this server: the next gathering may have room for it.
             tracing::debug!(
                 server = id.0,
                 "an ICE server is not asked: there are too many"
             );
-            self.gathering.progress.insert(id, Progress::Idle);
+            self.gathering.advance(id, Progress::Idle);
         } else {
             let reason = "no address of ours can reach the server".into();
             self.server_failed(id, UNREACHABLE, reason, None);
@@ -93,7 +93,7 @@ impl IceAgentActor {
         error_text: String,
         local: Option<SocketAddr>,
     ) {
-        self.gathering.progress.insert(id, Progress::Failed);
+        self.gathering.advance(id, Progress::Failed);
         let Some(server) = self.gathering.server(id) else {
             return;
         };
@@ -169,7 +169,7 @@ impl IceAgentActor {
                     server,
                     failure: None,
                 } => {
-                    self.gathering.progress.insert(server, Progress::Done);
+                    self.gathering.advance(server, Progress::Done);
                     ended = true;
                 }
                 reflexive::Event::Done {

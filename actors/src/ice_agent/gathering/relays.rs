@@ -141,7 +141,7 @@ impl IceAgentActor {
             ingress: self.sockets.ingress(),
         };
         self.gathering.relays.asked(id);
-        self.gathering.progress.insert(id, Progress::Asking);
+        self.gathering.advance(id, Progress::Asking);
         self.gathering.relay(id, config);
     }
 
@@ -169,7 +169,7 @@ impl IceAgentActor {
                 mapped,
                 tunnel,
             } => {
-                self.gathering.progress.insert(id, Progress::Relaying);
+                self.gathering.advance(id, Progress::Relaying);
                 self.gathering.relays.works(id, relayed, now);
                 self.sockets.add_relayed(relayed, tunnel);
                 let text = self.gathering.server(id).map(|server| server.text.clone());
@@ -194,7 +194,7 @@ impl IceAgentActor {
         local: Option<SocketAddr>,
         now: Instant,
     ) {
-        let before = self.gathering.progress.insert(id, Progress::Failed);
+        let before = self.gathering.advance(id, Progress::Failed);
         let lost = before == Some(Progress::Relaying);
         if lost || self.gathering.is_under_way() {
             self.server_failed(id, code, reason, local);

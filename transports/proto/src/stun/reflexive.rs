@@ -26,7 +26,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Index of a server in the caller's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerId(pub u16);
+pub struct ServerId(pub u64);
 
 /// What the servers said.
 #[derive(Clone, Debug, PartialEq, Eq)]
