@@ -239,6 +239,7 @@ async fn offers_can_be_rolled_back_at_both_ends() {
         .expect("taken back");
     assert_eq!(a.signaling_state(), SignalingState::Stable);
     assert_eq!(a.local_description(), None);
+    assert_eq!(a.ice_gathering_state().name(), "new");
     b.set_remote_description(offer).await.expect("an offer");
     b.set_remote_description(rollback())
         .await

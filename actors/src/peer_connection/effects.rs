@@ -91,11 +91,9 @@ impl PeerConnectionActor {
                 self.command_sctp(SctpCommand::Update(start));
             }
             Effect::StopData(_) => self.fail(Cause::NoData),
-            // Candidates of a generation that is gone are refused by the state machine;
-            // assertions are taken out above; what is left without data has failed already.
-            Effect::DiscardGeneration { .. }
-            | Effect::RemoteIdentity(_)
-            | Effect::StopTransport => {}
+            Effect::DiscardGeneration { ufrag } => self.generation_discarded(&ufrag),
+            // Assertions are taken out above; what is left without data has failed already.
+            Effect::RemoteIdentity(_) | Effect::StopTransport => {}
             // Connections are made without media capabilities: media sections are refused.
             Effect::TransceiverAdded { .. }
             | Effect::TransceiverRemoved { .. }
@@ -132,6 +130,22 @@ impl PeerConnectionActor {
         if changed {
             self.emit(Event::IceGatheringStateChange(state));
         }
+    }
+
+    /// What the transport had before holds again. Candidates that still come for the generation
+    /// that is gone are refused by the state machine.
+    fn generation_discarded(&self, ufrag: &str) {
+        let mut latest = false;
+        self.update_transports(|transports| latest = transports.ice.discard(ufrag));
+        if !latest {
+            return;
+        }
+        let local = self.snapshot.borrow().transports.ice.local.clone();
+        self.set_gathering(match local {
+            None => IceGatheringState::New,
+            Some(it) if self.session.is_gathering(&it.ufrag) => IceGatheringState::Gathering,
+            Some(_) => IceGatheringState::Complete,
+        });
     }
 
     fn network_changed(&mut self, restart: bool) {

@@ -39,6 +39,8 @@ pub(crate) struct Ice {
     pub(crate) remote: Option<Credentials>,
     pub(crate) local_candidates: Vec<Candidate>,
     pub(crate) remote_candidates: Vec<Candidate>,
+    /// Ours of before, as long as the latest ones may be taken back.
+    pub(crate) before: Option<(Credentials, Vec<Candidate>)>,
     pub(crate) path: Option<Path>,
     /// How often another path was selected.
     pub(crate) path_changes: u32,
@@ -69,6 +71,7 @@ impl Default for Transports {
                 remote: None,
                 local_candidates: Vec::new(),
                 remote_candidates: Vec::new(),
+                before: None,
                 path: None,
                 path_changes: 0,
             },
@@ -81,6 +84,18 @@ impl Ice {
         self.role = Some(start.role);
         self.remote = Some(start.remote.clone());
         self.remote_candidates.clear();
+        self.before = None;
+    }
+
+    /// Our generation `ufrag` is taken back. Whether it was the latest.
+    pub(crate) fn discard(&mut self, ufrag: &str) -> bool {
+        let latest = self.local.as_ref().is_some_and(|it| it.ufrag == ufrag);
+        if latest {
+            let (local, candidates) = self.before.take().unzip();
+            self.local = local;
+            self.local_candidates = candidates.unwrap_or_default();
+        }
+        latest
     }
 
     pub(crate) fn select(&mut self, path: Path) {
@@ -112,8 +127,9 @@ impl Transports {
     pub(crate) fn gather(&mut self, gather: &GatherIce) {
         self.mid = gather.mid.clone();
         self.mline_index = gather.mline_index;
-        self.ice.local = Some(gather.credentials.clone());
-        self.ice.local_candidates.clear();
+        let before = self.ice.local.replace(gather.credentials.clone());
+        let candidates = std::mem::take(&mut self.ice.local_candidates);
+        self.ice.before = before.map(|before| (before, candidates));
     }
 
     pub(crate) fn negotiate_sctp(&mut self, max_message_size: Option<u64>) {
