@@ -1,4 +1,5 @@
-//! `icecandidateerror`: what a server said, or that it said nothing; and what it is told of us.
+//! `icecandidateerror`: what a server said, or that it said nothing; what it is told of us, and what
+//! is told of the relay that it gives.
 
 mod common;
 
@@ -7,9 +8,13 @@ use std::time::Duration;
 
 use common::{channel, endpoint, runtime, soon};
 use futures::StreamExt as _;
-use peerloom_actors::{Configuration, Event, IceGatheringState, IceServer, PeerConnection};
+use peerloom_actors::{
+    CandidateKind, Configuration, Event, IceGatheringState, IceServer, IceTransportPolicy,
+    PeerConnection, ServerTransport,
+};
 use peerloom_transports::proto::stun::message::{attribute, method};
 use peerloom_transports::proto::stun::{Builder, Class, Message};
+use serde_json::json;
 use tokio::net::UdpSocket;
 
 /// MD5 of `ada:example.org:secret`: the key of RFC 8489 section 9.2.2.
@@ -105,6 +110,83 @@ async fn a_turn_server_is_given_the_credentials_and_its_refusal_is_told() {
     let asked = soon("the request", server).await.expect("as expected");
     let reason = "Allocation Quota Reached".to_owned();
     assert_eq!(errors, [(Some(asked[0]), url, 486, reason)]);
+}
+
+/// A TURN server that relays from `relayed` for the first who knows the password, and sees everybody
+/// at `mapped`.
+async fn grant(socket: UdpSocket, relayed: SocketAddr, mapped: SocketAddr) {
+    let mut buffer = [0; 1500];
+    loop {
+        let (len, from) = socket.recv_from(&mut buffer).await.expect("a request");
+        let request = Message::parse(&buffer[..len]).expect("STUN");
+        let known = request.attribute(attribute::USERNAME).is_some();
+        let answer = if known {
+            Builder::new(Class::Success, request.method, request.transaction)
+                .xor_address(attribute::XOR_RELAYED_ADDRESS, relayed)
+                .xor_address(attribute::XOR_MAPPED_ADDRESS, mapped)
+                .attribute(attribute::LIFETIME, &600u32.to_be_bytes())
+                .finish_with_integrity(&KEY)
+        } else {
+            let error = Builder::new(Class::Error, request.method, request.transaction);
+            let error = error.error(401, "Unauthorized");
+            let error = error.attribute(attribute::REALM, b"example.org");
+            error.attribute(attribute::NONCE, b"now").finish()
+        };
+        socket.send_to(&answer, from).await.expect("an answer");
+        if known {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relayed_candidate_tells_its_server_and_what_that_sees() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let url = format!("turn:{}", socket.local_addr().expect("an address"));
+    let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    let (relayed, mapped) = (at("203.0.113.7:4000"), at("198.51.100.9:5000"));
+    tokio::spawn(grant(socket, relayed, mapped));
+    let mut config = config(vec![url.clone()]);
+    config.ice_transport_policy = IceTransportPolicy::Relay;
+    config.ice.gather_patience = Duration::from_secs(60);
+    let peer = PeerConnection::new(&endpoint, config).await;
+    let peer = peer.expect("a connection");
+    let mut events = peer.events();
+    let _channel = channel(&peer, "first").await;
+    peer.set_local_description(None).await.expect("an offer");
+    let told = loop {
+        let event = soon("an event", events.next()).await.expect("alive");
+        if let Event::IceCandidate(Some(it)) = event {
+            break it;
+        }
+    };
+    assert_eq!(told.kind(), Some(CandidateKind::Relayed));
+    assert_eq!(told.url(), Some(&*url));
+    assert_eq!(told.relay_protocol(), Some(ServerTransport::Udp));
+    assert_eq!(told.address().as_deref(), Some("203.0.113.7"));
+    assert_eq!(told.port(), Some(4000));
+    assert_eq!(told.related_address().as_deref(), Some("198.51.100.9"));
+    assert_eq!(told.related_port(), Some(5000));
+    let signaled = told.to_init().candidate;
+    assert!(!signaled.contains("turn"), "its own business: {signaled}");
+    let report = peer.get_stats().await.expect("open").report;
+    let entry = report.of_type("local-candidate").next();
+    let entry = serde_json::to_value(entry.expect("the relay")).expect("JSON");
+    for (member, expected) in [
+        ("candidateType", json!("relay")),
+        ("address", json!("203.0.113.7")),
+        ("port", json!(4000)),
+        ("protocol", json!("udp")),
+        ("relatedAddress", json!("198.51.100.9")),
+        ("relatedPort", json!(5000)),
+        ("url", json!(url)),
+        ("relayProtocol", json!("udp")),
+        ("usernameFragment", json!(told.username_fragment())),
+    ] {
+        assert_eq!(entry[member], expected, "{member}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
