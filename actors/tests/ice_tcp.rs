@@ -209,6 +209,12 @@ async fn local_candidate(pc: &PeerConnection) -> (String, String, u64) {
     let follow = |id: &Value| all[id.as_str().expect("an id")].clone();
     let pair = follow(&of_type("transport")["selectedCandidatePairId"]);
     let local = follow(&pair["localCandidateId"]);
+    let remote = follow(&pair["remoteCandidateId"]);
+    assert_eq!(remote["protocol"], local["protocol"]);
+    // The other way round the port was never told: it is found out by a check.
+    if local["tcpType"] == "active" {
+        assert_eq!(remote["tcpType"], "passive");
+    }
     let text = |name: &str| local[name].as_str().unwrap_or_default().to_owned();
     let port = local["port"].as_u64().expect("a port");
     (text("protocol"), text("tcpType"), port)

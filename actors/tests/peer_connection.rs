@@ -356,19 +356,6 @@ async fn a_candidates_section_is_named_by_mid_or_else_by_index() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn restart_ice_changes_the_credentials_of_the_next_offer() {
-    let pair = Pair::new(&runtime(2)).await;
-    let ufrag = |d: &SessionDescription| {
-        let line = d.sdp.lines().find(|line| line.starts_with("a=ice-ufrag:"));
-        line.expect("a data section").to_owned()
-    };
-    let before = ufrag(&pair.a.local_description().expect("set"));
-    assert_eq!(ufrag(&offer(&pair.a).await), before);
-    pair.a.restart_ice().await.expect("open");
-    assert_ne!(ufrag(&offer(&pair.a).await), before);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn close_ends_everything_without_events() {
     let pair = Pair::new(&runtime(2)).await;
     let pc = &pair.a;

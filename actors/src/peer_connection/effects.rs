@@ -333,3 +333,25 @@ impl Handler<DtlsReport> for PeerConnectionActor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_alert_of_whoever_ended_dtls_is_told() {
+        let told = |error, sent| {
+            let cause = dtls_cause(&error, sent);
+            (cause.sent_alert(), cause.received_alert(), cause.code())
+        };
+        let engine = || dtls::Error::NoCertificate;
+        let refused = dtls::Error::Alert(dtls::Alert(40));
+        assert_eq!(told(engine(), Some(116)), (Some(116), None, "dtls_failed"));
+        assert_eq!(told(engine(), None), (None, None, "dtls_failed"));
+        assert_eq!(told(refused, Some(0)), (None, Some(40), "dtls_failed"));
+        let other = || dtls::Error::FingerprintMismatch;
+        let code = "fingerprint_mismatch";
+        assert_eq!(told(other(), Some(42)), (Some(42), None, code));
+        assert_eq!(told(other(), None), (None, None, code));
+    }
+}
