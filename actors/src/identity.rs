@@ -346,7 +346,7 @@ fn read_attribute(value: &str) -> Result<Attribute, IdentityError> {
 }
 
 /// Whether what an assertion vouches for covers every fingerprint of the description (RFC 8827
-/// section 5.6.4 and 7.6).
+/// sections 7.4 and 8).
 ///
 /// # Errors
 /// [`IdentityError::OtherCertificate`] if it does not, or is no such object.

@@ -5,7 +5,7 @@ use peerloom_transports::proto::ice_server::{ServerKind, ServerUrl};
 use super::argument;
 use crate::error::Error;
 
-/// Longest TURN user name, in bytes (RFC 8489 section 14.3).
+/// Longest TURN user name, in bytes, as in libwebrtc; RFC 8489 section 14.3 has one less.
 const MAX_USERNAME: usize = 509;
 
 /// A STUN or TURN server (`RTCIceServer`).

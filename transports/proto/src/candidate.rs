@@ -292,7 +292,7 @@ impl Candidate {
             .map(|(_, v)| v.as_str())
     }
 
-    /// Adds `ufrag`, which ties a trickled candidate to its generation (RFC 8838 §10).
+    /// Adds `ufrag`, which ties a trickled candidate to its generation (RFC 9429 §3.5.2.1).
     pub fn with_ufrag(mut self, ufrag: &str) -> Self {
         self.extensions.retain(|(name, _)| name != "ufrag");
         self.extensions.push(("ufrag".to_owned(), ufrag.to_owned()));

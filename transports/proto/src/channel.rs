@@ -213,7 +213,7 @@ pub enum OpenError {
     /// Another channel has this id.
     #[error("a data channel with id {0} exists")]
     IdInUse(StreamId),
-    /// 65535 is not an id (RFC 8832 §5.1).
+    /// 65535 is not an id: so many streams there are at most (RFC 8831 §6.2).
     #[error("{0} is not a valid data channel id")]
     BadId(StreamId),
     /// `ChannelConfig::max_channels`.

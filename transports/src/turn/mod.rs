@@ -1,7 +1,7 @@
 //! A relayed address as a task: one allocation on one TURN server, over UDP, TCP or TLS.
 //!
 //! Each allocation has a port of its own, since it *is* the 5-tuple between us and the server
-//! (RFC 8656 §2.2): on a shared port, only one connection of a node could have one.
+//! (RFC 8656 §3.2): on a shared port, only one connection of a node could have one.
 //!
 //! Batches go in through a [`Tunnel`] and come out at the connection's
 //! [`Ingress`]; nothing is done per packet but framing. The allocation is given back once the

@@ -6,7 +6,7 @@ use openidconnect::{EmptyAdditionalClaims, IdTokenClaims};
 /// The claims of an ID token.
 pub(super) type Claims = IdTokenClaims<EmptyAdditionalClaims, CoreGenderClaim>;
 
-/// What a peer is called: always `name@domain`, as RFC 8827 section 7.6 demands.
+/// What a peer is called: always `name@domain`, as RFC 8827 section 8.1 demands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NameClaim {
     /// The subject's id at the issuer's host, as in `24400320@accounts.example.com`. What could be

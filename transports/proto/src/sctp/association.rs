@@ -63,7 +63,7 @@ macro_rules! engine {
 
 impl Association {
     /// An association over a DTLS connection that is up. The DTLS client sends the INIT; the
-    /// server waits for it (RFC 8831 §6.1 leaves it open, and both would be answered).
+    /// server waits for it (RFC 8831 §6.2 leaves it open, and both would be answered).
     pub fn new(config: SctpConfig, role: DtlsRole, now: Instant) -> Result<Self, Error> {
         let engine = match config.engine {
             SctpEngine::Packaged => {

@@ -35,7 +35,7 @@ pub enum Attribute {
     /// `candidate` (RFC 8839 5.1): what follows the colon, unparsed, since lines that are not
     /// understood have to be ignored one by one.
     Candidate(String),
-    /// `end-of-candidates` (RFC 8840 8.2).
+    /// `end-of-candidates` (RFC 8840 8.1).
     EndOfCandidates,
     /// `fingerprint` (RFC 8122 5) with a hash function that is known and strong enough.
     Fingerprint(Fingerprint),

@@ -20,7 +20,7 @@ pub const MAX_REQUESTS: usize = 512;
 /// Times a request is sent anew with other credentials (401, 438).
 const MAX_ATTEMPTS: u8 = 3;
 
-/// `REQUESTED-TRANSPORT`: UDP, in the first of four bytes (RFC 8656 §18.7).
+/// `REQUESTED-TRANSPORT`: UDP, in the first of four bytes (RFC 8656 §18.8).
 const UDP: u32 = 17 << 24;
 
 /// IPv6, in the first of four bytes (RFC 8656 §18.6): as `ADDITIONAL-ADDRESS-FAMILY` beside IPv4,

@@ -34,7 +34,7 @@ const MAX_EARLY_ACKS: usize = 4;
 /// While something is missing, an acknowledgement leaves after so many packets.
 const PACKETS_PER_EARLY_ACK: u32 = 4;
 
-/// The port of data channels (RFC 8841 §5.3), in both fields.
+/// The port of data channels (RFC 8841 §5), in both fields.
 const PORTS: [u8; 4] = [0x13, 0x88, 0x13, 0x88];
 
 /// The state (RFC 9260 §4), with the chunk that is repeated until the peer answers.

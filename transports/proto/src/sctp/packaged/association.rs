@@ -70,7 +70,7 @@ pub(in super::super) struct Association {
 
 impl Association {
     /// An association over a DTLS connection that is up. The DTLS client sends the INIT; the
-    /// server waits for it (RFC 8831 §6.1 leaves it open, and both would be answered).
+    /// server waits for it (RFC 8831 §6.2 leaves it open, and both would be answered).
     pub(in super::super) fn new(
         config: SctpConfig,
         role: DtlsRole,
