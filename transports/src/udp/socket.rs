@@ -145,10 +145,8 @@ impl Socket {
         for datagram in transmit.contents.chunks(transmit.segment_size.max(1)) {
             if !self.inner.faults.loses_next() {
                 // A full buffer under injected loss is one more loss.
-                match self.send_batch(transmit.path, datagram, datagram.len()) {
-                    Ok(refused) => discarded += refused,
-                    Err(Blocked) => {}
-                }
+                let sent = self.send_batch(transmit.path, datagram, datagram.len());
+                discarded += sent.unwrap_or_default();
             }
         }
         Ok(discarded)
