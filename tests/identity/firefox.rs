@@ -16,7 +16,7 @@ use peerloom::webrtc::{
 };
 use serde_json::{Value, json};
 
-use super::process::{Program, modules, skip};
+use super::program::{Program, modules, skip};
 use super::provider::Provider;
 
 /// Makes an offer with a channel and our identity, gathered whole.
@@ -176,7 +176,7 @@ impl Stage {
 }
 
 async fn ran(firefox: &mut Program, line: Value) -> Result<Value, String> {
-    firefox.tell(&line).await;
+    firefox.tell(&line);
     let mut ran = firefox.next("ran").await;
     match ran["error"].as_str() {
         Some(error) => Err(error.to_owned()),

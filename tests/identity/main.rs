@@ -5,5 +5,7 @@
 
 mod firefox;
 mod oidc;
+#[path = "../common/process.rs"]
 mod process;
+mod program;
 mod provider;

@@ -203,7 +203,7 @@ async fn an_expired_token_is_of_no_use() {
     let Some(mut idp) = Provider::start().await else {
         return;
     };
-    idp.fall_behind(7200).await;
+    idp.fall_behind(7200);
     let outcome = ours(&idp, "us").login(&mut idp, "alice").await;
     let Err(OidcError::Login(why)) = outcome else {
         panic!("{outcome:?}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::process::{Program, modules, skip};
+use super::program::{Program, modules, skip};
 
 pub(crate) struct Provider {
     pub(crate) issuer: String,
@@ -38,14 +38,14 @@ impl Provider {
     }
 
     /// Sets its clock back.
-    pub(crate) async fn fall_behind(&mut self, seconds: u32) {
-        self.program.tell(&json!({ "behind": seconds })).await;
+    pub(crate) fn fall_behind(&mut self, seconds: u32) {
+        self.program.tell(&json!({ "behind": seconds }));
     }
 
     /// Has somebody open the address and log in. The page they end at.
     pub(crate) async fn visit(&mut self, address: &str, account: &str) -> String {
         let line = json!({ "visit": address, "as": account });
-        self.program.tell(&line).await;
+        self.program.tell(&line);
         let visited = self.program.next("visited").await;
         visited["text"].as_str().expect("a page").to_owned()
     }

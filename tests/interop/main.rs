@@ -16,6 +16,7 @@ mod compare;
 mod faults;
 mod matrix;
 mod peers;
+#[path = "../common/process.rs"]
 mod process;
 mod relay;
 mod session;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::candidates::Candidates;
 use crate::cases::{Case, Tamper, Way};
-use crate::process::Process;
+use crate::process::{Input, Process};
 use crate::relay::Relay;
 
 /// Lines of the two peers that the runner has not looked at yet; a full queue
@@ -46,15 +46,6 @@ impl Side {
             Self::Responder => 1,
         }
     }
-}
-
-/// What came from a peer.
-pub(crate) enum Input {
-    Line(Value),
-    /// Something on stdout that is not JSON.
-    Noise(String),
-    /// The peer closed its stdout.
-    End,
 }
 
 /// Stands for the checks of a session that did not start.
@@ -137,7 +128,9 @@ impl<'a> Session<'a> {
         let (sender, inputs) = sync_channel(LINES);
         let start = |side| {
             let kind = case.kind(side);
-            Process::start(kind.command(case.way, relay), side, sender.clone())
+            let to = sender.clone();
+            let deliver = move |input| to.send((side, input)).is_ok();
+            Process::start(kind.command(case.way, relay), deliver)
                 .map_err(|error| format!("cannot start {kind}: {error}"))
         };
         let peers = [start(Side::Driver)?, start(Side::Responder)?];

@@ -15,6 +15,8 @@ mod certificate;
 mod command;
 mod internet;
 mod nat;
+#[path = "../common/process.rs"]
+mod process;
 mod session;
 mod site;
 

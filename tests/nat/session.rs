@@ -2,16 +2,14 @@
 //! between them.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::cases::{Case, Strain, Way};
 use crate::internet::{Internet, SERVER};
+use crate::process::{Input, Process};
 use crate::site::Site;
 
 /// Lines of the peers that were not looked at yet; a full queue makes their
@@ -41,8 +39,8 @@ pub(crate) fn run(internet: &Internet, case: &Case) -> Result<String, String> {
 }
 
 struct Session {
-    peers: [Peer; 2],
-    lines: Receiver<(usize, Option<Value>)>,
+    peers: [Process; 2],
+    lines: Receiver<(usize, Input)>,
     next_id: u64,
     /// Results that nobody has asked for yet.
     results: BTreeMap<(usize, u64), Value>,
@@ -54,7 +52,11 @@ struct Session {
 impl Session {
     fn start(internet: &Internet, sites: &[Site; 2]) -> Result<Self, String> {
         let (sender, lines) = sync_channel(LINES);
-        let peer = |side: usize| Peer::start(internet, &sites[side], side, sender.clone());
+        let peer = |side: usize| {
+            let to = sender.clone();
+            let deliver = move |input| to.send((side, input)).is_ok();
+            peer(internet, &sites[side], deliver)
+        };
         Ok(Self {
             peers: [peer(0)?, peer(1)?],
             lines,
@@ -128,8 +130,13 @@ impl Session {
     fn command(&mut self, side: usize, mut command: Value) -> Result<u64, String> {
         self.next_id += 1;
         command["id"] = self.next_id.into();
-        self.peers[side].send(&command)?;
+        self.tell(side, &command)?;
         Ok(self.next_id)
+    }
+
+    fn tell(&mut self, side: usize, line: &Value) -> Result<(), String> {
+        let told = self.peers[side].send(line);
+        told.map_err(|error| format!("a peer takes no line: {error}"))
     }
 
     /// Serves both peers until the result of a command is there.
@@ -156,7 +163,11 @@ impl Session {
             .lines
             .recv_timeout(left)
             .map_err(|_| "nothing came".to_owned())?;
-        let line = line.ok_or_else(|| format!("peer {from} ended by itself"))?;
+        let line = match line {
+            Input::Line(line) => line,
+            Input::Noise(text) => json!({ "noise": text }),
+            Input::End => return Err(format!("peer {from} ended by itself")),
+        };
         self.told.push(format!("{from}: {line}"));
         match line["ev"].as_str() {
             Some("signal") => self.carry(from, line)?,
@@ -178,15 +189,15 @@ impl Session {
             fields.remove("ev");
             fields.insert("cmd".to_owned(), "signal".into());
         }
-        self.peers[1 - from].send(&line)
+        self.tell(1 - from, &line)
     }
 
     /// What was said, for the report of a failure.
     fn story(&mut self) -> String {
-        for (side, peer) in self.peers.iter_mut().enumerate() {
-            let errors = peer.end();
-            self.told
-                .extend(errors.lines().map(|line| format!("{side} stderr: {line}")));
+        for (side, peer) in self.peers.iter().enumerate() {
+            let errors = peer.stderr();
+            let errors = errors.iter().map(|line| format!("{side} stderr: {line}"));
+            self.told.extend(errors);
         }
         self.told.join("\n")
     }
@@ -213,76 +224,15 @@ fn way(stats: &Value, expected: Way) -> Result<String, String> {
 }
 
 /// A `peerloom peer` at a site.
-struct Peer {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    errors: Option<thread::JoinHandle<String>>,
-}
-
-impl Peer {
-    fn start(
-        internet: &Internet,
-        site: &Site,
-        side: usize,
-        lines: SyncSender<(usize, Option<Value>)>,
-    ) -> Result<Self, String> {
-        let mut child = site
-            .host()
-            .command(env!("CARGO_BIN_EXE_peerloom"))
-            .arg("peer")
-            .args(site.accepts().then_some("--listen-tcp=0.0.0.0:443"))
-            .env("SSL_CERT_FILE", internet.authority())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| error.to_string())?;
-        let stdout = child.stdout.take().ok_or("no stdout")?;
-        thread::spawn(move || read(stdout, side, &lines));
-        let mut stderr = child.stderr.take().ok_or("no stderr")?;
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            drop(stderr.read_to_string(&mut text));
-            text
-        });
-        Ok(Self {
-            stdin: child.stdin.take(),
-            child,
-            errors: Some(errors),
-        })
-    }
-
-    fn send(&mut self, line: &Value) -> Result<(), String> {
-        let Some(stdin) = &mut self.stdin else {
-            return Ok(());
-        };
-        writeln!(stdin, "{line}").map_err(|error| format!("a peer takes no line: {error}"))
-    }
-
-    /// Ends it; what it wrote on stderr.
-    fn end(&mut self) -> String {
-        drop(self.stdin.take());
-        if self.child.kill().is_ok() {
-            drop(self.child.wait());
-        }
-        let errors = self.errors.take().map(thread::JoinHandle::join);
-        errors.and_then(Result::ok).unwrap_or_default()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        drop(self.end());
-    }
-}
-
-fn read(stdout: impl Read, side: usize, lines: &SyncSender<(usize, Option<Value>)>) {
-    let read = BufReader::new(stdout).lines().map_while(Result::ok);
-    for line in read {
-        let line = serde_json::from_str(&line).unwrap_or_else(|_| json!({"noise": line}));
-        if lines.send((side, Some(line))).is_err() {
-            return;
-        }
-    }
-    drop(lines.send((side, None)));
+fn peer(
+    internet: &Internet,
+    site: &Site,
+    deliver: impl FnMut(Input) -> bool + Send + 'static,
+) -> Result<Process, String> {
+    let mut command = site.host().command(env!("CARGO_BIN_EXE_peerloom"));
+    command
+        .arg("peer")
+        .args(site.accepts().then_some("--listen-tcp=0.0.0.0:443"))
+        .env("SSL_CERT_FILE", internet.authority());
+    Process::start(command, deliver).map_err(|error| error.to_string())
 }

@@ -1,21 +1,22 @@
 //! A program that speaks JSON lines, and what it needs to be installed.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
+
+use super::process::{Input, Process};
 
 /// A test that waits this long has failed: generous, since machines may be busy.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Lines that nobody has looked at yet; a full queue makes the program wait.
+const LINES: usize = 256;
 
 pub(crate) struct Program {
-    /// Ends with this.
-    _child: Child,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    process: Process,
+    inputs: mpsc::Receiver<Input>,
 }
 
 pub(crate) fn root() -> PathBuf {
@@ -42,22 +43,16 @@ pub(crate) fn modules(place: &str, package: &str) -> Result<PathBuf, String> {
 impl Program {
     /// Starts a script of `foreign/` and waits until it says that it is ready; that line.
     pub(crate) async fn start(script: &str, arguments: &[PathBuf]) -> (Self, Value) {
-        let mut child = Command::new(node())
+        let mut command = Command::new(node());
+        command
             .arg(root().join("tests/identity/foreign").join(script))
             .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .env("NODE_TLS_REJECT_UNAUTHORIZED", "0")
-            .kill_on_drop(true)
-            .spawn()
-            .expect("node runs");
-        let stdin = child.stdin.take().expect("piped");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+            .env("NODE_TLS_REJECT_UNAUTHORIZED", "0");
+        let (sender, inputs) = mpsc::channel(LINES);
+        let process = Process::start(command, move |input| sender.blocking_send(input).is_ok());
         let mut program = Self {
-            _child: child,
-            stdin,
-            lines,
+            process: process.expect("node runs"),
+            inputs,
         };
         let ready = program.next("ready").await;
         (program, ready)
@@ -67,11 +62,13 @@ impl Program {
     pub(crate) async fn next(&mut self, ev: &str) -> Value {
         let line = tokio::time::timeout(PATIENCE, async {
             loop {
-                let line = self.lines.next_line().await.expect("readable");
-                let line = line.unwrap_or_else(|| panic!("it ended without {ev}"));
-                let line: Value = serde_json::from_str(&line).expect("JSON");
-                if line["ev"] == ev {
-                    return line;
+                match self.inputs.recv().await {
+                    Some(Input::Line(line)) if line["ev"] == ev => return line,
+                    Some(Input::Line(_)) => {}
+                    Some(Input::Noise(text)) => panic!("no JSON: {text}"),
+                    Some(Input::End) | None => {
+                        panic!("it ended without {ev}: {:?}", self.process.stderr())
+                    }
                 }
             }
         });
@@ -80,9 +77,8 @@ impl Program {
     }
 
     /// Tells it something.
-    pub(crate) async fn tell(&mut self, line: &Value) {
-        let written = self.stdin.write_all(format!("{line}\n").as_bytes()).await;
-        written.expect("it still runs");
+    pub(crate) fn tell(&mut self, line: &Value) {
+        self.process.send(line).expect("it still runs");
     }
 }
 

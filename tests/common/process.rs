@@ -1,22 +1,28 @@
-//! One peer as a child process: JSON lines in and out.
+//! A program as a child process: JSON lines in and out.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::session::{Input, Side};
-
-/// Lines of a peer's stderr that are kept for the report of a failure.
+/// Lines of a program's stderr that are kept for the report of a failure.
 const STDERR_LINES: usize = 40;
-/// How long a peer may take to end after it was told to.
+/// How long a program may take to end after it was told to.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
 const EXIT_POLL: Duration = Duration::from_millis(10);
+
+/// What came from a program.
+pub(crate) enum Input {
+    Line(Value),
+    /// Something on stdout that is not JSON.
+    Noise(String),
+    /// It closed its stdout.
+    End,
+}
 
 pub(crate) struct Process {
     child: Child,
@@ -25,11 +31,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a peer; its lines go to `inputs`, marked with `side`.
+    /// Starts a program. What it says goes to `deliver`, on a thread, until that returns `false`:
+    /// the program waits as long as it does.
     pub(crate) fn start(
         mut command: Command,
-        side: Side,
-        inputs: SyncSender<(Side, Input)>,
+        deliver: impl FnMut(Input) -> bool + Send + 'static,
     ) -> std::io::Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -37,7 +43,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()?;
         if let Some(stdout) = child.stdout.take() {
-            thread::spawn(move || read_lines(stdout, side, &inputs));
+            thread::spawn(move || read_lines(stdout, deliver));
         }
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         if let Some(pipe) = child.stderr.take() {
@@ -52,7 +58,7 @@ impl Process {
         })
     }
 
-    /// Writes one line. A peer that has gone shows in its output's end.
+    /// Writes one line. A program that has gone shows in its output's end.
     pub(crate) fn send(&mut self, line: &Value) -> std::io::Result<()> {
         match &mut self.stdin {
             Some(stdin) => writeln!(stdin, "{line}").and_then(|()| stdin.flush()),
@@ -72,7 +78,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Asks the peer to end by closing its stdin; one that does not is killed.
+    /// Asks the program to end by closing its stdin; one that does not is killed.
     fn drop(&mut self) {
         drop(self.stdin.take());
         let end = Instant::now() + EXIT_LIMIT;
@@ -88,19 +94,19 @@ impl Drop for Process {
     }
 }
 
-fn read_lines(stdout: impl Read, side: Side, inputs: &SyncSender<(Side, Input)>) {
+fn read_lines(stdout: impl Read, mut deliver: impl FnMut(Input) -> bool) {
     for line in BufReader::new(stdout).lines() {
         let Ok(text) = line else { break };
         let input = match serde_json::from_str(&text) {
             Ok(value) => Input::Line(value),
             Err(_) => Input::Noise(text),
         };
-        if inputs.send((side, input)).is_err() {
+        if !deliver(input) {
             return;
         }
     }
-    // The session may be over already; then nobody is left to be told.
-    drop(inputs.send((side, Input::End)));
+    // Nobody may be left to be told.
+    deliver(Input::End);
 }
 
 fn keep_last(pipe: impl Read, kept: &Mutex<VecDeque<String>>) {
