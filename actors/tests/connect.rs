@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{channel, endpoint, negotiate, negotiate_altered, runtime, soon};
+use common::{channel, endpoint, negotiate, negotiate_altered, negotiate_with, runtime, soon};
 use futures::StreamExt as _;
 use peerloom_actors::{
     Cause, Configuration, ConnectionState, Event, IceConnectionState, OfferOptions, PeerConnection,
@@ -163,6 +163,36 @@ async fn the_end_of_each_generation_is_an_empty_candidate_that_the_peer_takes() 
         }
         b.set_local_description(None).await.expect("an answer");
         common::negotiate_through_answer(&a, &b).await;
+    }
+}
+
+/// The first offer is taken back, and its answer never seen; then the other side offers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_never_arrived_keeps_nobody_apart() {
+    let runtime = runtime(2);
+    let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
+    for ice_restart in [false, true] {
+        let a = PeerConnection::new(&ea, Configuration::default()).await;
+        let b = PeerConnection::new(&eb, Configuration::default()).await;
+        let (a, b) = (a.expect("a connection"), b.expect("a connection"));
+        let ours = channel(&a, "ours").await;
+        a.set_local_description(None).await.expect("an offer");
+        let lost = a.local_description().expect("set");
+        b.set_remote_description(lost).await.expect("an offer");
+        b.set_local_description(None).await.expect("an answer");
+        let rollback = SessionDescription::rollback();
+        a.set_local_description(Some(rollback))
+            .await
+            .expect("an offer to take back");
+        let theirs = channel(&b, "theirs").await;
+        negotiate_with(&b, &a, OfferOptions { ice_restart })
+            .await
+            .expect("a negotiation");
+        for channel in [&ours, &theirs] {
+            soon("the channel to open", channel.opened())
+                .await
+                .expect("open");
+        }
     }
 }
 

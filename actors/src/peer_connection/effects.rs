@@ -77,6 +77,7 @@ impl PeerConnectionActor {
             }
             Effect::RemoteCandidatesComplete => self.command_ice(IceCommand::RemoteComplete),
             Effect::StartDtls(start) => {
+                self.session.set_heard(false);
                 self.progress.dtls_role = Some(start.role);
                 self.command_dtls(DtlsCommand::Start(start));
             }
@@ -166,6 +167,7 @@ impl PeerConnectionActor {
                 self.update_transports(|transports| transports.ice.role = Some(role));
             }
             IceReport::Selected(path) => {
+                self.session.set_heard(true);
                 self.update_transports(|transports| transports.ice.select(path));
             }
             IceReport::Candidate { ufrag, candidate } => {

@@ -232,8 +232,8 @@ impl Session {
     fn set_remote_answer(&mut self, kind: SdpType, text: &str) -> Result<(), Error> {
         let sdp = Sdp::parse(text)?;
         if let Some(offer) = self.pending_local.as_ref() {
-            let restarts = self.offers_restart();
-            validate::check_answer(&sdp, &offer.sdp, self.running.as_ref(), restarts)?;
+            let known = (self.offers_restart(), self.heard);
+            validate::check_answer(&sdp, &offer.sdp, self.running.as_ref(), known)?;
         }
         self.report_identity(&sdp);
         self.pending_remote = Some(Description { kind, sdp });
@@ -321,7 +321,8 @@ impl Session {
         let mline = agreed.mline_index;
         tracing::debug!(mline, again = before.is_some(), "transport agreed");
         self.pass_on_candidates();
-        if before.is_none() {
+        let role = before.as_ref().map(|before| before.dtls.role);
+        if role != Some(agreed.dtls.role) {
             self.emit(Effect::StartDtls(agreed.dtls));
         }
         let sctp_before = before.and_then(|before| before.sctp);
@@ -343,9 +344,12 @@ impl Session {
         let params = transport::params(remote, index).ok()?;
         let (pending, current) = (&self.pending_generation, &self.current_generation);
         let generation = pending.as_ref().or(current.as_ref())?;
-        let before = self.running.as_ref();
-        let unchanged = before.filter(|before| before.ice.remote == params.credentials);
         let ours = local.media.get(index)?;
+        let role = dtls_role(offered_here, ours, params.setup);
+        // Who was never heard and takes our own role begins anew (RFC 8842 5.4).
+        let holds = |before: &&Negotiated| self.heard || before.dtls.role == role;
+        let before = self.running.as_ref().filter(holds);
+        let unchanged = before.filter(|before| before.ice.remote == params.credentials);
         Some(Negotiated {
             ice: StartIce {
                 role: before.map_or_else(|| ice_role(offered_here, &params), |b| b.ice.role),
@@ -355,10 +359,7 @@ impl Session {
                 remote_trickle: params.trickle,
             },
             dtls: StartDtls {
-                role: before.map_or_else(
-                    || dtls_role(offered_here, ours, params.setup),
-                    |before| before.dtls.role,
-                ),
+                role: before.map_or(role, |before| before.dtls.role),
                 fingerprints: params.fingerprints,
             },
             sctp: agreed_sctp(remote, &shared),

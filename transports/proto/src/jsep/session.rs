@@ -139,6 +139,8 @@ pub struct Session {
     pub(super) current_generation: Option<Generation>,
     pub(super) pending_generation: Option<Generation>,
     pub(super) running: Option<Negotiated>,
+    /// Whether the peer has shown that it knows what was agreed on.
+    pub(super) heard: bool,
     /// Candidates of the peer's current generation that were passed on.
     pub(super) delivered: BTreeSet<String>,
 }
@@ -223,6 +225,7 @@ impl Session {
             current_generation: None,
             pending_generation: None,
             running: None,
+            heard: true,
             delivered: BTreeSet::new(),
         }
     }
@@ -297,6 +300,13 @@ impl Session {
     /// What both ends agreed on last, once transports were started.
     pub fn negotiated(&self) -> Option<&Negotiated> {
         self.running.as_ref()
+    }
+
+    /// Whether anything has come over the transports that were started last. It is assumed of them
+    /// until this says otherwise. A peer that was never heard may have lost our answer: one that
+    /// takes our own DTLS role in an answer of its own has, and is followed.
+    pub fn set_heard(&mut self, heard: bool) {
+        self.heard = heard;
     }
 
     /// What `set_local(None)` would set.

@@ -136,7 +136,7 @@ pub(super) fn check_answer(
     answer: &Sdp,
     offer: &Sdp,
     running: Option<&Negotiated>,
-    restarts: bool,
+    (restarts, heard): (bool, bool),
 ) -> Result<(), Error> {
     check_any(answer)?;
     check_mirrors(answer, offer)?;
@@ -160,6 +160,8 @@ pub(super) fn check_answer(
     let changed = params.credentials != running.ice.remote;
     match (restarts, changed) {
         (true, true) | (false, false) => Ok(()),
+        // It has not got what it is held against.
+        (false, true) if !heard => Ok(()),
         (true, false) => Err(invalid_access(
             "the answer keeps its ICE credentials although the offer restarts ICE",
             "the peer does not support ICE restart: roll the offer back",

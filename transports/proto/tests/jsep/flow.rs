@@ -487,6 +487,53 @@ fn an_answer_must_restart_exactly_when_the_offer_does() {
     alice.set_remote(stale).unwrap();
 }
 
+/// The answerer makes the next offer, since its answer got lost and the offer was taken back.
+#[test]
+fn a_peer_that_never_got_our_answer_is_followed_until_it_is_heard() {
+    for (heard, restart) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (mut alice, mut bob) = (session(1), session(2));
+        alice.request_data().unwrap();
+        alice.set_local(None).unwrap();
+        bob.set_remote(alice.local_description().unwrap()).unwrap();
+        bob.set_local(None).unwrap();
+        let rollback = SessionDescription::rollback();
+        alice.set_local(Some(rollback)).unwrap();
+        bob.set_heard(heard);
+        effects(&mut bob);
+
+        let offer = bob.create_offer(OfferOptions {
+            ice_restart: restart,
+        });
+        bob.set_local(Some(offer.unwrap())).unwrap();
+        alice.set_remote(bob.local_description().unwrap()).unwrap();
+        alice.set_local(None).unwrap();
+        let outcome = bob.set_remote(alice.local_description().unwrap());
+        if heard && !restart {
+            assert_eq!(name(&outcome.unwrap_err()), "InvalidAccessError");
+            continue;
+        }
+        outcome.unwrap();
+        let [ours, theirs] = [&bob, &alice].map(|s| s.negotiated().unwrap().clone());
+        assert_eq!(ours.ice.remote, theirs.ice.local);
+        assert_eq!(theirs.dtls.role, DtlsRole::Client, "it answers as active");
+        let got = effects(&mut bob);
+        let mut started = got.iter().filter_map(|e| match e {
+            Effect::StartDtls(start) => Some(start.role),
+            _ => None,
+        });
+        if heard {
+            // Firefox answers restarts so, and goes on as it was.
+            assert_eq!((ours.dtls.role, started.next()), (DtlsRole::Client, None));
+            continue;
+        }
+        assert_eq!(started.next(), Some(DtlsRole::Server));
+        assert_eq!(ours.dtls.role, DtlsRole::Server);
+        assert_eq!(ours.ice.role, IceRole::Controlling);
+        assert_eq!(theirs.ice.role, IceRole::Controlled);
+        assert!(got.iter().any(|e| matches!(e, Effect::RestartIce(_))));
+    }
+}
+
 #[test]
 fn descriptions_are_set_as_they_were_created() {
     let (mut alice, mut bob) = (session(1), session(2));
