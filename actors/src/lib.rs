@@ -126,7 +126,8 @@ pub use peerloom_transports::proto::candidate::Candidate;
 pub use peerloom_transports::proto::candidate::{CandidateKind, Protocol, TcpType};
 pub use peerloom_transports::proto::certificate::{Certificate, Fingerprint, HashFunction};
 pub use peerloom_transports::proto::config::{
-    ChannelConfig, DtlsConfig, DtlsRecords, DtlsVersions, IceConfig, SctpConfig, SctpEngine,
+    ChannelConfig, CongestionControl, DtlsConfig, DtlsRecords, DtlsVersions, IceConfig, SctpConfig,
+    SctpEngine,
 };
 pub use peerloom_transports::proto::ice::{
     Cause as PathCause, Mark as PathMark, Pair as PathHistory, PairState as PathState,

@@ -126,6 +126,18 @@ pub enum SctpEngine {
     Native,
 }
 
+/// How [`SctpEngine::Native`] decides how much may be on its way, and how fast it leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CongestionControl {
+    /// By losses (CUBIC, RFC 9438), as most of TCP and QUIC: fills the buffers of the path, and is
+    /// slow where packets are lost by chance.
+    Cubic,
+    /// By a model of the path (BBR, draft-ietf-ccwg-bbr): keeps queues short, and passes over up
+    /// to two losses in a hundred.
+    #[default]
+    Bbr,
+}
+
 /// Settings of [`crate::sctp::Association`].
 #[derive(Clone, Debug)]
 pub struct SctpConfig {
@@ -151,6 +163,8 @@ pub struct SctpConfig {
     /// never begins. As long a client whose INIT met the peer's waits for an answer, before it
     /// answers the peer's instead.
     pub init_patience: Option<Duration>,
+    /// The congestion control. BBR: docs/performance.md has both. Of [`SctpEngine::Native`].
+    pub congestion: CongestionControl,
     /// Bytes per second at which a window leaves that is open wider than a burst of 512 KiB.
     /// 1 GB/s: a little above what is reached between two cores. To [`SctpEngine::Native`], which paces
     /// by itself, the most it may reach.
@@ -173,6 +187,7 @@ impl Default for SctpConfig {
             streams: 1024,
             clock_rate: 4,
             init_patience: Some(Duration::from_millis(600)),
+            congestion: CongestionControl::default(),
             pace: 1_000_000_000,
             interleaving: true,
             zero_checksum: true,

@@ -5,7 +5,7 @@
 //! `wire` (chunks as ranges of the datagram) → `receive/tracker` (which TSNs have arrived) →
 //! `receive/fragments` (messages put together) → `receive/streams` (order, unread messages).
 //! Beside them: `handshake` and `cookie`, `send/recovery` (RACK, tail loss probe, RTO),
-//! `send/congestion`, `send/pacer`, `forward` (partial reliability), `reconfig` (stream reset).
+//! `send/congestion` (BBR or CUBIC), `send/pacer`, `forward` (partial reliability), `reconfig` (stream reset).
 //! `association` ties them together.
 //!
 //! A message stays one [`bytes::Bytes`]; a chunk is a slice of it, and what arrives is a slice of
@@ -17,8 +17,9 @@
 //!   (RFC 9260 §16): the estimate includes the peer's acknowledgement delay, and a tail loss probe
 //!   (RFC 8985 §7) comes before it.
 //! * Loss is detected by time of sending (RFC 8985) instead of three missing reports
-//!   (RFC 9260 §7.2.4); congestion control is CUBIC (RFC 9438) with HyStart++ (RFC 9406), beginning
-//!   with ten packets (RFC 6928) instead of §7.2.1 and §7.2.2, and paced.
+//!   (RFC 9260 §7.2.4); congestion control is BBR (draft-ietf-ccwg-bbr) or CUBIC (RFC 9438) with
+//!   HyStart++ (RFC 9406), beginning with ten packets (RFC 6928) instead of §7.2.1 and §7.2.2, and
+//!   paced. A reduction is undone when the peer says that all sent again came twice.
 //! * An association is not restarted (RFC 9260 §5.2.2 and §5.2.4 case A): a peer that starts
 //!   anew does so with a new DTLS connection. INIT is ignored once connected.
 //! * No error count ends an association (§8.1): whether the peer lives is for ICE consent to say

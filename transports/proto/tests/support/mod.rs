@@ -1,4 +1,5 @@
-//! A seeded link between two peers on a virtual clock, and two stacks over it.
+//! A seeded link between two peers on a virtual clock, and two stacks over it; flows that share a
+//! bottleneck.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,5 +8,6 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(unreachable_pub, reason = "included by several tests and an example")]
 
+pub mod bottleneck;
 pub mod link;
 pub mod pair;

@@ -188,7 +188,7 @@ impl Association {
             zero_checksum: false,
             interleaving: false,
             streams: None,
-            sender: Sender::new(local.first_tsn, config.pace, now),
+            sender: Sender::new(local.first_tsn, config.congestion, config.pace, now),
             receiver: Receiver::new(config.receive_window, config.streams, limit),
             reconfig: Reconfig::new(local.first_tsn, 0, config.streams),
             forward: Forward::default(),
@@ -377,7 +377,8 @@ impl Association {
         self.paced_until = None;
         self.buffered.clear();
         self.buffered_total = 0;
-        self.sender = Sender::new(self.local.first_tsn, self.config.pace, self.begun);
+        let control = self.config.congestion;
+        self.sender = Sender::new(self.local.first_tsn, control, self.config.pace, self.begun);
         // What arrived before the peer ended it can still be read.
         if !reason.is_by_peer() {
             self.receiver = Receiver::new(0, 0, 0);

@@ -87,9 +87,6 @@ impl Association {
             Readiness::Nothing => {}
         }
         let len = writer.finish(checksum);
-        if ready == Readiness::Now {
-            self.sender.on_packet(len);
-        }
         self.release_all();
         len
     }

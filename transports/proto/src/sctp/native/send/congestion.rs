@@ -1,262 +1,138 @@
-//! The congestion window: CUBIC (RFC 9438), leaving slow start by delay (HyStart++, RFC 9406).
+//! How much may be on its way, and how fast it may leave: CUBIC, which goes by losses, or BBR, which
+//! goes by a model of the path (`SctpConfig::congestion`).
+
+mod bbr;
+mod cubic;
+mod delivery;
 
 use std::time::{Duration, Instant};
+
+use crate::config::CongestionControl;
+use bbr::Bbr;
+use cubic::Cubic;
+
+pub(super) use bbr::burst;
+pub(super) use delivery::{Delivery, Lost, Sample, Snapshot};
 
 /// Bytes a full packet carries; what the RFCs call SMSS.
 const SEGMENT: usize = 1160;
 /// The window at first: ten segments (RFC 6928).
-const INITIAL: usize = 10 * SEGMENT;
-/// The least window.
-const MINIMUM: usize = 4 * SEGMENT;
+pub(super) const INITIAL: usize = 10 * SEGMENT;
 /// The largest window: far beyond any receive window.
 const MAXIMUM: usize = 256 * 1024 * 1024;
-/// Multiplicative decrease of CUBIC, in tenths (RFC 9438 §4.6).
-const BETA: usize = 7;
-/// CUBIC's aggressiveness (RFC 9438 §5.1).
-const C: f64 = 0.4;
-/// Growth of the Reno-friendly estimate: 3 × (1 - β) / (1 + β) (RFC 9438 §4.3).
-const FRIENDLY: f64 = 0.53;
-/// Bounds of the increase of delay that ends slow start (RFC 9406 §4.3).
-const MIN_DELAY_STEP: Duration = Duration::from_millis(4);
-const MAX_DELAY_STEP: Duration = Duration::from_millis(16);
-/// Samples in a round before its least round trip counts (RFC 9406 §4.3).
-const ROUND_SAMPLES: u32 = 8;
-/// Rounds of conservative slow start, and how much slower it grows (RFC 9406 §4.3).
-const CONSERVATIVE_ROUNDS: u32 = 5;
-const CONSERVATIVE_DIVISOR: usize = 4;
 
 /// What an acknowledgement means to the window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ack {
     pub(super) bytes: usize,
     /// Bytes that were on their way before it.
+    pub(super) before: usize,
+    /// Bytes that still are.
     pub(super) flight: usize,
     pub(super) rtt: Option<Duration>,
     pub(super) smoothed: Duration,
     /// All sent before this round began has arrived: a round is over.
     pub(super) round_over: bool,
+    /// Losses of an event that was answered are being repaired.
+    pub(super) in_recovery: bool,
+    pub(super) sample: Sample,
 }
 
-/// The window of one association.
+/// The control of one association.
 #[derive(Debug)]
-pub(super) struct Congestion {
-    window: usize,
-    threshold: usize,
-    slow_start: SlowStart,
-    /// The window before the last reduction.
-    most: f64,
-    /// Window of the Reno-friendly region.
-    friendly: f64,
-    epoch: Option<Instant>,
-    /// Seconds from the beginning of the epoch until the window is at `most` again.
-    k: f64,
-}
-
-#[derive(Debug, Default)]
-struct SlowStart {
-    last_round: Option<Duration>,
-    this_round: Option<Duration>,
-    samples: u32,
-    /// The least round trip when conservative slow start began, and its rounds so far.
-    conservative: Option<(Duration, u32)>,
+pub(super) enum Congestion {
+    Cubic(Cubic),
+    Bbr(Box<Bbr>),
 }
 
 impl Congestion {
-    pub(super) fn new() -> Self {
-        Self {
-            window: INITIAL,
-            threshold: MAXIMUM,
-            slow_start: SlowStart::default(),
-            most: 0.0,
-            friendly: 0.0,
-            epoch: None,
-            k: 0.0,
+    /// `seed` decides when BBR probes.
+    pub(super) fn new(control: CongestionControl, seed: u32, now: Instant) -> Self {
+        match control {
+            CongestionControl::Cubic => Self::Cubic(Cubic::new()),
+            CongestionControl::Bbr => Self::Bbr(Box::new(Bbr::new(seed, now))),
         }
     }
 
     /// Bytes that may be on their way.
     pub(super) fn window(&self) -> usize {
-        self.window
-    }
-
-    pub(super) fn in_slow_start(&self) -> bool {
-        self.window < self.threshold
-    }
-
-    /// New data was acknowledged outside of recovery.
-    pub(super) fn on_ack(&mut self, ack: Ack, now: Instant) {
-        let limited = ack.flight + ack.bytes / 2 >= self.window / 2;
-        if self.in_slow_start() {
-            self.follow_delay(ack);
-            if limited {
-                let divisor = match self.slow_start.conservative {
-                    Some(_) => CONSERVATIVE_DIVISOR,
-                    None => 1,
-                };
-                self.grow_to(self.window + ack.bytes / divisor);
-            }
-        } else if limited {
-            self.avoid(ack, now);
-        } else {
-            self.epoch = None; // idle time is not time to grow in (RFC 9438 §5.8)
+        match self {
+            Self::Cubic(cubic) => cubic.window(),
+            Self::Bbr(bbr) => bbr.window(),
         }
     }
 
-    fn grow_to(&mut self, window: usize) {
-        self.window = window.min(MAXIMUM);
+    /// Bytes per second at which they may leave; `None` while nothing is known.
+    pub(super) fn rate(&self, smoothed: Duration) -> Option<u64> {
+        match self {
+            Self::Cubic(cubic) => Some(cubic.rate(smoothed)),
+            Self::Bbr(bbr) => bbr.rate(),
+        }
     }
 
-    /// HyStart++: slow start ends when the delay rises, not when a queue overflows.
-    fn follow_delay(&mut self, ack: Ack) {
-        let state = &mut self.slow_start;
-        if let Some(rtt) = ack.rtt {
-            state.samples += 1;
-            state.this_round = Some(state.this_round.map_or(rtt, |least| least.min(rtt)));
+    /// Whether packets leave as evenly as timers allow; else whole bursts may.
+    pub(super) fn is_smooth(&self) -> bool {
+        matches!(self, Self::Bbr(_))
+    }
+
+    /// A round trip was measured by other means than data.
+    pub(super) fn on_round_trip(&mut self, rtt: Duration, now: Instant) {
+        match self {
+            Self::Cubic(_) => {}
+            Self::Bbr(bbr) => bbr.on_round_trip(rtt, now),
         }
-        if let (Some(last), Some(this)) = (state.last_round, state.this_round)
-            && state.samples >= ROUND_SAMPLES
-        {
-            let step = (last / 8).clamp(MIN_DELAY_STEP, MAX_DELAY_STEP);
-            match state.conservative {
-                None if this >= last + step => state.conservative = Some((this, 0)),
-                Some((baseline, _)) if this < baseline => state.conservative = None,
-                Some(_) | None => {}
-            }
+    }
+
+    /// Data leaves when nothing was on its way.
+    pub(super) fn on_restart(&mut self, limited: bool, now: Instant) {
+        match self {
+            Self::Cubic(_) => {} // it looks at how much of the window is used
+            Self::Bbr(bbr) => bbr.on_restart(limited, now),
         }
-        if ack.round_over {
-            state.last_round = state.this_round.take().or(state.last_round);
-            state.samples = 0;
-            if let Some((_, rounds)) = &mut state.conservative {
-                *rounds += 1;
-                if *rounds >= CONSERVATIVE_ROUNDS {
-                    self.threshold = self.window;
+    }
+
+    /// New data was acknowledged.
+    pub(super) fn on_ack(&mut self, ack: &Ack, now: Instant) {
+        match self {
+            Self::Cubic(cubic) => {
+                if !ack.in_recovery {
+                    cubic.on_ack(ack, now);
                 }
             }
+            Self::Bbr(bbr) => bbr.on_ack(ack, now),
         }
     }
 
-    /// Congestion avoidance (RFC 9438 §4.2 to §4.5).
-    fn avoid(&mut self, ack: Ack, now: Instant) {
-        let window = segments(self.window);
-        let epoch = *self.epoch.get_or_insert_with(|| {
-            self.friendly = window;
-            self.k = ((self.most - window).max(0.0) / C).cbrt();
-            self.most = self.most.max(window);
-            now
-        });
-        let elapsed = now.saturating_duration_since(epoch) + ack.smoothed;
-        let t = elapsed.as_secs_f64() - self.k;
-        let target = (C * t * t * t + self.most).clamp(window, window * 1.5);
-        let acked = segments(ack.bytes);
-        self.friendly += FRIENDLY * acked / window;
-        let cubic = window + (target - window) * acked / window;
-        self.grow_to(bytes(cubic.max(self.friendly)));
-    }
-
-    /// Something was lost: once per event (RFC 9438 §4.6).
-    pub(super) fn on_loss(&mut self) {
-        let window = segments(self.window);
-        // Fast convergence (RFC 9438 §4.7).
-        self.most = if window < self.most {
-            window * 0.85
-        } else {
-            window
-        };
-        self.window = (self.window * BETA / 10).max(MINIMUM);
-        self.threshold = self.window;
-        self.epoch = None;
-    }
-
-    /// The retransmission timeout ran out (RFC 9260 §6.3.3 E1).
-    pub(super) fn on_timeout(&mut self) {
-        self.on_loss();
-        self.window = SEGMENT;
-    }
-}
-
-/// The window is far below 2^52.
-fn segments(bytes: usize) -> f64 {
-    let bytes = u32::try_from(bytes.min(MAXIMUM)).unwrap_or(u32::MAX);
-    f64::from(bytes) / SEGMENT as f64
-}
-
-fn bytes(segments: f64) -> usize {
-    (segments * SEGMENT as f64).clamp(0.0, MAXIMUM as f64) as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ack(congestion: &Congestion, rtt: Duration, round_over: bool) -> Ack {
-        Ack {
-            bytes: 2 * SEGMENT,
-            flight: congestion.window(),
-            rtt: Some(rtt),
-            smoothed: rtt,
-            round_over,
-        }
-    }
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a test has to begin at some instant"
-    )]
-    fn begin() -> Instant {
-        Instant::now()
-    }
-
-    #[test]
-    fn slow_start_ends_when_the_delay_rises() {
-        let mut congestion = Congestion::new();
-        let now = begin();
-        for round in 0..40 {
-            let rtt = Duration::from_millis(20 + 8 * (round / 4));
-            for n in 0..10 {
-                let ack = ack(&congestion, rtt, n == 9);
-                congestion.on_ack(ack, now);
+    /// Chunks are taken for lost; `begins` if they are of an event that was not answered.
+    pub(super) fn on_lost(&mut self, lost: &[Lost], begins: bool, now: Instant) {
+        match self {
+            Self::Cubic(cubic) => {
+                if begins {
+                    cubic.on_loss();
+                }
+            }
+            Self::Bbr(bbr) => {
+                if begins {
+                    bbr.on_event();
+                }
+                lost.iter().for_each(|lost| bbr.on_lost(lost, now));
             }
         }
-        assert!(!congestion.in_slow_start());
     }
 
-    #[test]
-    fn after_a_loss_the_window_returns_to_where_it_was_and_goes_beyond() {
-        let mut congestion = Congestion::new();
-        let mut now = begin();
-        let rtt = Duration::from_millis(20);
-        while congestion.window() < 1_000_000 {
-            congestion.on_ack(ack(&congestion, rtt, false), now);
+    /// The retransmission timeout ran out, `again` if nothing was acknowledged since the last time.
+    pub(super) fn on_timeout(&mut self, again: bool) {
+        match self {
+            Self::Cubic(cubic) => cubic.on_timeout(again),
+            Self::Bbr(bbr) => bbr.on_timeout(),
         }
-        let before = congestion.window();
-        congestion.on_loss();
-        assert_eq!(congestion.window(), before * 7 / 10);
-        let begun = now;
-        while congestion.window() < before {
-            let per_round = congestion.window() / (2 * SEGMENT);
-            for _ in 0..per_round {
-                congestion.on_ack(ack(&congestion, rtt, false), now);
-            }
-            now += rtt;
-        }
-        let took = now - begun;
-        assert!((3..10).contains(&took.as_secs()), "{took:?}");
-        while now - begun < took * 3 {
-            congestion.on_ack(ack(&congestion, rtt, false), now);
-            now += rtt / 100;
-        }
-        assert!(congestion.window() > before * 12 / 10);
     }
 
-    #[test]
-    fn what_the_application_does_not_use_does_not_grow() {
-        let mut congestion = Congestion::new();
-        let mut ack = ack(&congestion, Duration::from_millis(5), false);
-        ack.flight = 0;
-        ack.bytes = 100;
-        for _ in 0..1000 {
-            congestion.on_ack(ack, begin());
+    /// Everything that was taken for lost in the last event has arrived after all.
+    pub(super) fn undo(&mut self) {
+        match self {
+            Self::Cubic(cubic) => cubic.undo(),
+            Self::Bbr(bbr) => bbr.undo(),
         }
-        assert_eq!(congestion.window(), INITIAL);
     }
 }

@@ -1,83 +1,14 @@
 //! Chunks that were sent and not yet acknowledged cumulatively: a ring indexed by TSN.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::super::serial::{ahead, is_after};
 use super::super::wire::flag;
-
-/// How long a message is worth sending (RFC 3758 §3.5, RFC 7496).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Limit {
-    /// Given up when lost after so many transmissions; `None` for never.
-    pub(in super::super) transmissions: Option<u32>,
-    /// Given up after this instant.
-    pub(in super::super) expires: Option<Instant>,
-}
-
-impl Limit {
-    /// Until it arrives.
-    pub(in super::super) const RELIABLE: Self = Self {
-        transmissions: None,
-        expires: None,
-    };
-
-    pub(super) fn is_over(self, now: Instant) -> bool {
-        self.expires.is_some_and(|at| at < now)
-    }
-}
-
-/// A piece of a message, or all of it.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Chunk {
-    pub(in super::super) data: Bytes,
-    pub(in super::super) stream: u16,
-    /// SSN or MID.
-    pub(in super::super) number: u32,
-    pub(in super::super) fsn: u32,
-    pub(in super::super) flags: u8,
-    pub(in super::super) ppid: u32,
-    /// The message it belongs to, unique in this association.
-    pub(super) message: u64,
-    pub(super) limit: Limit,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum State {
-    /// On its way.
-    InFlight,
-    /// To be sent again.
-    Lost,
-    /// In a gap block.
-    Acked,
-    /// Given up (RFC 3758 §3.5).
-    Abandoned,
-}
-
-#[derive(Debug)]
-pub(in super::super) struct Slot {
-    pub(in super::super) chunk: Chunk,
-    pub(in super::super) state: State,
-    /// Its bytes were reported as released.
-    released: bool,
-    pub(super) sent_at: Instant,
-    /// Place in the order of all transmissions.
-    pub(super) order: u64,
-    pub(super) transmissions: u32,
-}
-
-/// What an acknowledgement told that was not known.
-#[derive(Debug, Default)]
-pub(super) struct Acked {
-    pub(super) bytes: usize,
-    /// The transmission that was the last to leave among those acknowledged: its place, when, and
-    /// whether the chunk was sent only once.
-    pub(super) newest: Option<(u64, Instant, bool)>,
-    /// Something sent only once arrived after something that was sent later.
-    pub(super) reordered: bool,
-}
+use super::congestion::{Delivery, Lost, Sample};
+use super::slot::{Acked, Chunk, Slot, State};
 
 #[derive(Debug)]
 pub(in super::super) struct Flight {
@@ -96,10 +27,13 @@ pub(in super::super) struct Flight {
     /// looked at again.
     blocks: Vec<(u32, u32)>,
     released: Vec<(u16, usize)>,
+    delivery: Delivery,
+    /// Taken for lost since the congestion control was told.
+    newly_lost: Vec<Lost>,
 }
 
 impl Flight {
-    pub(super) fn new(first: u32) -> Self {
+    pub(super) fn new(first: u32, now: Instant) -> Self {
         Self {
             slots: VecDeque::new(),
             first,
@@ -111,6 +45,8 @@ impl Flight {
             next_order: 0,
             blocks: Vec::new(),
             released: Vec::new(),
+            delivery: Delivery::new(now),
+            newly_lost: Vec::new(),
         }
     }
 
@@ -161,13 +97,15 @@ impl Flight {
     /// A new chunk leaves; returns its TSN.
     pub(super) fn push(&mut self, chunk: Chunk, now: Instant) -> u32 {
         let tsn = self.next_tsn();
+        let alone = self.in_flight == 0;
         self.in_flight += chunk.data.len();
         let order = self.log_transmission(tsn);
+        let sent = self.delivery.on_sent(self.in_flight, alone, now);
         self.slots.push_back(Slot {
             chunk,
             state: State::InFlight,
             released: false,
-            sent_at: now,
+            sent,
             order,
             transmissions: 1,
         });
@@ -185,12 +123,13 @@ impl Flight {
     pub(super) fn sent_again(&mut self, tsn: u32, now: Instant) {
         let order = self.log_transmission(tsn);
         let Some(index) = self.index(tsn) else { return };
+        let alone = self.in_flight == 0;
         let slot = &mut self.slots[index];
         if slot.state == State::Lost {
             self.in_flight += slot.chunk.data.len();
         }
         slot.state = State::InFlight;
-        slot.sent_at = now;
+        slot.sent = self.delivery.on_sent(self.in_flight, alone, now);
         slot.order = order;
         slot.transmissions = slot.transmissions.saturating_add(1);
     }
@@ -218,9 +157,16 @@ impl Flight {
         Some(self.first.wrapping_add(u32::try_from(back).ok()?))
     }
 
-    /// Takes a chunk for lost.
+    /// Takes a chunk for lost, which the congestion control hears of.
     pub(super) fn mark_lost(&mut self, tsn: u32) {
         let Some(index) = self.index(tsn) else { return };
+        self.mark(index, tsn);
+        let slot = &self.slots[index];
+        let lost = self.delivery.on_lost(slot.chunk.data.len(), &slot.sent);
+        self.newly_lost.push(lost);
+    }
+
+    fn mark(&mut self, index: usize, tsn: u32) {
         let slot = &mut self.slots[index];
         if slot.state == State::InFlight {
             slot.state = State::Lost;
@@ -229,14 +175,12 @@ impl Flight {
         }
     }
 
-    /// Takes everything on its way for lost.
+    /// Takes everything on its way for lost, which says nothing of single chunks.
     pub(super) fn mark_all_lost(&mut self) {
         let lost = self.lost.len();
-        for n in 0..self.slots.len() {
-            self.mark_lost(
-                self.first
-                    .wrapping_add(u32::try_from(n).unwrap_or_default()),
-            );
+        for index in 0..self.slots.len() {
+            let ahead = u32::try_from(index).unwrap_or_default();
+            self.mark(index, self.first.wrapping_add(ahead));
         }
         if lost > 0 {
             let mut all: Vec<u32> = self.lost.drain(..).collect();
@@ -336,7 +280,7 @@ impl Flight {
         acked.bytes += len;
         let once = slot.transmissions == 1;
         if acked.newest.is_none_or(|(order, ..)| slot.order > order) {
-            acked.newest = Some((slot.order, slot.sent_at, once));
+            acked.newest = Some((slot.order, slot.sent, once));
         }
         if ahead(self.highest_acked, tsn).is_some() {
             self.highest_acked = tsn;
@@ -389,15 +333,31 @@ impl Flight {
         Some((stream, message))
     }
 
-    /// Whether the message of a chunk is over by its limit, now that the chunk is lost.
-    pub(super) fn is_over(slot: &Slot, now: Instant) -> bool {
-        let limit = slot.chunk.limit;
-        limit.is_over(now) || limit.transmissions.is_some_and(|n| slot.transmissions >= n)
-    }
-
     /// Bytes released since the last call, by stream.
     pub(super) fn take_released(&mut self) -> impl Iterator<Item = (u16, usize)> + '_ {
         self.released.drain(..)
+    }
+
+    /// What was taken for lost since the last call.
+    pub(super) fn take_lost(&mut self) -> Vec<Lost> {
+        std::mem::take(&mut self.newly_lost)
+    }
+
+    /// What an acknowledgement says of the path.
+    pub(super) fn sample(&mut self, acked: &Acked, now: Instant) -> Sample {
+        match &acked.newest {
+            Some((_, sent, _)) => self.delivery.sample(acked.bytes, sent, now),
+            None => Sample::default(),
+        }
+    }
+
+    /// Nothing more could be sent for want of data, or for a reader that is slow.
+    pub(super) fn note_limited(&mut self) {
+        self.delivery.note_limited(self.in_flight);
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.delivery.is_limited()
     }
 
     /// The stream is gone: nothing of it will be reported as released.
@@ -408,15 +368,4 @@ impl Flight {
             }
         }
     }
-
-    /// Whether the chunk is outside the order of its stream.
-    pub(super) fn is_unordered(slot: &Slot) -> bool {
-        slot.chunk.flags & flag::UNORDERED != 0
-    }
-}
-
-/// Time from the last to leave until now.
-pub(super) fn round_trip(acked: &Acked, now: Instant) -> Option<(u64, Instant, Duration, bool)> {
-    let (order, sent_at, once) = acked.newest?;
-    Some((order, sent_at, now.saturating_duration_since(sent_at), once))
 }

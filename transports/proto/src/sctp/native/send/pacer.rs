@@ -1,4 +1,4 @@
-//! Pacing: a token bucket that follows the congestion window, so that a window does not leave as
+//! Pacing: a token bucket that follows the congestion control, so that a window does not leave as
 //! one burst into a socket buffer.
 
 use std::time::{Duration, Instant};
@@ -32,17 +32,18 @@ impl Pacer {
         }
     }
 
-    /// The window and the round trip have changed. The rate is above what they yield, by a
-    /// quarter, in slow start twice as much: acknowledgements still set the pace.
-    pub(super) fn follow(&mut self, window: usize, rtt: Duration, slow_start: bool) {
-        let window = u128::try_from(window).unwrap_or(u128::MAX);
-        let factor = if slow_start { 8 } else { 5 };
-        let rate = window * factor * NANOS / 4 / rtt.as_nanos().max(1);
-        self.rate = u64::try_from(rate).unwrap_or(u64::MAX).clamp(1, self.limit);
+    /// The control asks for another rate, in bursts of `burst` bytes if it says so.
+    pub(super) fn follow(&mut self, rate: u64, burst: Option<u64>) {
+        self.rate = rate.clamp(1, self.limit);
         let span = u128::from(self.rate) * BURST_SPAN.as_nanos() / NANOS;
-        self.burst = u64::try_from(span)
-            .unwrap_or(u64::MAX)
-            .clamp(BURST_MIN, BURST_MAX);
+        let span = u64::try_from(span).unwrap_or(u64::MAX);
+        self.burst = burst.unwrap_or(span.clamp(BURST_MIN, BURST_MAX));
+    }
+
+    /// After a silence the first window may leave at once (RFC 6928), so that a short message does
+    /// not wait.
+    pub(super) fn allow_burst(&mut self, len: usize) {
+        self.tokens = self.tokens.max(u64::try_from(len).unwrap_or_default());
     }
 
     /// Whether a packet may leave.
@@ -52,7 +53,8 @@ impl Pacer {
             let nanos = now.saturating_duration_since(self.at).as_nanos();
             let earned = nanos.saturating_mul(u128::from(self.rate)) / NANOS;
             let earned = u64::try_from(earned).unwrap_or(u64::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(self.burst);
+            let most = self.burst.max(self.tokens);
+            self.tokens = self.tokens.saturating_add(earned).min(most);
             self.at = now;
         }
         self.tokens >= len
@@ -85,7 +87,7 @@ mod tests {
         let begun = Instant::now();
         let mut now = begun;
         let mut pacer = Pacer::new(u64::MAX, now);
-        pacer.follow(1_000_000, Duration::from_millis(100), false);
+        pacer.follow(12_500_000, None);
         let mut sent = 0;
         while now - begun < Duration::from_secs(1) {
             if pacer.allows(1200, now) {

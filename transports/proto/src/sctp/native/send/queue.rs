@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::super::wire::flag;
-use super::flight::{Chunk, Limit};
+use super::slot::{Chunk, Limit};
 
 /// Weight of a stream that nobody gave one: "normal" of RFC 8831 §6.4.
 const NORMAL_WEIGHT: u16 = 256;

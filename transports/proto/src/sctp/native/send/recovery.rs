@@ -1,9 +1,11 @@
 //! When something sent counts as lost: RACK and the tail loss probe (RFC 8985), and the
 //! retransmission timeout (RFC 9260 §6.3), which follows the round trip.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::flight::{Acked, Flight, round_trip};
+use super::flight::Flight;
+use super::slot::Acked;
 
 /// Shortest retransmission timeout. RFC 9260 §16 says one second, which makes each lost burst a
 /// stall; the estimate has the peer's acknowledgement delay in it, and a tail loss probe tries first.
@@ -29,6 +31,8 @@ const MAX_REORDERING: u32 = 16;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 /// Doublings of the timeout.
 const MAX_BACKOFF: u32 = 10;
+/// Chunks sent again of which it is remembered.
+const MAX_REPAIRS: usize = 256;
 
 /// The round trip and what follows from it (RFC 9260 §6.3.1).
 #[derive(Debug)]
@@ -131,6 +135,19 @@ pub(super) struct Recovery {
     probe: Option<u32>,
     /// Losses before this TSN belong to an event that the congestion window has answered.
     recovery_until: Option<u32>,
+    /// The event began with a timeout: the window, at its least, grows by what arrives.
+    by_timeout: bool,
+    repairs: Repairs,
+}
+
+/// What was sent again in an event of losses; if all of it had arrived already, there were none.
+#[derive(Debug, Default)]
+struct Repairs {
+    /// Not yet reported as come twice. Filled by losses; beyond [`MAX_REPAIRS`] the losses are
+    /// taken for true.
+    open: BTreeSet<u32>,
+    needless: usize,
+    too_many: bool,
 }
 
 impl Recovery {
@@ -146,6 +163,8 @@ impl Recovery {
             backoff: 0,
             probe: None,
             recovery_until: None,
+            by_timeout: false,
+            repairs: Repairs::default(),
         }
     }
 
@@ -163,7 +182,9 @@ impl Recovery {
         self.probe = None;
         self.progress_at = Some(now);
         self.reordering_seen |= acked.reordered;
-        let (order, sent_at, rtt, once) = round_trip(acked, now)?;
+        let (order, sent, once) = acked.newest.as_ref()?;
+        let (order, once, sent_at) = (*order, *once, sent.sent_at);
+        let rtt = now.saturating_duration_since(sent_at);
         // What was sent again may have been acknowledged for its first transmission.
         let plausible = once || rtt >= self.round_trip.least();
         if plausible && self.newest.is_none_or(|(known, ..)| order > known) {
@@ -180,6 +201,7 @@ impl Recovery {
         if self.probe == Some(tsn) {
             self.round_trip.probe_was_in_vain();
         }
+        self.repairs.needless += usize::from(self.repairs.open.remove(&tsn));
         self.reordering_window = (self.reordering_window + 1).min(MAX_REORDERING);
     }
 
@@ -195,7 +217,7 @@ impl Recovery {
             if slot.order >= newest {
                 break;
             }
-            let due = slot.sent_at + rtt + window;
+            let due = slot.sent.sent_at + rtt + window;
             if due > now {
                 self.reorder_at = Some(due);
                 break;
@@ -219,6 +241,10 @@ impl Recovery {
     /// `next_tsn` is acknowledged.
     pub(super) fn begins_event(&mut self, next_tsn: u32) -> bool {
         let begins = self.recovery_until.is_none();
+        if begins {
+            self.by_timeout = false;
+            self.repairs = Repairs::default();
+        }
         self.recovery_until.get_or_insert(next_tsn);
         begins
     }
@@ -231,8 +257,9 @@ impl Recovery {
         }
     }
 
+    /// Whether the window stays as it is while losses are repaired.
     pub(super) fn in_recovery(&self) -> bool {
-        self.recovery_until.is_some()
+        self.recovery_until.is_some() && !self.by_timeout
     }
 
     /// The timeout ran out.
@@ -242,6 +269,33 @@ impl Recovery {
         self.probe = None;
         self.reorder_at = None;
         self.recovery_until = Some(next_tsn);
+        self.by_timeout = true;
+        self.repairs = Repairs::default();
+    }
+
+    /// A chunk that was taken for lost leaves again.
+    pub(super) fn on_repair(&mut self, tsn: u32) {
+        self.repairs.too_many |= self.repairs.open.len() >= MAX_REPAIRS;
+        if !self.repairs.too_many {
+            self.repairs.open.insert(tsn);
+        }
+    }
+
+    /// Whether all that was sent again since the last event began has come twice: nothing was lost
+    /// (RFC 3708, with the duplicates of RFC 9260 §3.3.4). Says so once.
+    pub(super) fn was_needless(&mut self) -> bool {
+        let repairs = &self.repairs;
+        let needless = repairs.needless > 0 && repairs.open.is_empty() && !repairs.too_many;
+        if needless {
+            self.repairs = Repairs::default();
+            self.recovery_until = None;
+        }
+        needless
+    }
+
+    /// Whether the timeout ran out and nothing was acknowledged since.
+    pub(super) fn has_backed_off(&self) -> bool {
+        self.backoff > 0
     }
 
     /// A probe has left: the timeout counts anew (RFC 8985 §7.3).
@@ -261,7 +315,7 @@ impl Recovery {
         if let Some(at) = self.reorder_at {
             return Some((at, Timer::Reordering));
         }
-        let may_probe = self.probe.is_none() && self.backoff == 0 && !self.in_recovery();
+        let may_probe = self.probe.is_none() && self.backoff == 0 && self.recovery_until.is_none();
         let after = self
             .round_trip
             .probe_after(chunks <= 1)
