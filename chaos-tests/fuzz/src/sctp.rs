@@ -8,7 +8,7 @@ use peerloom_transports_proto::channel::{ChannelInit, Channels, Event, Message, 
 use peerloom_transports_proto::config::{ChannelConfig, SctpConfig, SctpEngine};
 use peerloom_transports_proto::id::{ChannelId, DtlsRole};
 use peerloom_transports_proto::sctp::{
-    Association, MAX_PACKET, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS,
+    Association, LONGEST_PACKET, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS,
 };
 
 use super::packet_forge::seal;
@@ -143,7 +143,7 @@ impl Ends for Associations {
             let mut tag = None;
             assert!(end.association.queued_packets() <= MAX_QUEUED_PACKETS);
             while let Some(packet) = end.association.poll_transmit(self.now) {
-                assert!(packet.len() <= MAX_PACKET, "{} bytes", packet.len());
+                assert!(packet.len() <= LONGEST_PACKET, "{} bytes", packet.len());
                 tag = packet.get(4..8).and_then(|tag| tag.try_into().ok());
                 end.numbers.note(&packet);
                 sent.push((1 - at, packet.to_vec()));

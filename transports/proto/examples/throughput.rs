@@ -1,7 +1,7 @@
 //! Moves messages through two stacks in one thread, without sockets, and tells how fast:
 //! `cargo run --release -p peerloom-transports-proto --example throughput -- [MEGABYTES] [WORD…]`, where
 //! a word is `dtls12`, `packaged-records`, `packaged-sctp`, `cubic`, `bbr`, the size of a message in
-//! bytes (16384 otherwise), `unreliable` (neither ordered nor sent again), `unpaced` or `bare` (the
+//! bytes (16384 otherwise), `unreliable` (neither ordered nor sent again), `unpaced`, `base` (no longer packets) or `bare` (the
 //! SCTP engines alone).
 //! Both ends are counted, so that the number is what one core does for a whole connection.
 
@@ -71,6 +71,7 @@ fn task() -> Task {
                 task.init.ordered = false;
                 task.init.reliability = Reliability::MaxRetransmits(0);
             }
+            "base" => task.stack.sctp.max_packet = sctp::MAX_PACKET,
             "unpaced" => task.stack.sctp.pace = u64::MAX,
             "bare" => task.bare = true,
             other => match other.parse() {

@@ -163,6 +163,10 @@ pub struct SctpConfig {
     /// never begins. As long a client whose INIT met the peer's waits for an answer, before it
     /// answers the peer's instead.
     pub init_patience: Option<Duration>,
+    /// Longest packet that path MTU discovery (RFC 8899) looks for, when there is much to send;
+    /// [`LONGEST_PACKET`](crate::sctp::LONGEST_PACKET) at most, and none is looked for up to
+    /// [`MAX_PACKET`](crate::sctp::MAX_PACKET). Of [`SctpEngine::Native`].
+    pub max_packet: usize,
     /// The congestion control. BBR: docs/performance.md has both. Of [`SctpEngine::Native`].
     pub congestion: CongestionControl,
     /// Bytes per second at which a window leaves that is open wider than a burst of 512 KiB.
@@ -187,6 +191,7 @@ impl Default for SctpConfig {
             streams: 1024,
             clock_rate: 4,
             init_patience: Some(Duration::from_millis(600)),
+            max_packet: crate::sctp::LONGEST_PACKET,
             congestion: CongestionControl::default(),
             pace: 1_000_000_000,
             interleaving: true,

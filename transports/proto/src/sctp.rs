@@ -25,9 +25,14 @@ pub use association::{Association, MAX_QUEUED_PACKETS, MAX_UNREAD_CHUNKS, Stats}
 pub use cause::ErrorCause;
 pub use packaged::{MAX_OPEN_RESETS, MAX_TSN_JUMP};
 
-/// Largest SCTP packet in either direction: 1280 bytes of IPv6 less headers of IPv6, UDP, TURN and
-/// DTLS, which is also the engine's.
+/// Largest SCTP packet that every path carries: 1280 bytes of IPv6 less headers of IPv6, UDP, TURN
+/// and DTLS, which is also the packaged engine's.
 pub const MAX_PACKET: usize = 1191;
+
+/// Largest SCTP packet of all, where path MTU discovery finds that it arrives
+/// (`SctpConfig::max_packet`): 1,452 bytes of UDP, as much as 1,500 of IPv6 carry, less the 37 of
+/// DTLS 1.2.
+pub const LONGEST_PACKET: usize = 1412;
 
 /// Payload protocol identifiers of WebRTC (RFC 8831 §8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -103,7 +103,7 @@ fn both_recover_from_an_outage() {
     }
 }
 
-/// Neither starves the other: each gets a fifth of the path at least, whoever came first.
+/// Neither starves the other: each gets a tenth of the path at least, whoever came first.
 #[test]
 fn bbr_and_cubic_share_a_bottleneck() {
     for buffer in [1.0, 4.0] {
@@ -119,7 +119,7 @@ fn bbr_and_cubic_share_a_bottleneck() {
             let got = both.run(secs(20));
             let shares = [0, 1].map(|n: usize| share(&got[n], path, 20));
             let what = format!("{first:?} first, {buffer} BDP: {shares:?}");
-            assert!(shares.iter().all(|share| *share > 0.2), "{what}");
+            assert!(shares.iter().all(|share| *share > 0.1), "{what}");
             assert!(shares.iter().sum::<f64>() > 0.85, "{what}");
         }
     }

@@ -90,7 +90,7 @@ impl Pair {
             }
             end.channels.pump(&mut end.association, now);
             while let Some(packet) = end.association.poll_transmit(now) {
-                assert!(packet.len() <= peerloom_transports_proto::sctp::MAX_PACKET);
+                assert!(packet.len() <= peerloom_transports_proto::sctp::LONGEST_PACKET);
                 link.send(packet, now);
             }
         }

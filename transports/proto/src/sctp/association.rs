@@ -167,7 +167,7 @@ impl Association {
         }
     }
 
-    /// The next packet for DTLS, at most [`crate::sctp::MAX_PACKET`] bytes. `None` also when the
+    /// The next packet for DTLS, at most [`crate::sctp::LONGEST_PACKET`] bytes. `None` also when the
     /// pacer holds packets back; [`Association::poll_timeout`] then says
     /// [`crate::sctp::Timer::Pace`].
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {

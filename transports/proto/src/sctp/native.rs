@@ -5,7 +5,7 @@
 //! `wire` (chunks as ranges of the datagram) → `receive/tracker` (which TSNs have arrived) →
 //! `receive/fragments` (messages put together) → `receive/streams` (order, unread messages).
 //! Beside them: `handshake` and `cookie`, `send/recovery` (RACK, tail loss probe, RTO),
-//! `send/congestion` (BBR or CUBIC), `send/pacer`, `forward` (partial reliability), `reconfig` (stream reset).
+//! `send/congestion` (BBR or CUBIC), `send/pacer`, `pmtu` (longer packets), `forward` (partial reliability), `reconfig` (stream reset).
 //! `association` ties them together.
 //!
 //! A message stays one [`bytes::Bytes`]; a chunk is a slice of it, and what arrives is a slice of
@@ -23,8 +23,8 @@
 //! * An association is not restarted (RFC 9260 §5.2.2 and §5.2.4 case A): a peer that starts
 //!   anew does so with a new DTLS connection. INIT is ignored once connected.
 //! * No error count ends an association (§8.1): whether the peer lives is for ICE consent to say
-//!   (RFC 7675), and for the same reason there is no heartbeat of our own (§8.3); those of
-//!   the peer are answered.
+//!   (RFC 7675), and for the same reason there is no heartbeat of our own (§8.3) but for
+//!   probes of the path MTU; those of the peer are answered.
 //! * A stream reset that has to wait for data is answered when the data is there, without
 //!   "in progress" before (RFC 6525 §5.2.2): peers ask again anyway.
 //! * The acknowledgement delay is 20 ms (`receive.rs`) instead of 200 ms (§6.2).
@@ -33,6 +33,7 @@ mod association;
 mod cookie;
 mod forward;
 mod handshake;
+mod pmtu;
 mod receive;
 mod reconfig;
 mod send;

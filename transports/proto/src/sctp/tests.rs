@@ -138,7 +138,7 @@ impl Pair {
             }
             let mut room = self.room.unwrap_or(usize::MAX);
             while let Some(packet) = end.poll_transmit(self.now) {
-                assert!(packet.len() <= MAX_PACKET);
+                assert!(packet.len() <= LONGEST_PACKET);
                 self.count += 1;
                 self.resets[index].extend(said(&packet));
                 // No fixed rhythm, or the same packet of an exchange would be lost each time.

@@ -47,6 +47,8 @@ pub struct Link<T> {
     sent: u64,
     pub fates: Vec<Fate>,
     pub cut: bool,
+    /// Packets of which this is not true vanish.
+    pub passes: fn(&T) -> bool,
 }
 
 impl<T: Clone> Link<T> {
@@ -58,13 +60,14 @@ impl<T: Clone> Link<T> {
             sent: 0,
             fates: Vec::new(),
             cut: false,
+            passes: |_| true,
         }
     }
 
     pub fn send(&mut self, packet: T, now: Instant) {
         let fate = self.draw();
         self.fates.push(fate);
-        if self.cut {
+        if self.cut || !(self.passes)(&packet) {
             return;
         }
         match fate {

@@ -3,6 +3,7 @@
 mod intake;
 mod opening;
 mod output;
+mod state;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -15,6 +16,7 @@ use super::super::{CloseReason, Error, Event, Message, Ppid, Reliability, Stats,
 use super::cookie::Jar;
 use super::forward::Forward;
 use super::handshake::{Endpoint, Features};
+use super::pmtu::PathMtu;
 use super::receive::Receiver;
 use super::reconfig::{Effect, Reconfig};
 use super::send::{Limit, Outgoing, RTO_MAX, Sender};
@@ -22,6 +24,7 @@ use super::wire::{Address, cause, kind};
 use crate::config::SctpConfig;
 use crate::engine::Deadline;
 use crate::id::{DtlsRole, StreamId};
+use crate::sctp::LONGEST_PACKET;
 
 /// Chunks beside data that wait to be sent. Filled by answers to the peer (heartbeats, errors,
 /// handshake); beyond it answers are dropped, as if lost.
@@ -138,6 +141,7 @@ pub(in super::super) struct Association {
     receiver: Receiver,
     reconfig: Reconfig,
     forward: Forward,
+    mtu: PathMtu,
     /// Something was given up or acknowledged since the peer was last told what to skip.
     look_for_skips: bool,
     controls: VecDeque<Control>,
@@ -192,6 +196,7 @@ impl Association {
             receiver: Receiver::new(config.receive_window, config.streams, limit),
             reconfig: Reconfig::new(local.first_tsn, 0, config.streams),
             forward: Forward::default(),
+            mtu: PathMtu::new(config.max_packet.min(LONGEST_PACKET)),
             look_for_skips: false,
             controls: VecDeque::new(),
             early_acks: VecDeque::new(),
@@ -420,11 +425,19 @@ impl Association {
         }
         self.receiver.handle_timeout(now);
         self.sender.handle_timeout(now);
+        self.mtu.handle_timeout(now);
+        self.watch_for_black_hole(now);
         let timeout = self.sender.timeout();
         self.reconfig.handle_timeout(timeout, RTO_MAX, now);
         self.forward.handle_timeout(timeout, now);
         self.look_for_skips = true;
         self.release_all();
+    }
+
+    /// Packets that got longer may not arrive any more.
+    fn watch_for_black_hole(&mut self, now: Instant) {
+        let (arrived, lost) = self.sender.take_beyond_base();
+        self.mtu.note(arrived, lost, now);
     }
 
     /// When to call [`Association::handle_timeout`] or to poll for packets, and why.
@@ -450,73 +463,10 @@ impl Association {
             self.sender.poll_timeout(),
             self.reconfig.poll_timeout(timeout, RTO_MAX),
             self.forward.poll_timeout(timeout),
+            self.mtu.poll_timeout().filter(|_| self.is_established()),
         ];
         let first = all.into_iter().flatten().min();
         first.map(|at| Deadline::new(at, Timer::Protocol))
-    }
-
-    pub(in super::super) fn is_connected(&self) -> bool {
-        self.is_established()
-    }
-
-    pub(in super::super) fn close_reason(&self) -> Option<CloseReason> {
-        match self.state {
-            State::Ended(reason) => Some(reason),
-            State::Closed(_)
-            | State::CookieWait(_)
-            | State::CookieEchoed(_)
-            | State::Established
-            | State::ShutdownReceived
-            | State::ShutdownAckSent(_) => None,
-        }
-    }
-
-    pub(in super::super) fn buffered(&self, stream: StreamId) -> usize {
-        self.buffered.get(&stream.0).copied().unwrap_or_default()
-    }
-
-    pub(in super::super) fn buffered_total(&self) -> usize {
-        self.buffered_total
-    }
-
-    pub(in super::super) fn unsent(&self) -> usize {
-        self.sender.unsent()
-    }
-
-    pub(in super::super) fn resets_open(&self) -> bool {
-        self.reconfig.is_open()
-    }
-
-    pub(in super::super) fn max_message_size(&self) -> usize {
-        usize::try_from(self.config.max_message_size).unwrap_or(usize::MAX)
-    }
-
-    /// The fewer of the streams of both directions; ours before the peer has said what it takes.
-    pub(in super::super) fn streams(&self) -> u16 {
-        self.streams.unwrap_or(self.config.streams)
-    }
-
-    pub(in super::super) fn send_buffer(&self) -> usize {
-        self.config.send_buffer
-    }
-
-    pub(in super::super) fn queued_packets(&self) -> usize {
-        self.controls.len() + self.early_acks.len()
-    }
-
-    pub(in super::super) fn unread_chunks(&self) -> usize {
-        self.receiver.held()
-    }
-
-    pub(in super::super) fn round_trip(&self) -> Duration {
-        self.sender.round_trip()
-    }
-
-    pub(in super::super) fn stats(&self) -> Stats {
-        Stats {
-            chunks_retransmitted: self.sender.retransmitted(),
-            ..self.stats
-        }
     }
 }
 

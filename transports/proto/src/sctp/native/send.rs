@@ -134,6 +134,16 @@ impl Sender {
         self.recovery.round_trip.timeout()
     }
 
+    /// Bytes on their way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.flight.bytes()
+    }
+
+    /// Packets longer than the base that arrived and that were lost since the last call.
+    pub(super) fn take_beyond_base(&mut self) -> (u32, u32) {
+        self.flight.take_beyond_base()
+    }
+
     /// A round trip measured by other means than data.
     pub(super) fn sample(&mut self, rtt: Duration, now: Instant) {
         self.recovery.round_trip.sample(rtt, now);

@@ -26,6 +26,8 @@ pub(super) mod kind {
     pub(in super::super) const SHUTDOWN_COMPLETE: u8 = 14;
     pub(in super::super) const I_DATA: u8 = 64;
     pub(in super::super) const RE_CONFIG: u8 = 130;
+    /// RFC 4820.
+    pub(in super::super) const PAD: u8 = 132;
     pub(in super::super) const FORWARD_TSN: u8 = 192;
     pub(in super::super) const I_FORWARD_TSN: u8 = 194;
 }
@@ -174,12 +176,17 @@ impl<'a> PacketWriter<'a> {
 
     /// Bytes of padded chunks, with their headers, that still fit.
     pub(super) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.out.len() - self.start) & !3
+        self.limit.saturating_sub(self.len()) & !3
+    }
+
+    /// Bytes in it.
+    pub(super) fn len(&self) -> usize {
+        self.out.len() - self.start
     }
 
     /// Whether there is no chunk in it yet.
     pub(super) fn is_empty(&self) -> bool {
-        self.out.len() - self.start == HEADER
+        self.len() == HEADER
     }
 
     /// Adds a chunk whose value is `head` followed by `body`.

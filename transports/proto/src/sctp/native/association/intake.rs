@@ -143,7 +143,8 @@ impl Association {
                 }
                 self.take_shutdown(now);
             }
-            kind::HEARTBEAT_ACK | kind::SHUTDOWN_ACK => {} // nobody asked
+            kind::HEARTBEAT_ACK => self.mtu.on_answer(value, now),
+            kind::SHUTDOWN_ACK => {} // nobody asked
             unknown => {
                 if unknown & REPORT != 0 {
                     self.report_unknown(packet, chunk);
@@ -192,6 +193,7 @@ impl Association {
 
     fn settle_acknowledged(&mut self, now: Instant) {
         self.look_for_skips = true;
+        self.watch_for_black_hole(now);
         self.forward.settled(self.sender.cumulative());
         self.release_all();
         self.shut_down_if_idle(now);

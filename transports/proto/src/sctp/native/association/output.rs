@@ -8,21 +8,24 @@ use super::super::forward;
 use super::super::send::Readiness;
 use super::super::wire::{self, Address, Checksum, PacketWriter, kind};
 use super::{Association, Control, State};
-use crate::sctp::MAX_PACKET;
+use crate::sctp::{LONGEST_PACKET, MAX_PACKET};
 
 /// Room for the value of a chunk in a packet of its own, padding included.
 pub(super) const CONTROL_ROOM: usize = ((MAX_PACKET - wire::HEADER) & !3) - wire::CHUNK_HEADER;
 
+/// With so much on its way, longer packets help.
+const WORTH_PROBING: usize = 16 * MAX_PACKET;
+
 /// Bytes of the buffer that packets are cut from: the first of a burst, and at most. Each is twice
 /// as large as the one before; between bursts none is held.
-const POOL: usize = 2 * MAX_PACKET;
+const POOL: usize = 2 * LONGEST_PACKET;
 const MAX_POOL: usize = 64 * 1024;
 
 impl Association {
     /// The next packet in a buffer of its own.
     pub(in super::super::super) fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         let mut pool = std::mem::take(&mut self.pool);
-        if pool.capacity() < MAX_PACKET {
+        if pool.capacity() < LONGEST_PACKET {
             pool = BytesMut::with_capacity(self.pool_size.max(POOL));
             self.pool_size = (2 * pool.capacity()).min(MAX_POOL);
         }
@@ -42,7 +45,7 @@ impl Association {
         out: &mut BytesMut,
         now: Instant,
     ) -> usize {
-        out.reserve(MAX_PACKET);
+        out.reserve(LONGEST_PACKET);
         self.paced_until = None;
         let len = self.write_any(out, now);
         if len > 0 {
@@ -60,7 +63,10 @@ impl Association {
         } else {
             Checksum::Crc32c
         };
-        let mut writer = PacketWriter::new(out, self.address, MAX_PACKET);
+        if let Some(len) = self.write_probe(out, checksum, now) {
+            return len;
+        }
+        let mut writer = PacketWriter::new(out, self.address, self.mtu.size());
         if let Some(sack) = self.early_acks.pop_front() {
             writer.chunk(kind::SACK, 0, &[], &sack);
             return writer.finish(checksum);
@@ -79,7 +85,7 @@ impl Association {
         }
         self.write_resets(&mut writer, now);
         self.write_skip(&mut writer, now);
-        let ready = self.sender.readiness(now);
+        let ready = self.sender.readiness(self.mtu.size(), now);
         self.write_sack(&mut writer, ready);
         match ready {
             Readiness::Now => self.sender.fill(&mut writer, now),
@@ -87,8 +93,29 @@ impl Association {
             Readiness::Nothing => {}
         }
         let len = writer.finish(checksum);
+        if self.sender.in_flight() > WORTH_PROBING {
+            self.mtu.begin(now);
+        }
         self.release_all();
         len
+    }
+
+    /// A probe of the path MTU, in a packet of its own.
+    fn write_probe(
+        &mut self,
+        out: &mut BytesMut,
+        checksum: Checksum,
+        now: Instant,
+    ) -> Option<usize> {
+        if self.state != State::Established {
+            return None;
+        }
+        let (value, padding) = self.mtu.poll_probe(self.sender.timeout(), now)?;
+        let mut writer = PacketWriter::new(out, self.address, LONGEST_PACKET);
+        writer.chunk(kind::HEARTBEAT, 0, &[], &value);
+        let zeros = [0; LONGEST_PACKET];
+        writer.chunk(kind::PAD, 0, &[], zeros.get(..padding)?);
+        Some(writer.finish(checksum))
     }
 
     fn write_alone(&mut self, out: &mut BytesMut) -> usize {

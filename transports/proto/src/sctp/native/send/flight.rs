@@ -30,6 +30,8 @@ pub(in super::super) struct Flight {
     delivery: Delivery,
     /// Taken for lost since the congestion control was told.
     newly_lost: Vec<Lost>,
+    /// Chunks that made their packets longer than the base: arrived and lost since the last call.
+    beyond_base: (u32, u32),
 }
 
 impl Flight {
@@ -47,6 +49,7 @@ impl Flight {
             released: Vec::new(),
             delivery: Delivery::new(now),
             newly_lost: Vec::new(),
+            beyond_base: (0, 0),
         }
     }
 
@@ -95,7 +98,7 @@ impl Flight {
     }
 
     /// A new chunk leaves; returns its TSN.
-    pub(super) fn push(&mut self, chunk: Chunk, now: Instant) -> u32 {
+    pub(super) fn push(&mut self, chunk: Chunk, beyond_base: bool, now: Instant) -> u32 {
         let tsn = self.next_tsn();
         let alone = self.in_flight == 0;
         self.in_flight += chunk.data.len();
@@ -105,6 +108,7 @@ impl Flight {
             chunk,
             state: State::InFlight,
             released: false,
+            beyond_base,
             sent,
             order,
             transmissions: 1,
@@ -125,6 +129,7 @@ impl Flight {
         let Some(index) = self.index(tsn) else { return };
         let alone = self.in_flight == 0;
         let slot = &mut self.slots[index];
+        slot.beyond_base = false;
         if slot.state == State::Lost {
             self.in_flight += slot.chunk.data.len();
         }
@@ -171,6 +176,7 @@ impl Flight {
         if slot.state == State::InFlight {
             slot.state = State::Lost;
             self.in_flight -= slot.chunk.data.len();
+            self.beyond_base.1 += u32::from(slot.beyond_base);
             self.lost.push_back(tsn);
         }
     }
@@ -276,6 +282,7 @@ impl Flight {
             State::Lost => {}
         }
         slot.state = State::Acked;
+        self.beyond_base.0 += u32::from(slot.beyond_base);
         self.gap_acked += 1;
         acked.bytes += len;
         let once = slot.transmissions == 1;
@@ -341,6 +348,11 @@ impl Flight {
     /// What was taken for lost since the last call.
     pub(super) fn take_lost(&mut self) -> Vec<Lost> {
         std::mem::take(&mut self.newly_lost)
+    }
+
+    /// Packets longer than the base that arrived and that were lost since the last call.
+    pub(super) fn take_beyond_base(&mut self) -> (u32, u32) {
+        std::mem::take(&mut self.beyond_base)
     }
 
     /// What an acknowledgement says of the path.

@@ -22,18 +22,18 @@ pub(in super::super) enum Readiness {
 }
 
 impl Sender {
-    /// Whether something may leave now.
-    pub(in super::super) fn readiness(&mut self, now: Instant) -> Readiness {
+    /// Whether something may leave now, in a packet of at most `packet` bytes.
+    pub(in super::super) fn readiness(&mut self, packet: usize, now: Instant) -> Readiness {
         self.give_up_lost(now);
         let any = self.may_repeat() || self.may_send_new(now) || self.probing;
         if !any {
             self.note_limits();
             return Readiness::Nothing;
         }
-        if self.probing || self.pacer.allows(FULL_PACKET, now) {
+        if self.probing || self.pacer.allows(packet, now) {
             return Readiness::Now;
         }
-        Readiness::At(self.pacer.ready_at(FULL_PACKET))
+        Readiness::At(self.pacer.ready_at(packet))
     }
 
     /// What the path delivers says nothing of it while the application gives too little, or the peer
@@ -114,7 +114,8 @@ impl Sender {
 
     /// A probe is new data if there is any, else the last chunk once more (RFC 8985 §7.3).
     fn write_probe(&mut self, writer: &mut PacketWriter<'_>, now: Instant) -> bool {
-        let (room, whole) = (writer.room().saturating_sub(self.head()), self.whole());
+        let whole = self.whole();
+        let room = writer.room().saturating_sub(self.head()).min(whole);
         let fresh = writer.is_empty();
         if let Some(len) = self.queue.next_len(room, whole, fresh, now)
             && self.flight.bytes() + len <= self.peer_window
@@ -129,7 +130,8 @@ impl Sender {
         let Some(slot) = self.flight.get(tsn) else {
             return false;
         };
-        if slot.is_over(now) || slot.chunk.data.len() + self.head() > writer.room() {
+        let fits = writer.len() + self.head() + slot.chunk.data.len() <= FULL_PACKET;
+        if slot.is_over(now) || !fits {
             return false;
         }
         write_chunk(writer, tsn, &slot.chunk, self.interleaving, flag::IMMEDIATE);
@@ -145,11 +147,12 @@ impl Sender {
         if !self.may_repeat() {
             return false;
         }
-        let (head, room, interleaving) = (self.head(), writer.room(), self.interleaving);
+        let (head, interleaving) = (self.head(), self.interleaving);
         let Some((tsn, slot)) = self.flight.next_lost() else {
             return false;
         };
-        if slot.chunk.data.len() + head > room {
+        // Whatever the path carries by now, the base it does.
+        if writer.len() + head + slot.chunk.data.len() > FULL_PACKET {
             return false;
         }
         write_chunk(writer, tsn, &slot.chunk, interleaving, 0);
@@ -165,7 +168,8 @@ impl Sender {
         if lost || self.flight.len() >= MAX_CHUNKS || !self.window_is_open() {
             return false; // what is lost goes first
         }
-        let (room, whole) = (writer.room().saturating_sub(self.head()), self.whole());
+        let whole = self.whole();
+        let room = writer.room().saturating_sub(self.head()).min(whole);
         let fresh = writer.is_empty();
         match self.queue.next_len(room, whole, fresh, now) {
             Some(len) if self.fits_peer(len) => self.write_piece(writer, len, 0, now),
@@ -186,7 +190,7 @@ impl Sender {
         let tsn = self.flight.next_tsn();
         write_chunk(writer, tsn, &chunk, self.interleaving, flags);
         self.pacer.spend(len);
-        self.flight.push(chunk, now);
+        self.flight.push(chunk, writer.len() > FULL_PACKET, now);
         true
     }
 }

@@ -49,8 +49,11 @@ impl Pacer {
     /// Whether a packet may leave.
     pub(super) fn allows(&mut self, len: usize, now: Instant) -> bool {
         let len = u64::try_from(len).unwrap_or(u64::MAX);
-        if self.tokens < len {
-            let nanos = now.saturating_duration_since(self.at).as_nanos();
+        let elapsed = now.saturating_duration_since(self.at);
+        // Not for every packet, since divisions take time; but what a silence has earned is
+        // counted before a burst, not once more after it.
+        if self.tokens < len || elapsed >= BURST_SPAN / 2 {
+            let nanos = elapsed.as_nanos();
             let earned = nanos.saturating_mul(u128::from(self.rate)) / NANOS;
             let earned = u64::try_from(earned).unwrap_or(u64::MAX);
             let most = self.burst.max(self.tokens);

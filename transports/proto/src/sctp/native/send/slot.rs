@@ -61,6 +61,8 @@ pub(in super::super) struct Slot {
     pub(in super::super) state: State,
     /// Its bytes were reported as released.
     pub(super) released: bool,
+    /// It made its packet longer than the base.
+    pub(super) beyond_base: bool,
     /// How it was when it left.
     pub(super) sent: Snapshot,
     /// Place in the order of all transmissions.

@@ -44,7 +44,7 @@ fn push(sender: &mut Sender, count: usize) {
 fn send(sender: &mut Sender, now: Instant) -> usize {
     let mut packets = 0;
     let mut out = BytesMut::new();
-    while sender.readiness(now) == Readiness::Now {
+    while sender.readiness(super::FULL_PACKET, now) == Readiness::Now {
         let mut writer = PacketWriter::new(&mut out, ADDRESS, super::FULL_PACKET);
         sender.fill(&mut writer, now);
         packets += usize::from(writer.finish(Checksum::Zero) > 0);
