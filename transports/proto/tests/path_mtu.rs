@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use peerloom_transports_proto::channel::{ChannelInit, Message};
 use peerloom_transports_proto::config::{DtlsVersions, SctpConfig, SctpEngine};
+use peerloom_transports_proto::id;
 use peerloom_transports_proto::sctp::{LONGEST_PACKET, MAX_PACKET};
 use peerloom_transports_proto::stack::StackConfig;
 
 use support::bottleneck::{Bottleneck, Path};
 use support::link::Conditions;
 use support::pair::Pair;
+
+/// Whether a datagram gets through.
+type Passes = fn(&(id::Path, Vec<u8>)) -> bool;
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -88,7 +92,7 @@ fn nothing_is_lost_over_dtls_when_the_path_changes() {
         pair.connect();
         let (ours, theirs) = pair.open(0, ChannelInit::default());
         let message = Message::Binary(vec![5; 100_000].into());
-        let passes: [fn(&(_, Vec<u8>)) -> bool; 2] = [
+        let passes: [Passes; 2] = [
             |(_, datagram)| datagram.len() <= 1452,
             |(_, datagram)| datagram.len() <= 1232,
         ];

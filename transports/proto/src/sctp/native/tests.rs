@@ -5,6 +5,7 @@
     reason = "a test has to begin at some instant"
 )]
 
+mod acks;
 mod hostile;
 
 use std::time::{Duration, Instant};
