@@ -39,10 +39,18 @@ pub(crate) struct States {
     pub(crate) negotiations: u64,
     /// Whether the connection was ever up.
     pub(crate) ever_connected: bool,
-    /// Whether ICE ever was.
-    pub(crate) ice_ever_connected: bool,
+    /// How often ICE came up: once, and once more for each restart that is over.
+    pub(crate) ice_ups: u64,
     /// Why it failed, if it did.
     pub(crate) cause: Option<String>,
+}
+
+/// Whether ICE has a pair that works.
+pub(super) fn is_up(ice: IceConnectionState) -> bool {
+    matches!(
+        ice,
+        IceConnectionState::Connected | IceConnectionState::Completed
+    )
 }
 
 /// What exists once `create` has been done.
@@ -88,7 +96,7 @@ impl Live {
             signaling: connection.signaling_state(),
             negotiations: 0,
             ever_connected: false,
-            ice_ever_connected: false,
+            ice_ups: 0,
             cause: None,
         });
         let driver = Arc::new(Driver::new(channels.clone(), watched));

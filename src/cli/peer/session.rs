@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use peerloom::webrtc::{
-    self, ConnectionState, DataChannelInit, IceCandidateInit, IceConnectionState,
+    self, ConnectionState, DataChannelInit, IceCandidateInit,
     SessionDescription, SignalingState,
 };
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::channels::log;
 use super::checks;
-use super::live::{Live, States, next_event};
+use super::live::{Live, States, is_up, next_event};
 use super::stats::stats;
 use super::wire::{BadLine, Command, CreateConfig, Event, parse};
 use crate::cli::failure::Failure;
@@ -257,11 +257,8 @@ impl Session {
             }
             webrtc::Event::IceConnectionStateChange(state) => {
                 self.change(|states| {
+                    states.ice_ups += u64::from(is_up(state) && !is_up(states.ice));
                     states.ice = state;
-                    states.ice_ever_connected |= matches!(
-                        state,
-                        IceConnectionState::Connected | IceConnectionState::Completed
-                    );
                 })
                 .await;
             }

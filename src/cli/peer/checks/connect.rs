@@ -67,7 +67,7 @@ pub(super) async fn no_connect(check: &Check<'_>) -> Result<Value, String> {
     Ok(json!({
         "connection": states.connection.to_string(),
         "ice": states.ice.to_string(),
-        "iceConnected": states.ice_ever_connected,
+        "iceConnected": states.ice_ups > 0,
         "cause": states.cause,
         "ms": millis(started.elapsed()),
     }))

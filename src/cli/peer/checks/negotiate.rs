@@ -1,13 +1,18 @@
 //! `iceRestart` and `renegotiate`: a new offer, from here and from there, and
 //! the channels live on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use peerloom::webrtc::{DataChannel, IceConnectionState, Message, SessionDescription};
+use peerloom::webrtc::{DataChannel, Message, SessionDescription};
 use serde_json::{Value, json};
 
+use super::super::live::is_up;
+use super::super::stats::stats;
 use super::connect::millis;
 use super::{Check, attribute, echoed};
+
+/// The pause before the other side is asked again for its pair: nothing tells of a change.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a peer says in `features` when it has the `offer` request.
 const OFFERS: &str = "offer";
@@ -44,10 +49,9 @@ async fn negotiate(check: &Check<'_>, restart: bool) -> Result<Value, String> {
 /// This side offers.
 async fn our_turn(check: &Check<'_>, channel: &DataChannel, restart: bool) -> Result<(), String> {
     check.begin("offer");
-    let before = Descriptions::of(check);
-    let rounds = check.driver.states.borrow().negotiations;
+    let before = Before::of(check, restart).await?;
     check.driver.channels.offer(restart).await?;
-    settle(check, channel, &before, rounds, restart).await
+    settle(check, channel, &before).await
 }
 
 /// The other side offers; false where it cannot be asked to.
@@ -63,10 +67,9 @@ async fn their_turn(
         return Ok(false);
     }
     check.begin("their offer");
-    let before = Descriptions::of(check);
-    let rounds = check.driver.states.borrow().negotiations;
+    let before = Before::of(check, restart).await?;
     check.ask(OFFERS, json!({"iceRestart": restart})).await?;
-    settle(check, channel, &before, rounds, restart).await?;
+    settle(check, channel, &before).await?;
     Ok(true)
 }
 
@@ -75,21 +78,28 @@ async fn their_turn(
 async fn settle(
     check: &Check<'_>,
     channel: &DataChannel,
-    before: &Descriptions,
-    rounds: u64,
-    restart: bool,
+    before: &Before,
 ) -> Result<(), String> {
     let step = check.step();
     check.begin(format!("{step}: answered"));
     check
-        .wait_for(|states| states.negotiations > rounds)
+        .wait_for(|states| states.negotiations > before.negotiations)
         .await?;
     check.begin(format!("{step}: descriptions"));
     let after = Descriptions::of(check);
-    compare("here", &before.local, &after.local, restart)?;
-    compare("there", &before.remote, &after.remote, restart)?;
+    let restart = before.restart;
+    compare("here", &before.descriptions.local, &after.local, restart)?;
+    compare("there", &before.descriptions.remote, &after.remote, restart)?;
     check.begin(format!("{step}: connected"));
-    check.wait_for(|states| is_up(states.ice)).await?;
+    // What a restart replaces stays up until it begins, and carries on until it is over.
+    let ups = before.ice_ups + u64::from(restart);
+    check
+        .wait_for(|states| is_up(states.ice) && states.ice_ups >= ups)
+        .await?;
+    if before.pair_shown {
+        check.begin(format!("{step}: over at the other side"));
+        same_pair(check).await?;
+    }
     check.begin(format!("{step}: the channel lives on"));
     echoed(channel, Message::from("after")).await?;
     check.begin(format!("{step}: a new channel opens"));
@@ -97,6 +107,56 @@ async fn settle(
     echoed(&another, Message::from("new")).await?;
     another.close().await;
     Ok(())
+}
+
+/// Waits until both ends use the same pair, as after a restart that is over.
+async fn same_pair(check: &Check<'_>) -> Result<(), String> {
+    loop {
+        let theirs = ports(&check.ask("stats", Value::Null).await?["stats"]);
+        let ours = ports(&stats(check.driver.channels.connection()).await?);
+        let mirrored = |[local, remote]: [u64; 2]| theirs == Some([remote, local]);
+        if ours.is_some_and(mirrored) {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The ports of the pair in use, its own first, in statistics as `peerloom peer` writes them or as the
+/// other peers do. Addresses may be hidden.
+fn ports(stats: &Value) -> Option<[u64; 2]> {
+    let port = |end: &Value| match end.as_str() {
+        Some(address) => address.rsplit_once(':')?.1.parse().ok(),
+        None => end["port"].as_u64(),
+    };
+    Some([
+        port(&stats["pair"]["local"])?,
+        port(&stats["pair"]["remote"])?,
+    ])
+}
+
+/// How things were before an offer.
+struct Before {
+    restart: bool,
+    descriptions: Descriptions,
+    negotiations: u64,
+    ice_ups: u64,
+    /// Whether the other side shows which pair it uses, so that the end of a restart can be seen there.
+    pair_shown: bool,
+}
+
+impl Before {
+    async fn of(check: &Check<'_>, restart: bool) -> Result<Self, String> {
+        let stats = check.ask("stats", Value::Null).await?;
+        let states = check.driver.states.borrow();
+        Ok(Self {
+            restart,
+            descriptions: Descriptions::of(check),
+            negotiations: states.negotiations,
+            ice_ups: states.ice_ups,
+            pair_shown: restart && ports(&stats["stats"]).is_some(),
+        })
+    }
 }
 
 /// What a restart changes in a description, and what nothing may change.
@@ -158,13 +218,6 @@ fn compare(
     }
 }
 
-fn is_up(state: IceConnectionState) -> bool {
-    matches!(
-        state,
-        IceConnectionState::Connected | IceConnectionState::Completed
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +242,17 @@ mod tests {
             ..parameters("c", "d")
         };
         assert!(compare("here", &old, &other, true).is_err());
+    }
+
+    #[test]
+    fn the_pair_is_found_in_both_ways_of_writing_it() {
+        let ours = json!({"pair": {"local": "[fd00::2]:1000", "remote": "192.0.2.2:2000"}});
+        assert_eq!(ports(&ours), Some([1000, 2000]));
+        let page = json!({"pair": {"local": {"port": 2000}, "remote": {"port": 1000}}});
+        assert_eq!(ports(&page), Some([2000, 1000]));
+        for none in [json!({"pair": null}), json!({"pair": {"local": {"port": 1}}})] {
+            assert_eq!(ports(&none), None);
+        }
     }
 
     #[test]

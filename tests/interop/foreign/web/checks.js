@@ -265,11 +265,32 @@ function parameters(description) {
 
 const descriptions = () => ({ here: parameters(pc.localDescription), there: parameters(pc.remoteDescription) });
 
+/** The ports of the pair in use, its own first, as pages and `peerloom peer` write them; null where none is shown. */
+function ports(shown) {
+  const port = (end) => (typeof end === 'string' ? Number(end.split(':').pop()) : end?.port);
+  const found = [port(shown.pair?.local), port(shown.pair?.remote)];
+  return found.every(Boolean) ? found : null;
+}
+
+const pairs = async () => [ports(await stats()), ports((await ask('stats')).stats)];
+
+/**
+ * Whether a restart is over: both ends use the same pair, and this one a candidate of its new description. Until then
+ * the old pair carries, and nothing in the states tells the two apart.
+ */
+async function restarted() {
+  const [here, there] = await pairs();
+  const candidates = pc.localDescription.sdp.matchAll(/^a=candidate:(?:\S+ ){5}(\d+)/gm);
+  const told = [...candidates].map(([, port]) => Number(port));
+  return here && there && here[0] === there[1] && here[1] === there[0] && told.includes(here[0]);
+}
+
 /** Negotiates again, from here and from there (`by` asks for one of the two: `self` or `other`). */
 async function negotiate(restart, by) {
   const channel = await open(fresh('echo:negotiate'));
   const turn = async (who, makeOffer) => {
     const before = descriptions();
+    const shown = restart && (await pairs()).every(Boolean);
     const rounds = negotiations;
     await makeOffer();
     await until(() => negotiations > rounds, CONNECT_LIMIT_MS, `${who}: answered`);
@@ -282,6 +303,7 @@ async function negotiate(restart, by) {
       expect(restart ? changed : kept, `${who}: ${restart ? 'the old' : 'new'} credentials ${end}`);
     }
     await until(() => pc.connectionState === 'connected', CONNECT_LIMIT_MS, `${who}: connected`);
+    if (shown) await until(restarted, CONNECT_LIMIT_MS, `${who}: over at both ends`);
     await echoed(channel, 'after', `${who}: the channel lives on`);
     const another = await open(fresh('echo:negotiated'));
     await echoed(another, 'new', `${who}: a new channel`);

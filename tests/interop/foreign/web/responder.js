@@ -189,7 +189,11 @@ export async function stats() {
     const found = all.find((entry) => entry.id === id);
     return found && { type: found.candidateType, protocol: found.protocol, address: found.address, port: found.port };
   };
-  const pair = all.find((entry) => entry.type === 'candidate-pair' && entry.nominated);
+  // Where several are nominated, Firefox marks the one in use, and others name it in the transport's entry.
+  const known = all.filter((entry) => entry.type === 'candidate-pair');
+  const used = all.find((entry) => entry.type === 'transport')?.selectedCandidatePairId;
+  const pair =
+    known.find((entry) => entry.id === used || entry.selected) ?? known.find((entry) => entry.nominated);
   return {
     inbound: all
       .filter((entry) => entry.type === 'inbound-rtp')
