@@ -242,17 +242,6 @@ const FAULTS: &[Fault] = &[
         "has no ICE restart: `createOffer` takes no options, and an offer that restarts is \
          answered with the old credentials",
     ),
-    fails(
-        Kind::Firefox,
-        Column::Restart,
-        Verdict::AtTimes,
-        Who::Either,
-        [
-            "their offer",
-            "one time in ten its DTLS fails between its own offer to restart and our answer; whose fault it is has \
-             not been found",
-        ],
-    ),
     absent(Kind::Aiortc, Column::Mdns, NO_NAMES),
     absent(Kind::Aiortc, Column::Tcp, NO_TCP),
     absent(Kind::WebrtcRs, Column::Tcp, NO_TCP),

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use peerloom::webrtc::{
-    self, ConnectionState, DataChannelInit, IceCandidateInit,
-    SessionDescription, SignalingState,
+    self, ConnectionState, DataChannelInit, IceCandidateInit, SessionDescription, SignalingState,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;

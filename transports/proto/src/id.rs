@@ -85,6 +85,16 @@ pub enum IceRole {
     Controlled,
 }
 
+impl IceRole {
+    /// The role of the other end.
+    pub fn other(self) -> Self {
+        match self {
+            IceRole::Controlling => IceRole::Controlled,
+            IceRole::Controlled => IceRole::Controlling,
+        }
+    }
+}
+
 /// Which side starts the DTLS handshake (RFC 8842 §5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DtlsRole {

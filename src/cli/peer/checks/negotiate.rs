@@ -75,11 +75,7 @@ async fn their_turn(
 
 /// Waits for the answer, compares the descriptions with those before, and uses
 /// the channel.
-async fn settle(
-    check: &Check<'_>,
-    channel: &DataChannel,
-    before: &Before,
-) -> Result<(), String> {
+async fn settle(check: &Check<'_>, channel: &DataChannel, before: &Before) -> Result<(), String> {
     let step = check.step();
     check.begin(format!("{step}: answered"));
     check
@@ -250,7 +246,10 @@ mod tests {
         assert_eq!(ports(&ours), Some([1000, 2000]));
         let page = json!({"pair": {"local": {"port": 2000}, "remote": {"port": 1000}}});
         assert_eq!(ports(&page), Some([2000, 1000]));
-        for none in [json!({"pair": null}), json!({"pair": {"local": {"port": 1}}})] {
+        for none in [
+            json!({"pair": null}),
+            json!({"pair": {"local": {"port": 1}}}),
+        ] {
             assert_eq!(ports(&none), None);
         }
     }

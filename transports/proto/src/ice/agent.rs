@@ -220,20 +220,27 @@ impl Agent {
         while let Some(output) = engine.poll_output() {
             outputs.push(output);
         }
+        // The engine refuses a check for its role even where it takes the other role itself, which
+        // the peer must not do as well (RFC 8445 §7.3.1.1).
+        let switched = outputs.iter().any(|it| matches!(it, Output::Role(_)));
         for (path, packet) in packets {
-            self.queue_packet(path, packet, now);
+            if !(switched && is_refusal(&packet)) {
+                self.queue_packet(path, packet, now);
+            }
         }
         for output in outputs {
             match output {
                 Output::State(state) => self.set_state(state),
                 Output::Selected(path) => self.select(path, now),
-                Output::Role(role) => {
-                    self.role = role;
-                    self.pairs.set_role(role);
-                    self.events.push_back(Event::RoleChange(role));
-                }
+                Output::Role(role) => self.take_role(role),
             }
         }
+    }
+
+    fn take_role(&mut self, role: IceRole) {
+        self.role = role;
+        self.pairs.set_role(role);
+        self.events.push_back(Event::RoleChange(role));
     }
 
     fn queue_packet(&mut self, path: Path, mut packet: Bytes, now: Instant) {
@@ -244,7 +251,8 @@ impl Agent {
             match binding.class {
                 Class::Request => {
                     self.stats.requests_sent += 1;
-                    self.checks.sent(binding.transaction, path, now);
+                    self.checks
+                        .sent(binding.transaction, path, binding.role, now);
                     self.pairs.sent(path, now);
                     self.nomination.sent(path, &packet);
                 }
@@ -385,4 +393,8 @@ impl Agent {
     pub fn stats(&self) -> Stats {
         self.stats
     }
+}
+
+fn is_refusal(packet: &[u8]) -> bool {
+    Binding::parse(packet).is_some_and(|binding| binding.class == Class::Error)
 }

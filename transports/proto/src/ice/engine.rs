@@ -145,6 +145,12 @@ impl Engine {
         guard(Layer::Ice, || self.agent.handle_read(message))?.map_err(engine_error)
     }
 
+    /// The peer has refused our role.
+    pub(super) fn set_role(&mut self, role: IceRole) -> Result<(), Error> {
+        let controlling = role == IceRole::Controlling;
+        guard(Layer::Ice, || self.agent.set_role(controlling)).map_err(Error::from)
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         guard(Layer::Ice, || self.agent.handle_timeout(now))?.map_err(engine_error)
     }

@@ -12,6 +12,9 @@ use crate::id::IceRole;
 use crate::stun::message::{Builder, HEADER_LEN, MAGIC_COOKIE, Message, attribute, method};
 pub(super) use crate::stun::message::{Class, TransactionId};
 
+/// The error that tells of a conflict of roles (RFC 8445 §7.2.5.1).
+pub(super) const ROLE_CONFLICT: u16 = 487;
+
 /// Longest STUN packet we read: checks have about 120 bytes, and none may exceed a path MTU.
 const MAX_LEN: usize = 1500;
 
@@ -25,6 +28,8 @@ pub(super) struct Binding<'a> {
     pub(super) username: Option<&'a str>,
     /// `USE-CANDIDATE`, in requests: the peer nominates this pair.
     pub(super) nominates: bool,
+    /// What the sender takes itself for, in requests.
+    pub(super) role: Option<IceRole>,
 }
 
 /// Whether a packet is STUN by its first bytes (RFC 7983 §7, RFC 8489 §5).
@@ -46,13 +51,24 @@ impl<'a> Binding<'a> {
         }
         let message = Message::parse(packet).filter(|it| it.method == method::BINDING)?;
         let username = message.attribute(attribute::USERNAME);
+        let says = |kind| message.attribute(kind).is_some();
         Some(Self {
             message,
             class: message.class,
             transaction: message.transaction,
             username: username.map(std::str::from_utf8).transpose().ok()?,
-            nominates: message.attribute(attribute::USE_CANDIDATE).is_some(),
+            nominates: says(attribute::USE_CANDIDATE),
+            role: match says(attribute::ICE_CONTROLLING) {
+                true => Some(IceRole::Controlling),
+                false => says(attribute::ICE_CONTROLLED).then_some(IceRole::Controlled),
+            },
         })
+    }
+
+    /// Whether it is an error that tells of a conflict of roles (RFC 8445 §7.2.5.1).
+    pub(super) fn is_role_conflict(&self) -> bool {
+        let error = self.message.error();
+        error.is_some_and(|(code, _)| code == ROLE_CONFLICT)
     }
 
     /// Whether the message was made by someone who knows `password` (RFC 8489 §14.5).

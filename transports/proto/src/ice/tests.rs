@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::SeedableRng;
 
+use super::stun::ROLE_CONFLICT;
 use super::*;
 use crate::candidate::{Candidate, Credentials};
 use crate::config::IceConfig;
 use crate::engine::Transmit;
 use crate::id::{IceRole, Path};
-use crate::stun::message::{Builder, Message, attribute};
+use crate::stun::message::{Builder, Class, Message, attribute};
 
 struct Pair {
     a: Agent,
@@ -224,6 +225,62 @@ fn a_role_conflict_is_repaired() {
             "{role:?}"
         );
         assert_ne!(pair.a.role(), pair.b.role());
+    }
+}
+
+/// The peer keeps its role and says so, and never checks us: the error is all there is to go by.
+#[test]
+fn a_refused_role_is_given_up_once() {
+    for role in [Controlling, Controlled] {
+        let mut pair = Pair::new(role, role.other());
+        pair.start(role, role.other());
+        pair.trickle();
+        let mut refused = 0;
+        for wave in 0..3 {
+            pair.now = pair.a.poll_timeout().map_or(pair.now, |due| due.at);
+            pair.a.handle_timeout(pair.now);
+            pair.drain();
+            let password = pair.b.local_credentials().pwd.clone();
+            // Everything of this wave was sent in the old role.
+            for (from_a, _, transmit) in std::mem::take(&mut pair.wire) {
+                let check = Message::parse(&transmit.contents).filter(|_| from_a);
+                let Some(check) = check.filter(|check| check.class == Class::Request) else {
+                    continue;
+                };
+                let wrong = Builder::new(Class::Error, check.method, check.transaction)
+                    .error(ROLE_CONFLICT, "Role Conflict");
+                let forged = wrong.finish_with_integrity(b"not the password of b");
+                let error = Builder::new(Class::Error, check.method, check.transaction)
+                    .error(ROLE_CONFLICT, "Role Conflict")
+                    .finish_with_integrity(password.as_bytes());
+                let before = pair.a.role();
+                let path = transmit.path;
+                assert!(pair.a.handle_packet(path, &forged, pair.now).is_err());
+                assert_eq!(pair.a.role(), before);
+                if wave == 0 {
+                    pair.a.handle_packet(path, &error, pair.now).expect("error");
+                    assert_eq!(pair.a.role(), role.other());
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 1, "several checks were under way");
+        let told = |event: &Event| matches!(event, Event::RoleChange(_));
+        assert_eq!(pair.events[0].iter().filter(|it| told(it)).count(), 1);
+    }
+}
+
+/// Whoever takes the other role must not also send the peer into it.
+#[test]
+fn a_conflict_is_refused_by_one_side_only() {
+    for role in [Controlling, Controlled] {
+        let mut pair = Pair::new(role, role);
+        pair.start(role, role);
+        pair.trickle();
+        assert!(pair.run(Duration::from_secs(5), Pair::connected));
+        let told = |event: &&Event| matches!(event, Event::RoleChange(_));
+        let changes = pair.events.iter().flatten().filter(told).count();
+        assert_eq!(changes, 1, "{role:?}");
     }
 }
 

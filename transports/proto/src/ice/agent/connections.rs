@@ -239,7 +239,7 @@ impl Agent {
         };
         let (transaction, packet) = check.write();
         self.stats.requests_sent += 1;
-        self.checks.sent(transaction, path, now);
+        self.checks.sent(transaction, path, Some(self.role), now);
         self.pairs.sent(path, now);
         self.packets.push_front((path, packet));
     }

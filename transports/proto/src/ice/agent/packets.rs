@@ -34,11 +34,11 @@ impl Agent {
                 let to = binding.username.and_then(|name| name.split_once(':'));
                 to.is_some_and(|(to, _)| to == self.local.ufrag) && binding.verify(&self.local.pwd)
             }
-            Class::Success => self
+            Class::Success | Class::Error => self
                 .remote
                 .as_ref()
                 .is_some_and(|remote| binding.verify(&remote.pwd)),
-            Class::Error | Class::Indication => false,
+            Class::Indication => false,
         }
     }
 
@@ -58,7 +58,8 @@ impl Agent {
         match binding.class {
             Class::Request => self.take_request(path, packet, &binding, now),
             Class::Success => self.take_answer(path, packet, &binding, now),
-            Class::Error | Class::Indication => Ok(()),
+            Class::Error => self.take_refusal(path, &binding, now),
+            Class::Indication => Ok(()),
         }
     }
 
@@ -125,13 +126,7 @@ impl Agent {
         binding: &Binding<'_>,
         now: Instant,
     ) -> Result<(), Error> {
-        let known = self
-            .remote
-            .as_ref()
-            .is_some_and(|remote| binding.verify(&remote.pwd));
-        if !known {
-            return Err(Error::Unauthenticated);
-        }
+        self.by_peer(binding)?;
         let answer = self
             .checks
             .answered(binding.transaction, path, now)
@@ -158,6 +153,34 @@ impl Agent {
             self.recovered(path);
         }
         Ok(())
+    }
+
+    /// The peer keeps the role that we take ourselves to have: it is ours to change, which the
+    /// engine does only when the peer checks us (RFC 8445 §7.2.5.1).
+    fn take_refusal(
+        &mut self,
+        path: Path,
+        binding: &Binding<'_>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        self.by_peer(binding)?;
+        let refused = self.checks.refused(binding.transaction, path);
+        let role = refused.ok_or(Error::Unauthenticated)?;
+        // Several checks of the old role may be refused.
+        if !binding.is_role_conflict() || role != Some(self.role) {
+            return Ok(());
+        }
+        let engine = self.engine.as_mut().ok_or(Error::Closed)?;
+        engine.set_role(self.role.other())?;
+        self.take_role(self.role.other());
+        self.hasten(now);
+        Ok(())
+    }
+
+    fn by_peer(&self, binding: &Binding<'_>) -> Result<(), Error> {
+        let remote = self.remote.as_ref();
+        let known = remote.is_some_and(|remote| binding.verify(&remote.pwd));
+        known.then_some(()).ok_or(Error::Unauthenticated)
     }
 
     pub(super) fn give_to_engine(
