@@ -160,6 +160,15 @@ fn conduct(options: &Options, cases: Vec<Case>) -> ExitCode {
         }
     };
     run(options, &cases, relay.as_ref(), &mut table);
+    let again: Vec<Case> = cases
+        .into_iter()
+        .filter(|case| table.never_passed(case))
+        .collect();
+    if !again.is_empty() {
+        println!("Once more, since they may fail at times and never passed:");
+        run(options, &again, relay.as_ref(), &mut table);
+    }
+    table.judge_at_times();
     table.print();
     if table.failed() || (in_ci && table.skipped()) {
         return ExitCode::FAILURE;

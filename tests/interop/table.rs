@@ -23,6 +23,8 @@ pub(crate) struct Table {
     skips: BTreeMap<String, Vec<String>>,
     /// What went otherwise than expected, and the first line of why.
     failures: Vec<(String, String)>,
+    /// How often sessions passed of which each may fail.
+    at_times: BTreeMap<String, u32>,
     pub(crate) matrix: Matrix,
 }
 
@@ -40,6 +42,7 @@ impl Table {
             columns: Vec::new(),
             skips: BTreeMap::new(),
             failures: Vec::new(),
+            at_times: BTreeMap::new(),
             matrix: Matrix::default(),
         }
     }
@@ -52,6 +55,9 @@ impl Table {
 
     pub(crate) fn add(&mut self, case: &Case, outcomes: Vec<Outcome>) {
         let ran_all = outcomes.iter().all(|outcome| outcome.result.is_ok());
+        if case.verdict == Verdict::AtTimes {
+            *self.at_times.entry(case.to_string()).or_default() += u32::from(ran_all);
+        }
         for outcome in outcomes {
             // Only the check that the fault speaks of may fail.
             let known = case.checks.iter().any(|check| check.name == outcome.name);
@@ -120,6 +126,20 @@ impl Table {
             }
         };
         self.rows[row].1.entry(check.to_owned()).or_default()
+    }
+
+    /// Whether this case may fail at times, and has failed each time so far.
+    pub(crate) fn never_passed(&self, case: &Case) -> bool {
+        self.at_times.get(&case.to_string()) == Some(&0)
+    }
+
+    /// What fails each time does not fail at times.
+    pub(crate) fn judge_at_times(&mut self) {
+        let never = self.at_times.iter().filter(|(_, passed)| **passed == 0);
+        for (name, _) in never {
+            let why = "it never passed, though it is known to fail at times only";
+            self.failures.push((name.clone(), why.to_owned()));
+        }
     }
 
     pub(crate) fn failed(&self) -> bool {
