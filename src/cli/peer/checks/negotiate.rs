@@ -7,7 +7,6 @@ use peerloom::webrtc::{DataChannel, Message, SessionDescription};
 use serde_json::{Value, json};
 
 use super::super::live::is_up;
-use super::super::stats::stats;
 use super::connect::millis;
 use super::{Check, attribute, echoed};
 
@@ -94,7 +93,7 @@ async fn settle(check: &Check<'_>, channel: &DataChannel, before: &Before) -> Re
         .await?;
     if before.pair_shown {
         check.begin(format!("{step}: over at the other side"));
-        same_pair(check).await?;
+        moved(check).await?;
     }
     check.begin(format!("{step}: the channel lives on"));
     echoed(channel, Message::from("after")).await?;
@@ -105,17 +104,28 @@ async fn settle(check: &Check<'_>, channel: &DataChannel, before: &Before) -> Re
     Ok(())
 }
 
-/// Waits until both ends use the same pair, as after a restart that is over.
-async fn same_pair(check: &Check<'_>) -> Result<(), String> {
+/// Waits until the other side sends from a candidate of its new description, as after a restart that is
+/// over there. It need not be the pair in use here: where every check nominates, each end may keep
+/// another one.
+async fn moved(check: &Check<'_>) -> Result<(), String> {
     loop {
         let theirs = ports(&check.ask("stats", Value::Null).await?["stats"]);
-        let ours = ports(&stats(check.driver.channels.connection()).await?);
-        let mirrored = |[local, remote]: [u64; 2]| theirs == Some([remote, local]);
-        if ours.is_some_and(mirrored) {
+        let description = check.driver.channels.connection().remote_description();
+        let told = candidate_ports(&description.map(|it| it.sdp).unwrap_or_default());
+        if theirs.is_some_and(|[local, _]| told.contains(&local)) {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The ports of the candidates in a description (RFC 8839, section 5.1).
+fn candidate_ports(sdp: &str) -> Vec<u64> {
+    let candidates = sdp
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"));
+    let port = |line: &str| line.split(' ').nth(5)?.parse().ok();
+    candidates.filter_map(port).collect()
 }
 
 /// The ports of the pair in use, its own first, in statistics as `peerloom peer` writes them or as the
@@ -252,6 +262,12 @@ mod tests {
         ] {
             assert_eq!(ports(&none), None);
         }
+    }
+
+    #[test]
+    fn the_ports_of_candidates_are_found() {
+        let sdp = "a=mid:0\r\na=candidate:1 1 udp 21 192.0.2.2 3000 typ host\r\na=candidate:x\r\n";
+        assert_eq!(candidate_ports(sdp), [3000]);
     }
 
     #[test]
