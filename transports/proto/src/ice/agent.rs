@@ -88,6 +88,8 @@ pub struct Agent {
     candidates_due: Option<Instant>,
     next_round: Option<Instant>,
     last_round: Option<Instant>,
+    /// When answered pairs that nobody nominates are checked again.
+    again: Option<Instant>,
     /// When we were called last, and how long we were not there in all.
     called: Instant,
     stalled: Duration,
@@ -131,6 +133,7 @@ impl Agent {
             candidates_due: None,
             next_round: None,
             last_round: None,
+            again: None,
             called: now,
             stalled: Duration::ZERO,
             pause,
@@ -198,6 +201,7 @@ impl Agent {
         self.early.clear();
         (self.early_due, self.candidates_due) = (None, None);
         self.next_round = None;
+        self.again = None;
         self.remote_done = false;
         self.close_connections();
         self.pause = self.config.check_interval_min;

@@ -270,6 +270,39 @@ fn a_refused_role_is_given_up_once() {
     }
 }
 
+/// The peer answers the first checks and forgets them, as werift in a restart; later ones move it.
+#[test]
+fn answered_pairs_are_checked_until_one_is_nominated() {
+    let mut pair = Pair::new(Controlled, Controlling);
+    pair.start(Controlled, Controlling);
+    pair.trickle();
+    let password = pair.b.local_credentials().pwd.clone();
+    let mut checks = 0;
+    let end = pair.now + Duration::from_secs(3);
+    while let Some(due) = pair.a.poll_timeout().filter(|due| due.at <= end) {
+        pair.now = due.at;
+        pair.a.handle_timeout(pair.now);
+        pair.drain();
+        for (from_a, _, transmit) in std::mem::take(&mut pair.wire) {
+            let check = Message::parse(&transmit.contents).filter(|_| from_a);
+            let Some(check) = check.filter(|check| check.class == Class::Request) else {
+                continue;
+            };
+            checks += 1;
+            let answer = Builder::new(Class::Success, check.method, check.transaction)
+                .xor_address(attribute::XOR_MAPPED_ADDRESS, transmit.path.local)
+                .finish_with_integrity(password.as_bytes());
+            let path = transmit.path;
+            pair.a
+                .handle_packet(path, &answer, pair.now)
+                .expect("answer");
+        }
+    }
+    let pairs = pair.a.pairs().len();
+    assert!(checks >= 4 * pairs, "{checks} checks of {pairs} pairs");
+    assert!(checks <= 8 * pairs, "{checks} checks of {pairs} pairs");
+}
+
 /// Whoever takes the other role must not also send the peer into it.
 #[test]
 fn a_conflict_is_refused_by_one_side_only() {

@@ -224,7 +224,7 @@ impl Agent {
 
     /// Sends a check of our own beside those of the packaged engine, which waits for its next round:
     /// a connection has to begin with one (RFC 6544 §7.2), and recovery should not wait.
-    fn check_now(&mut self, path: Path, now: Instant) {
+    pub(super) fn check_now(&mut self, path: Path, now: Instant) {
         let local = self.locals.iter().find(|local| local.base == path.local);
         let (Some(remote), Some(local)) = (&self.remote, local) else {
             return;

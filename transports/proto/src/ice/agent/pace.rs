@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::super::{Error, State};
 use super::Agent;
+use crate::candidate::Protocol;
+use crate::id::{IceRole, Path};
 
 /// An answer may trigger a round of checks this soon after the last one.
 const MIN_ROUND_PAUSE: Duration = Duration::from_millis(2);
@@ -14,6 +16,13 @@ const STALL: Duration = Duration::from_millis(500);
 
 /// Pause between two looks at a peer that is silent: how late it may be called disconnected or gone.
 const SILENCE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause between two repeated checks of a pair that was answered and not nominated. Guess: a connection
+/// that needs one is up within half a second, and few are sent to a peer that takes its time.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Pairs that are checked again, the best ones.
+const AGAIN_PAIRS: usize = 8;
 
 impl Agent {
     /// Runs what is due.
@@ -51,7 +60,28 @@ impl Agent {
             self.last_round = Some(now); // one without pairs need not be waited for
         }
         self.pairs.give_up(self.config.failed_after, now);
+        self.check_again(now);
         self.schedule(now);
+    }
+
+    /// While the peer has nominated nothing, pairs that were answered are checked on, which the packaged
+    /// engine does not: an answer does not tell that the check had any effect. werift 0.25 answers
+    /// those that come before our description, and in a restart does not act on them.
+    fn check_again(&mut self, now: Instant) {
+        let waits = self.state == State::Checking && self.selected.is_none();
+        if !waits || self.role == IceRole::Controlling || self.again.is_some_and(|at| at > now) {
+            return;
+        }
+        let pairs = self.pairs.report().into_iter().map(|pair| pair.path);
+        let answered = |path: &Path| path.protocol == Protocol::Udp && self.checks.works(*path);
+        let paths: Vec<Path> = pairs.filter(answered).take(AGAIN_PAIRS).collect();
+        if paths.is_empty() {
+            return;
+        }
+        let first = self.again.replace(now + AGAIN).is_none();
+        for path in paths.into_iter().filter(|_| !first) {
+            self.check_now(path, now);
+        }
     }
 
     /// The engine's time, which stands still while we are not there: nobody was heard then because
