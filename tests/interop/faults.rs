@@ -211,8 +211,7 @@ const fn fails(
 
 const CHECKS_NOTHING: &str = "sends no checks of its own after a restart (`connect` of its \
      `RTCPeerConnection` ends where DTLS is up) and forgets those that it answered before it knew the other's \
-     candidates (`earlyChecks` of its `ice.js`, which only that `connect` looks at); two of its own never come up again"; two of its own never come up again, and with others \
-     one restart in twenty did not";
+     candidates (`earlyChecks` of its `ice.js`, which only that `connect` looks at); two of its own never come up again";
 
 /// werift, through a relay.
 const fn stops(column: Column) -> Fault {
