@@ -19,6 +19,7 @@ pub mod clock;
 pub mod dns;
 pub mod mdns;
 pub mod net_watch;
+pub mod quic;
 pub mod tcp;
 pub mod turn;
 pub mod udp;

@@ -20,6 +20,7 @@ mod parts;
 mod receive;
 mod schedule;
 mod state;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub use channels::Channels;
 pub use dcep::{DcepError, DcepMessage, Open};
 pub use parts::{Part, PartsError, Reassembly};
 pub use receive::{MAX_EARLY_MESSAGES, MAX_REMOTE_NAMES};
+pub use streams::Streams;
 
 /// Credit a channel has at first: bytes of messages it may deliver before [`Channels::grant`].
 pub const INITIAL_CREDIT: usize = 1024 * 1024;

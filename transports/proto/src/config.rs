@@ -200,6 +200,50 @@ impl Default for SctpConfig {
     }
 }
 
+/// Settings of a QUIC connection between two Peerloom peers, and of [`crate::quic::Mapping`] on it.
+#[derive(Clone, Debug)]
+pub struct QuicConfig {
+    /// Bytes that may arrive and lie unread, on one stream and on all together. 8 MiB: 100 MB/s over 80 ms.
+    /// Costs this much memory per connection whose consumer has stopped.
+    pub receive_window: u32,
+    /// Bytes that QUIC keeps until they are acknowledged. 8 MiB: as the window.
+    pub send_window: u32,
+    /// Bytes of messages accepted from all channels that QUIC has not taken, or that are on streams of
+    /// their own and not acknowledged. 4 MiB: as `SctpConfig::send_buffer`.
+    pub send_buffer: usize,
+    /// Longest message in one piece. Longer ones are chunked above. 256 KiB: as `SctpConfig`.
+    pub max_message_size: u32,
+    /// Ids of data channels. 1024: as `SctpConfig::streams`.
+    pub streams: u16,
+    /// How long the handshake may take from when there is a path; then the client begins DTLS instead,
+    /// if it may. 3 s: three probe timeouts of a fresh connection, as RFC 9002 has them without a
+    /// known round trip; and a person still waits for it.
+    pub patience: Duration,
+    /// Round trip before one was measured; a third of a lost first packet's delay. 50 ms: RFC 9002 §6.2.2
+    /// has 333 ms, but ICE has just used this path.
+    pub initial_rtt: Duration,
+    /// Largest packet before path MTU discovery. 1200: what QUIC demands of every path.
+    pub initial_mtu: u16,
+    /// Largest packet that discovery tries. 1452: Ethernet less the headers of IPv6 and UDP.
+    pub max_mtu: u16,
+}
+
+impl Default for QuicConfig {
+    fn default() -> Self {
+        Self {
+            receive_window: 8 * 1024 * 1024,
+            send_window: 8 * 1024 * 1024,
+            send_buffer: 4 * 1024 * 1024,
+            max_message_size: 256 * 1024,
+            streams: 1024,
+            patience: Duration::from_secs(3),
+            initial_rtt: Duration::from_millis(50),
+            initial_mtu: 1200,
+            max_mtu: 1452,
+        }
+    }
+}
+
 /// Settings of [`crate::channel::Channels`].
 #[derive(Clone, Debug)]
 pub struct ChannelConfig {

@@ -19,6 +19,7 @@
 //! | [`ice`] | connectivity checks, nomination, consent, restart |
 //! | [`dtls`] | handshake, fingerprint check, records in batches |
 //! | [`sctp`] | streams, retransmission, windows, resets |
+//! | [`quic`] | the same streams of messages over QUIC, between Peerloom peers |
 //! | [`channel`] | data channels: DCEP, priorities, credit, long messages |
 //! | [`stack`] | the layers composed by plain calls, for simulations and tests |
 //!
@@ -68,6 +69,7 @@ pub mod ice_server;
 pub mod id;
 pub mod jsep;
 pub mod mdns;
+pub mod quic;
 pub mod sctp;
 pub mod sdp;
 pub mod stack;

@@ -53,7 +53,7 @@ pub enum Ppid {
 
 impl Ppid {
     /// Its number; that of binary data for anything else.
-    fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         match self {
             Ppid::Dcep => 50,
             Ppid::Text => 51,
@@ -63,7 +63,7 @@ impl Ppid {
         }
     }
 
-    fn from_number(number: u32) -> Self {
+    pub(crate) fn from_number(number: u32) -> Self {
         match number {
             50 => Ppid::Dcep,
             51 => Ppid::Text,

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::state::{Channel, Outgoing};
 use super::{
-    ChannelInit, CloseCause, DcepMessage, Event, Message, OpenError, SendError, State, Timer,
+    ChannelInit, CloseCause, DcepMessage, Event, Message, OpenError, SendError, State, Streams,
+    Timer,
 };
 use crate::config::ChannelConfig;
 use crate::engine::Deadline;
 use crate::id::{ChannelId, DtlsRole, StreamId};
-use crate::sctp::{self, Association, CloseReason, Ppid};
+use crate::sctp::{self, CloseReason, Ppid};
 
 /// How long a peer that has taken note of a reset may leave its own side open. Guess; an honest
 /// peer answers within a round trip, and one that never knew the channel never does.
@@ -198,7 +199,7 @@ impl Channels {
     }
 
     /// Moves everything on: takes the association's events, reads, writes, opens and closes.
-    pub fn pump(&mut self, association: &mut Association, now: Instant) {
+    pub fn pump(&mut self, association: &mut impl Streams, now: Instant) {
         self.take_events(association);
         self.settle(association, now);
         self.read_all(association);
@@ -210,7 +211,7 @@ impl Channels {
         self.wake_starved();
     }
 
-    fn take_events(&mut self, association: &mut Association) {
+    fn take_events(&mut self, association: &mut impl Streams) {
         while let Some(event) = association.poll_event() {
             match event {
                 sctp::Event::Connected => {

@@ -1,11 +1,11 @@
 //! What arrives: messages as credit allows, DCEP, and data for channels that do not exist yet.
 
 use crate::id::{ChannelId, StreamId};
-use crate::sctp::{self, Association, Ppid};
+use crate::sctp::{self, Ppid};
 
 use super::channels::Channels;
 use super::state::from_wire;
-use super::{CloseCause, DcepMessage, Event, Message, Open, Part, State};
+use super::{CloseCause, DcepMessage, Event, Message, Open, Part, State, Streams};
 
 /// Streams whose first message arrived before a channel with their id was made here (both
 /// applications negotiate an id, the peer is faster). One message each is kept, the rest stays
@@ -18,7 +18,7 @@ pub const MAX_REMOTE_NAMES: usize = 1024 * 1024;
 
 impl Channels {
     /// Reads what is readable, as far as credit goes.
-    pub(super) fn read_all(&mut self, association: &mut Association) {
+    pub(super) fn read_all(&mut self, association: &mut impl Streams) {
         let streams: Vec<StreamId> = self.readable.iter().copied().collect();
         for stream in streams {
             match self.by_stream.get(&stream).copied() {
@@ -30,7 +30,7 @@ impl Channels {
 
     /// The association is over: whatever has arrived is delivered, credit or not, since the peer was
     /// told that it did. First what opens channels, then what is on them.
-    pub(super) fn read_what_is_left(&mut self, association: &mut Association) {
+    pub(super) fn read_what_is_left(&mut self, association: &mut impl Streams) {
         for _ in 0..2 {
             for channel in self.channels.values_mut() {
                 channel.credit = isize::MAX;
@@ -39,7 +39,7 @@ impl Channels {
         }
     }
 
-    fn read_channel(&mut self, id: ChannelId, stream: StreamId, association: &mut Association) {
+    fn read_channel(&mut self, id: ChannelId, stream: StreamId, association: &mut impl Streams) {
         let mut batch = Vec::new();
         while let Some(channel) = self.channels.get_mut(&id) {
             let waits = channel.credit <= 0 && channel.state == State::Open;
@@ -71,7 +71,7 @@ impl Channels {
         &mut self,
         id: ChannelId,
         message: sctp::Message,
-        association: &mut Association,
+        association: &mut impl Streams,
     ) -> Option<Message> {
         if message.ppid == Ppid::Dcep {
             return self.take_control(id, &message, association);
@@ -89,7 +89,7 @@ impl Channels {
         &mut self,
         id: ChannelId,
         message: &sctp::Message,
-        association: &mut Association,
+        association: &mut impl Streams,
     ) -> Option<Message> {
         if Part::is_part(&message.data) && self.config.peerloom_peer {
             return self.take_part(id, message);
@@ -150,7 +150,7 @@ impl Channels {
     }
 
     /// Data on a stream without a channel: an OPEN, or a negotiated channel made too late.
-    fn read_unknown(&mut self, stream: StreamId, association: &mut Association) {
+    fn read_unknown(&mut self, stream: StreamId, association: &mut impl Streams) {
         loop {
             if self.early.contains_key(&stream) {
                 return;
@@ -170,7 +170,7 @@ impl Channels {
         }
     }
 
-    fn accept(&mut self, stream: StreamId, open: Open, association: &mut Association) {
+    fn accept(&mut self, stream: StreamId, open: Open, association: &mut impl Streams) {
         let names = open.label.len() + open.protocol.len();
         let refused = if self.role.is_none_or(|role| is_ours(role, stream)) {
             Some("id of the wrong side")

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::channels::Channels;
 use super::state::Channel;
-use super::{CloseCause, State};
+use super::{CloseCause, State, Streams};
 use crate::id::ChannelId;
-use crate::sctp::{Association, Error, Ppid, Reliability};
+use crate::sctp::{Error, Ppid, Reliability};
 
 /// Bytes handed to SCTP beyond what its window takes: enough to keep it busy until the next call, and
 /// little enough that priorities matter.
@@ -18,16 +18,16 @@ const TURN_PER_WEIGHT: isize = 64;
 
 impl Channels {
     /// Writes as the window allows.
-    pub(super) fn write_queued(&mut self, association: &mut Association, now: Instant) {
+    pub(super) fn write_queued(&mut self, association: &mut impl Streams, now: Instant) {
         loop {
-            let before = association.stats().messages_sent;
+            let before = association.messages_sent();
             while has_room(association) {
                 let Some(id) = self.active.pop_front() else {
                     break;
                 };
                 self.take_turn(id, association, now);
             }
-            if association.stats().messages_sent == before {
+            if association.messages_sent() == before {
                 return;
             }
             // May make room again, if the window is wide.
@@ -35,7 +35,7 @@ impl Channels {
         }
     }
 
-    fn take_turn(&mut self, id: ChannelId, association: &mut Association, now: Instant) {
+    fn take_turn(&mut self, id: ChannelId, association: &mut impl Streams, now: Instant) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
@@ -89,7 +89,7 @@ impl Channels {
     }
 }
 
-fn has_room(association: &Association) -> bool {
+fn has_room(association: &impl Streams) -> bool {
     association.is_connected()
         && association.unsent() < LEAD
         && association.buffered_total() < association.send_buffer()
@@ -97,7 +97,7 @@ fn has_room(association: &Association) -> bool {
 
 fn write_next(
     channel: &mut Channel,
-    association: &mut Association,
+    association: &mut impl Streams,
     now: Instant,
 ) -> Result<bool, Error> {
     let (Some(stream), Some(next)) = (channel.stream, channel.queue.front()) else {

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::super::receive::is_ours;
-use super::super::{CloseCause, DcepMessage, Event, Open, State};
+use super::super::{CloseCause, DcepMessage, Event, Open, State, Streams};
 use super::{Channels, RESET_PATIENCE};
 use crate::id::{ChannelId, DtlsRole, StreamId};
-use crate::sctp::{Association, CloseReason};
+use crate::sctp::CloseReason;
 
 impl Channels {
     pub(super) fn reset_by_both(&mut self, stream: StreamId) {
@@ -64,7 +64,7 @@ impl Channels {
     }
 
     /// Opens what can be opened and resets what has nothing left to send.
-    pub(super) fn settle(&mut self, association: &mut Association, now: Instant) {
+    pub(super) fn settle(&mut self, association: &mut impl Streams, now: Instant) {
         if !self.connected || !association.is_connected() {
             return self.forget_unopened();
         }
@@ -123,7 +123,7 @@ impl Channels {
         }
     }
 
-    pub(super) fn open_now(&mut self, id: ChannelId, association: &mut Association) {
+    pub(super) fn open_now(&mut self, id: ChannelId, association: &mut impl Streams) {
         let Some(negotiated) = self.channels.get(&id).map(|c| c.init.negotiated) else {
             return;
         };
@@ -176,7 +176,12 @@ impl Channels {
         None
     }
 
-    pub(super) fn close_now(&mut self, id: ChannelId, association: &mut Association, now: Instant) {
+    pub(super) fn close_now(
+        &mut self,
+        id: ChannelId,
+        association: &mut impl Streams,
+        now: Instant,
+    ) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
