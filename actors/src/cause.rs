@@ -18,6 +18,8 @@ pub enum ActorKind {
     DtlsTransport,
     /// Holds the SCTP and data channel engines.
     SctpTransport,
+    /// Holds the QUIC and data channel engines, where QUIC carries them.
+    QuicTransport,
     /// One data channel, by label.
     DataChannel(String),
 }
@@ -29,6 +31,7 @@ impl std::fmt::Display for ActorKind {
             ActorKind::IceAgent => f.write_str("ICE agent"),
             ActorKind::DtlsTransport => f.write_str("DTLS transport"),
             ActorKind::SctpTransport => f.write_str("SCTP transport"),
+            ActorKind::QuicTransport => f.write_str("QUIC transport"),
             ActorKind::DataChannel(label) => write!(f, "data channel {label:?}"),
         }
     }
@@ -75,6 +78,9 @@ pub enum Cause {
     /// error cause (RFC 9260 section 3.3.10), if it gave one. Browsers close so, with code 12.
     #[error("{}", CloseReason::Aborted(.0.map(ErrorCause)))]
     SctpAbort(Option<u16>),
+    /// The QUIC connection could not be made or was lost.
+    #[error("QUIC failed: {0}")]
+    Quic(String),
     /// The peer did not prove who it is, or this side could not check it.
     #[error("the peer's identity was refused: {0}")]
     Identity(#[source] IdentityError),
@@ -157,6 +163,7 @@ impl Cause {
             }
             Cause::Sctp(_) | Cause::SctpAbort(_) => Some(ErrorDetail::SctpFailure),
             Cause::Ice(_)
+            | Cause::Quic(_)
             | Cause::Identity(_)
             | Cause::NoData
             | Cause::ActorDied { .. }
@@ -215,6 +222,7 @@ impl Cause {
             Cause::Fingerprint { .. } => "fingerprint_mismatch",
             Cause::Dtls(_) | Cause::DtlsRefused { .. } | Cause::DtlsAlert(_) => "dtls_failed",
             Cause::Sctp(_) | Cause::SctpAbort(_) => "sctp_failed",
+            Cause::Quic(_) => "quic_failed",
             Cause::Identity(IdentityError::Unchecked(_)) => "identity_unchecked",
             Cause::Identity(_) => "identity_refused",
             Cause::NoData => "no_data_section",
@@ -239,6 +247,9 @@ impl Cause {
             Cause::DtlsAlert(_) => "the peer says why: it may know another fingerprint of us",
             Cause::Dtls(_) => "check that both ends support DTLS 1.2 or 1.3",
             Cause::Sctp(_) | Cause::SctpAbort(_) => "make a new peer connection",
+            Cause::Quic(_) => {
+                "make a new peer connection, without data_transport: Quic if this comes again"
+            }
             Cause::Identity(IdentityError::Unchecked(_)) => {
                 "the fault is on this side: look at its data directory and disk"
             }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use peerloom_transports::proto::certificate::Certificate;
-use peerloom_transports::proto::config::{ChannelConfig, DtlsConfig, IceConfig, SctpConfig};
+use peerloom_transports::proto::config::{
+    ChannelConfig, DtlsConfig, IceConfig, QuicConfig, SctpConfig,
+};
 use peerloom_transports::proto::jsep::BundlePolicy;
 
 use crate::error::Error;
@@ -37,6 +39,19 @@ pub enum RtcpMuxPolicy {
     /// They must; the specification knows no other value any more.
     #[default]
     Require,
+}
+
+/// What carries data channels. Not of the W3C interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DataTransport {
+    /// SCTP over DTLS. Nothing is said of QUIC in descriptions.
+    #[default]
+    Sctp,
+    /// QUIC when the peer's description says that it speaks QUIC, too; SCTP over DTLS otherwise, and
+    /// when QUIC cannot be set up in `QuicConfig::patience`.
+    Auto,
+    /// QUIC, or no connection.
+    Quic,
 }
 
 /// Settings of a [`PeerConnection`](crate::PeerConnection).
@@ -73,12 +88,17 @@ pub struct Configuration {
     pub peer_identity: Option<String>,
     /// Refuse peers that do not prove an identity.
     pub require_identity: bool,
+    /// What carries data channels: over SCTP unless told otherwise, which is faster
+    /// (docs/decisions/quic.md). Fixed for the life of the connection.
+    pub data_transport: DataTransport,
     /// Settings of the ICE agent.
     pub ice: IceConfig,
     /// Settings of the DTLS transport.
     pub dtls: DtlsConfig,
     /// Settings of the SCTP association.
     pub sctp: SctpConfig,
+    /// Settings of the QUIC transport.
+    pub quic: QuicConfig,
     /// Settings of the data channels.
     pub channels: ChannelConfig,
 }
@@ -95,6 +115,7 @@ impl fmt::Debug for Configuration {
             .field("identity_provider", &self.identity_provider.is_some())
             .field("peer_identity", &self.peer_identity)
             .field("require_identity", &self.require_identity)
+            .field("data_transport", &self.data_transport)
             .finish_non_exhaustive()
     }
 }
@@ -139,6 +160,10 @@ impl Configuration {
             (
                 self.rtcp_mux_policy != asked.rtcp_mux_policy,
                 "rtcp_mux_policy",
+            ),
+            (
+                self.data_transport != asked.data_transport,
+                "data_transport",
             ),
             (pool_is_fixed, "ice_candidate_pool_size"),
         ];

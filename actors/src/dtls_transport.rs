@@ -24,7 +24,7 @@ use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
 pub(crate) use messages::{DtlsCommand, DtlsStats, GetDtlsStats, Outgoing, PathSelected, Records};
 pub(crate) use traffic::{Carried, Traffic};
-use way_out::WayOut;
+pub(crate) use way_out::WayOut;
 
 /// Messages in the transport's mailbox: record batches from the sockets (dropped when
 /// full), packet batches from SCTP (two at most), commands.
@@ -51,6 +51,8 @@ pub(crate) struct DtlsTransportActor {
     early: Backlog<Datagrams>,
     plain: Vec<Bytes>,
     unanswered: usize,
+    /// The connection was told that the peer has begun.
+    told_knock: bool,
     closing: bool,
     sctp: Outlet<Packets>,
     credit: Outlet<PacketsSent>,
@@ -76,6 +78,7 @@ impl DtlsTransportActor {
             early: Backlog::new(EARLY_BATCHES, EARLY_BYTES),
             plain: Vec::new(),
             unanswered: 0,
+            told_knock: false,
             closing: false,
             sctp: Outlet::dropping(sctp.clone().recipient()),
             credit: Outlet::keeping(sctp.clone().recipient()),
@@ -134,6 +137,9 @@ impl DtlsTransportActor {
         if self.transport.is_some() {
             self.decrypt(&records.0, now);
             return;
+        }
+        if !std::mem::replace(&mut self.told_knock, true) {
+            self.report(DtlsReport::Knocked);
         }
         let memory = records.0.memory();
         self.early.keep(records.0, memory);

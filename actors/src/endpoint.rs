@@ -149,6 +149,13 @@ impl Endpoint {
         self.inner.udp.silence(silent);
     }
 
+    /// Drops all QUIC packets on their way out from now on, or stops doing so, as a network does that
+    /// knows no QUIC.
+    #[cfg(feature = "chaos")]
+    pub fn block_quic(&self, block: bool) {
+        self.inner.udp.block_quic(block);
+    }
+
     /// Loses a seeded share of everything sent from now on.
     #[cfg(feature = "chaos")]
     pub fn impair(&self, impairment: udp::Impairment) {

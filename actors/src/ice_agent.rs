@@ -54,6 +54,7 @@ pub(crate) struct IceAgentActor {
     selected: Option<Path>,
     connection: Outlet<IceReport>,
     dtls: Outlet<PathSelected>,
+    quic: Option<Outlet<PathSelected>>,
     alarm: Alarm,
 }
 
@@ -79,6 +80,7 @@ impl IceAgentActor {
             selected: None,
             connection: Outlet::keeping(connection),
             dtls: Outlet::keeping(dtls),
+            quic: None,
             alarm: Alarm::default(),
         }
     }
@@ -101,6 +103,12 @@ impl IceAgentActor {
                 self.start(start, now);
             }
             IceCommand::AddRemote(candidate) => self.add_remote(candidate, now),
+            IceCommand::AlsoTell(quic) => {
+                self.quic = Some(Outlet::keeping(quic));
+                if let Some(path) = self.selected {
+                    self.tell_path(path);
+                }
+            }
             IceCommand::RemoteComplete => {
                 if let Some(agent) = &mut self.agent {
                     agent.end_of_remote_candidates();
@@ -256,10 +264,19 @@ impl IceAgentActor {
 
     fn select(&mut self, path: Path) {
         self.selected = Some(path);
-        if let Some(carrier) = self.sockets.settle_on(path) {
-            self.dtls.post(PathSelected { path, carrier });
-        }
+        self.tell_path(path);
         self.report(IceReport::Selected(path));
+    }
+
+    fn tell_path(&mut self, path: Path) {
+        let Some(carrier) = self.sockets.settle_on(path) else {
+            return;
+        };
+        if let Some(quic) = &mut self.quic {
+            let carrier = carrier.clone();
+            quic.post(PathSelected { path, carrier });
+        }
+        self.dtls.post(PathSelected { path, carrier });
     }
 
     fn report(&mut self, report: IceReport) {

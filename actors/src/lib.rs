@@ -95,6 +95,7 @@ mod keygen;
 mod outlet;
 mod peer_connection;
 mod perfect_negotiation;
+mod quic_transport;
 mod runtime;
 mod sctp_transport;
 mod shell;
@@ -103,7 +104,7 @@ mod supervisor;
 mod warden;
 
 pub use cause::{ActorKind, Cause, ErrorDetail};
-pub use config::{Configuration, IceServer, IceTransportPolicy, RtcpMuxPolicy};
+pub use config::{Configuration, DataTransport, IceServer, IceTransportPolicy, RtcpMuxPolicy};
 pub use data_channel::{
     DataChannel, DataChannelInit, Event as DataChannelEvent, Message, Priority,
     RECEIVE_CREDIT_BYTES, ReadyState, SEND_CREDIT_BYTES, SendError, TrySendError,
@@ -117,17 +118,18 @@ pub use identity::{
 };
 pub use keygen::{KeygenAlgorithm, NamedCurve};
 pub use peer_connection::{
-    CandidatePairStats, CertificateStats, ConnectionState, DataChannelStats, DtlsTransport,
-    DtlsTransportEvent, DtlsTransportState, Event, IceConnectionState, IceGatheringState,
-    IceTransport, IceTransportEvent, PeerConnection, SctpTransport, SctpTransportEvent,
+    CandidatePairStats, CertificateStats, ConnectionState, DataChannelStats, DataTransportChoice,
+    DataTransportKind, DataTransportReason, DtlsTransport, DtlsTransportEvent, DtlsTransportState,
+    Event, IceConnectionState, IceGatheringState, IceTransport, IceTransportEvent, PeerConnection,
+    QuicTransport, QuicTransportEvent, QuicTransportState, SctpTransport, SctpTransportEvent,
     SctpTransportState, Stats, TransportStats,
 };
 pub use peerloom_transports::proto::candidate::Candidate;
 pub use peerloom_transports::proto::candidate::{CandidateKind, Protocol, TcpType};
 pub use peerloom_transports::proto::certificate::{Certificate, Fingerprint, HashFunction};
 pub use peerloom_transports::proto::config::{
-    ChannelConfig, CongestionControl, DtlsConfig, DtlsRecords, DtlsVersions, IceConfig, SctpConfig,
-    SctpEngine,
+    ChannelConfig, CongestionControl, DtlsConfig, DtlsRecords, DtlsVersions, IceConfig, QuicConfig,
+    SctpConfig, SctpEngine,
 };
 pub use peerloom_transports::proto::ice::{
     Cause as PathCause, Mark as PathMark, Pair as PathHistory, PairState as PathState,

@@ -149,6 +149,7 @@ impl PerfectNegotiation {
             | Event::SignalingStateChange(_)
             | Event::ConnectionStateChange { .. }
             | Event::IceGatheringStateChange(_)
+            | Event::DataTransport(_)
             | Event::DataChannel(_)
             | Event::PeerIdentity(_)
             | Event::IdentityResult(_)

@@ -23,8 +23,7 @@ use crate::outlet::{KEPT_MESSAGES, Outlet};
 use crate::peer_connection::messages::SctpReport;
 use crate::shell::{self, Alarm, Drained, Shell, turns};
 use crate::supervisor::supervised;
-use channels::Links;
-pub(crate) use channels::max_message_size;
+pub(crate) use channels::{Links, Report, max_message_size};
 pub(crate) use messages::{
     ChannelKey, ChannelOutput, ChannelRequest, GetSctpStats, Incoming, OpenChannel, Packets,
     PacketsSent, PeerClosed, SctpCommand, SctpStats,
@@ -81,7 +80,7 @@ impl SctpTransportActor {
         SctpTransportActor {
             config: settings.0,
             association: None,
-            links: Links::new(settings.1),
+            links: Links::new(settings.1, Cause::Sctp),
             early: Backlog::new(EARLY_BATCHES, EARLY_BYTES),
             under_way: 0,
             end: None,

@@ -30,6 +30,8 @@ const WRITE_BATCH_BYTES: usize = 256 * 1024;
 #[derive(Debug, ActixMessage)]
 #[rtype(result = "()")]
 pub(crate) enum ChannelInput {
+    /// The transport is known from now on.
+    Attach(Recipient<ChannelRequest>),
     /// The stream is there. Messages up to `max_message_size` may be sent.
     Opened { id: u16, max_message_size: usize },
     /// Messages that have arrived, within the credit granted.
@@ -70,7 +72,8 @@ impl Absorb for ChannelInput {
 pub(crate) struct DataChannelActor {
     key: ChannelKey,
     pipe: Arc<Pipe>,
-    transport: Outlet<ChannelRequest>,
+    /// `None` until it is known which one.
+    transport: Option<Outlet<ChannelRequest>>,
     writing: bool,
     close_sent: bool,
 }
@@ -79,12 +82,12 @@ impl DataChannelActor {
     pub(crate) fn new(
         key: ChannelKey,
         pipe: Arc<Pipe>,
-        transport: Recipient<ChannelRequest>,
+        transport: Option<Recipient<ChannelRequest>>,
     ) -> Self {
         DataChannelActor {
             key,
             pipe,
-            transport: Outlet::keeping(transport),
+            transport: transport.map(Outlet::keeping),
             writing: false,
             close_sent: false,
         }
@@ -96,11 +99,21 @@ impl DataChannelActor {
             output,
         };
         // A transport that is gone takes this actor with it.
-        self.transport.post_merged(request);
+        if let Some(transport) = &mut self.transport {
+            transport.post_merged(request);
+        }
     }
 
     /// Everything handles have asked for since the last turn.
-    fn pump(&mut self) {
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.transport.is_none() {
+            // Nothing can have been sent, and nobody else knows the channel.
+            if self.pipe.close_requested() {
+                self.pipe.end(Cause::ClosedLocally);
+                ctx.stop();
+            }
+            return;
+        }
         let credit = self.pipe.take_credit();
         if credit > 0 {
             self.request(ChannelOutput::Credit(credit));
@@ -132,6 +145,9 @@ impl Handler<ChannelInput> for DataChannelActor {
 
     fn handle(&mut self, input: ChannelInput, ctx: &mut Self::Context) {
         match input {
+            ChannelInput::Attach(transport) => {
+                self.transport = Some(Outlet::keeping(transport));
+            }
             ChannelInput::Opened {
                 id,
                 max_message_size,
@@ -155,7 +171,7 @@ impl Handler<ChannelInput> for DataChannelActor {
                 return;
             }
         }
-        self.pump();
+        self.pump(ctx);
     }
 }
 
@@ -170,11 +186,11 @@ impl ActorFuture<DataChannelActor> for Intake {
     fn poll(
         self: Pin<&mut Self>,
         actor: &mut DataChannelActor,
-        _: &mut Context<DataChannelActor>,
+        ctx: &mut Context<DataChannelActor>,
         task: &mut task::Context<'_>,
     ) -> Poll<()> {
         if actor.pipe.take_wake(task.waker()) {
-            actor.pump();
+            actor.pump(ctx);
         }
         Poll::Pending
     }

@@ -53,20 +53,20 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     /// A batch is on its way.
-    pub(super) fn sent(&mut self, batch: &Transmit, now: Instant) {
+    pub(crate) fn sent(&mut self, batch: &Transmit, now: Instant) {
         let (packets, bytes) = (batch.datagram_count() as u64, batch.contents.len() as u64);
         self.total.sent(packets, bytes, now);
         self.path(batch.path).sent(packets, bytes, now);
     }
 
     /// A socket did not take all of a batch that was on its way.
-    pub(super) fn discarded(&mut self, path: Path, discarded: Discarded) {
+    pub(crate) fn discarded(&mut self, path: Path, discarded: Discarded) {
         self.total.discarded(discarded);
         self.path(path).discarded(discarded);
     }
 
     /// A batch has arrived.
-    pub(super) fn received(&mut self, batch: &Datagrams, now: Instant) {
+    pub(crate) fn received(&mut self, batch: &Datagrams, now: Instant) {
         for run in batch.runs() {
             let bytes = run.datagrams().map(|datagram| datagram.len() as u64).sum();
             self.total.received(run.len() as u64, bytes, now);

@@ -11,7 +11,7 @@ use super::traffic::Traffic;
 
 /// The selected path, and what waits for its socket.
 #[derive(Default)]
-pub(super) struct WayOut {
+pub(crate) struct WayOut {
     path: Option<Path>,
     sender: Sender,
     /// Somebody waits for the socket already.
@@ -20,7 +20,7 @@ pub(super) struct WayOut {
 
 impl WayOut {
     /// Data goes this way from now on.
-    pub(super) fn select(&mut self, selected: PathSelected) {
+    pub(crate) fn select(&mut self, selected: PathSelected) {
         self.path = Some(selected.path);
         // A tunnel may have been built anew for the same path.
         self.sender.remove(selected.path);
@@ -28,13 +28,13 @@ impl WayOut {
     }
 
     /// The selected path.
-    pub(super) fn path(&self) -> Option<Path> {
+    pub(crate) fn path(&self) -> Option<Path> {
         self.path
     }
 
     /// Writes a batch to the socket, or keeps it when the socket would block. What is lost is sent
-    /// again by SCTP.
-    pub(super) fn send(&mut self, batch: Transmit, traffic: &mut Traffic) {
+    /// again by SCTP or QUIC.
+    pub(crate) fn send(&mut self, batch: Transmit, traffic: &mut Traffic) {
         let path = batch.path;
         match self.sender.send(batch) {
             Sent::Done | Sent::Kept => {}
@@ -43,19 +43,19 @@ impl WayOut {
     }
 
     /// Writes what was kept.
-    pub(super) fn flush(&mut self, traffic: &mut Traffic) {
+    pub(crate) fn flush(&mut self, traffic: &mut Traffic) {
         self.sender
             .flush(|path, discarded| traffic.discarded(path, discarded));
     }
 
     /// Whether something is kept: no more should be made.
-    pub(super) fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.sender.is_blocked()
     }
 
     /// Resolves when the socket takes data again; `None` when nothing waits for that, or
     /// somebody does already. Call [`WayOut::woken`] then.
-    pub(super) fn writable(&mut self) -> Option<impl Future<Output = ()> + use<>> {
+    pub(crate) fn writable(&mut self) -> Option<impl Future<Output = ()> + use<>> {
         if self.waiting {
             return None;
         }
@@ -69,12 +69,12 @@ impl WayOut {
     }
 
     /// The wait is over.
-    pub(super) fn woken(&mut self) {
+    pub(crate) fn woken(&mut self) {
         self.waiting = false;
     }
 
     /// Batches lost here.
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.sender.lost()
     }
 }

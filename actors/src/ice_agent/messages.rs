@@ -8,6 +8,7 @@ use peerloom_transports::proto::jsep::StartIce;
 use peerloom_transports::udp::Datagrams;
 
 use super::Sources;
+use crate::dtls_transport::PathSelected;
 
 /// From the connection to its ICE agent.
 #[derive(Debug, Message)]
@@ -28,6 +29,8 @@ pub(crate) enum IceCommand {
     AddRemote(Candidate),
     /// The peer has no more.
     RemoteComplete,
+    /// The selected path is to be told there, too.
+    AlsoTell(actix::Recipient<PathSelected>),
 }
 
 /// STUN packets for this connection.

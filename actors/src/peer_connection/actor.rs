@@ -12,11 +12,13 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
 use peerloom_transports::proto::certificate::Certificate;
 use peerloom_transports::proto::dtls;
 use peerloom_transports::proto::jsep::{Session, SessionConfig};
+use peerloom_transports::proto::sdp::Capabilities;
 use peerloom_transports::udp;
 use tokio::sync::{oneshot, watch};
 
 use super::chain::{Chain, WhenEmpty};
 use super::channels::Channel;
+use super::data::Data;
 use super::events::{ConnectionState, Event, IceConnectionState, Identity, Snapshot};
 use super::parting::Parting;
 use super::past::Past;
@@ -25,11 +27,11 @@ use super::transports::{DtlsTransportState, SctpTransportState, TransportEvent, 
 use super::wiring::Wires;
 use super::{Alive, Public};
 use crate::cause::{ActorKind, Cause};
-use crate::config::Configuration;
+use crate::config::{Configuration, DataTransport};
 use crate::error::Error;
 use crate::feed::Feed;
 use crate::identity::ValidatedIdentity;
-use crate::sctp_transport::{ChannelKey, SctpCommand};
+use crate::sctp_transport::ChannelKey;
 use crate::supervisor::{self, Children, Death, Died, supervised};
 
 /// Messages in a connection's mailbox: commands, which wait in their callers, and
@@ -59,6 +61,7 @@ pub(crate) enum ChildKey {
     Ice,
     Dtls,
     Sctp,
+    Quic,
     Channel(ChannelKey),
 }
 
@@ -88,6 +91,7 @@ pub(crate) struct PeerConnectionActor {
     transport_events: Feed<TransportEvent>,
     pub(super) children: Children<ChildKey>,
     pub(super) wires: Option<Wires>,
+    pub(super) data: Data,
     pub(super) channels: BTreeMap<ChannelKey, Channel>,
     pub(super) next_channel: u64,
     pub(super) past: Past,
@@ -133,6 +137,7 @@ impl Plan {
             fingerprints: vec![self.certificate.fingerprint().clone()],
             bundle_policy: self.config.bundle_policy,
             max_message_size: u64::from(self.config.channels.local_max_message_size),
+            peerloom: Some(capabilities(self.config.data_transport)),
             ..SessionConfig::default()
         });
         let session_id = session.session_id();
@@ -150,6 +155,7 @@ impl Plan {
             transport_events,
             children: Children::default(),
             wires: None,
+            data: Data::default(),
             channels: BTreeMap::new(),
             next_channel: 0,
             past: Past::default(),
@@ -236,6 +242,13 @@ impl PeerConnectionActor {
         self.give_up(cause);
     }
 
+    /// The same when QUIC has failed.
+    pub(super) fn fail_with_quic(&mut self, cause: Cause) {
+        if self.life == Life::Running {
+            self.give_up(cause);
+        }
+    }
+
     fn give_up(&mut self, cause: Cause) {
         self.life = Life::Failed;
         tracing::info!(%cause, code = cause.code(), "peer connection failed");
@@ -243,6 +256,7 @@ impl PeerConnectionActor {
             if let Some(sctp) = &mut transports.sctp {
                 sctp.state = SctpTransportState::Closed;
             }
+            transports.end_quic();
         });
         self.snapshot.send_modify(|snapshot| {
             snapshot.connection = ConnectionState::Failed;
@@ -283,7 +297,8 @@ impl PeerConnectionActor {
             return;
         }
         let parted = matches!(self.parting, Parting::Over(_));
-        if self.life == Life::Closing && parted && key == ChildKey::Dtls {
+        let says_goodbye = matches!(key, ChildKey::Dtls | ChildKey::Quic);
+        if self.life == Life::Closing && parted && says_goodbye {
             ctx.stop();
             return;
         }
@@ -291,6 +306,7 @@ impl PeerConnectionActor {
             ChildKey::Ice => ActorKind::IceAgent,
             ChildKey::Dtls => ActorKind::DtlsTransport,
             ChildKey::Sctp => ActorKind::SctpTransport,
+            ChildKey::Quic => ActorKind::QuicTransport,
             ChildKey::Channel(key) => {
                 self.bury_channel(key, death);
                 return;
@@ -346,7 +362,7 @@ impl PeerConnectionActor {
                 cause,
             });
         }
-        self.start_sctp();
+        self.start_data_if_ready();
     }
 
     /// Whether the peer is who it has to be.
@@ -357,18 +373,25 @@ impl PeerConnectionActor {
         )
     }
 
-    /// No data flows before DTLS is up and the identity was accepted.
-    fn start_sctp(&mut self) {
+    /// No data flows before the peer has shown its certificate and the identity was accepted.
+    fn start_data_if_ready(&mut self) {
         let ready = self.progress.dtls == Some(dtls::State::Connected) && self.may_flow();
-        if self.progress.sctp_started || !ready {
+        if self.progress.data_started || !ready {
             return;
         }
-        let (Some(start), Some(role)) = (self.progress.sctp.clone(), self.progress.dtls_role)
-        else {
-            return;
-        };
-        self.progress.sctp_started = true;
-        self.command_sctp(SctpCommand::Start { start, role });
+        if let Some(start) = self.progress.sctp.clone() {
+            self.progress.data_started = self.start_data(start);
+        }
+    }
+}
+
+/// What our descriptions say of us.
+fn capabilities(transport: DataTransport) -> Capabilities {
+    match transport {
+        DataTransport::Sctp => Capabilities::default(),
+        DataTransport::Auto | DataTransport::Quic => {
+            Capabilities::default().with(Capabilities::QUIC)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix::{AsyncContext, Context, Handler};
+use actix::{AsyncContext, Context, Handler, Recipient};
 use peerloom_transports::proto::{dtls, jsep::Effect};
 
 use super::actor::{ChildKey, PeerConnectionActor};
@@ -15,7 +15,7 @@ use crate::data_channel::{
 };
 use crate::error::Error;
 use crate::outlet::Outlet;
-use crate::sctp_transport::{ChannelKey, OpenChannel, SctpCommand};
+use crate::sctp_transport::{ChannelKey, Incoming, OpenChannel};
 use crate::supervisor::Death;
 
 /// Longest label and longest protocol: DCEP counts them in 16 bits (RFC 8832 section 5.1).
@@ -28,7 +28,8 @@ const MAX_ID: u16 = 65_534;
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) pipe: Arc<Pipe>,
-    actor: Outlet<ChannelInput>,
+    pub(super) actor: Outlet<ChannelInput>,
+    pub(super) input: Recipient<ChannelInput>,
     #[cfg(feature = "chaos")]
     pub(super) inject: actix::Recipient<crate::supervisor::Inject>,
 }
@@ -89,8 +90,7 @@ impl PeerConnectionActor {
     fn check_agreed(&self, init: &DataChannelInit) -> Result<(), Error> {
         let agreed = {
             let snapshot = self.snapshot.borrow();
-            let sctp = snapshot.transports.sctp.as_ref();
-            sctp.and_then(|sctp| sctp.max_channels)
+            snapshot.transports.max_channels()
         };
         if init.id.zip(agreed).is_some_and(|(id, max)| id >= max) {
             let hint = "choose one below SctpTransport::max_channels";
@@ -105,7 +105,8 @@ impl PeerConnectionActor {
         pipe: Pipe,
         ctx: &mut Context<Self>,
     ) -> Option<Arc<Pipe>> {
-        let transport = self.sctp_recipient()?;
+        self.wires.as_ref()?;
+        let transport = self.channel_transport();
         let pipe = Arc::new(pipe);
         let mut context = Context::new();
         context.set_mailbox_capacity(data_channel::MAILBOX);
@@ -117,17 +118,18 @@ impl PeerConnectionActor {
         let channel = Channel {
             pipe: pipe.clone(),
             actor: Outlet::dropping(addr.clone().recipient()),
+            input: addr.clone().recipient(),
             #[cfg(feature = "chaos")]
             inject: addr.clone().recipient(),
         };
         self.channels.insert(key, channel);
         let (label, init) = (pipe.label.clone(), pipe.init.clone());
-        self.command_sctp(SctpCommand::Open(OpenChannel {
+        self.open_at_transport(OpenChannel {
             key,
             label,
             init,
             channel: addr.recipient(),
-        }));
+        });
         Some(pipe)
     }
 
@@ -146,6 +148,8 @@ impl PeerConnectionActor {
         };
         if channel.pipe.closed_in_order() && death == Death::Stopped {
             self.past.add(key, channel.stats());
+            // It may have closed before it knew its transport, which then holds it open.
+            self.abandon_at_transport(key);
             return;
         }
         let kind = ActorKind::DataChannel(channel.pipe.label.clone());
@@ -155,7 +159,7 @@ impl PeerConnectionActor {
             death: death.clone(),
         });
         self.past.add(key, channel.stats());
-        self.command_sctp(SctpCommand::Abandon(key));
+        self.abandon_at_transport(key);
         self.emit(Event::ActorDied { kind, cause: death });
     }
 
@@ -185,21 +189,28 @@ impl PeerConnectionActor {
                 self.update_transports(|transports| transports.sctp_is_up(max_channels));
             }
             SctpReport::Lost(cause) => self.fail(cause),
-            SctpReport::PeerClosed => {
-                self.progress.dtls = Some(dtls::State::Closed);
-                self.fail(Cause::ClosedByPeer);
-            }
+            SctpReport::PeerClosed => self.closed_by_peer(),
+            SctpReport::Incoming(incoming) => self.incoming(incoming, ctx),
+        }
+    }
+
+    pub(super) fn closed_by_peer(&mut self) {
+        self.progress.dtls = Some(dtls::State::Closed);
+        self.fail(Cause::ClosedByPeer);
+    }
+
+    /// The peer has opened a channel.
+    pub(super) fn incoming(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
+        if self.check_open().is_err() {
             // Announced before the connection was over: nobody would ever close it.
-            SctpReport::Incoming(_) if self.check_open().is_err() => {}
-            SctpReport::Incoming(incoming) => {
-                let lives = self.snapshot.borrow().channels.clone();
-                let pipe = Pipe::new(incoming.label, incoming.init, ReadyState::Open, lives);
-                pipe.set_max_message_size(incoming.max_message_size);
-                let pipe = self.start_channel(incoming.key, pipe, ctx);
-                if let Some(channel) = pipe.and_then(|pipe| self.handle_to(pipe)) {
-                    self.emit(Event::DataChannel(channel));
-                }
-            }
+            return;
+        }
+        let lives = self.snapshot.borrow().channels.clone();
+        let pipe = Pipe::new(incoming.label, incoming.init, ReadyState::Open, lives);
+        pipe.set_max_message_size(incoming.max_message_size);
+        let pipe = self.start_channel(incoming.key, pipe, ctx);
+        if let Some(channel) = pipe.and_then(|pipe| self.handle_to(pipe)) {
+            self.emit(Event::DataChannel(channel));
         }
     }
 }
@@ -266,6 +277,10 @@ impl Handler<super::messages::InjectInto> for PeerConnectionActor {
             ActorKind::IceAgent => wires.ice_addr.clone().recipient(),
             ActorKind::DtlsTransport => wires.dtls_addr.clone().recipient(),
             ActorKind::SctpTransport => wires.sctp_addr.clone().recipient(),
+            ActorKind::QuicTransport => match self.quic_addr() {
+                Some(addr) => addr.clone().recipient(),
+                None => return false,
+            },
             ActorKind::DataChannel(label) => {
                 match self
                     .channels

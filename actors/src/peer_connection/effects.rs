@@ -16,7 +16,7 @@ use crate::dtls_transport::DtlsCommand;
 use crate::error::Error;
 use crate::ice_agent::IceCommand;
 use crate::ice_candidate::IceCandidate;
-use crate::sctp_transport::{SctpCommand, max_message_size};
+use crate::sctp_transport::max_message_size;
 
 impl PeerConnectionActor {
     /// Carries out what the last call asks for, in order; an assertion to check comes back.
@@ -79,18 +79,18 @@ impl PeerConnectionActor {
             Effect::StartDtls(start) => {
                 self.session.set_heard(false);
                 self.progress.dtls_role = Some(start.role);
-                self.command_dtls(DtlsCommand::Start(start));
+                if self.holds_dtls_back() {
+                    self.progress.dtls_start = Some(start);
+                } else {
+                    self.command_dtls(DtlsCommand::Start(start));
+                }
             }
             Effect::StartSctp(start) => {
-                self.negotiate_sctp(&start);
-                self.progress.sctp = Some(start);
+                self.progress.sctp = Some(start.clone());
+                self.choose_transport(&start);
                 self.advance();
             }
-            Effect::UpdateSctp(start) => {
-                self.negotiate_sctp(&start);
-                self.progress.sctp = Some(start.clone());
-                self.command_sctp(SctpCommand::Update(start));
-            }
+            Effect::UpdateSctp(start) => self.update_data(start),
             Effect::StopData(_) => self.fail(Cause::NoData),
             Effect::DiscardGeneration { ufrag } => self.generation_discarded(&ufrag),
             // Assertions are taken out above; what is left without data has failed already.
@@ -118,7 +118,7 @@ impl PeerConnectionActor {
     }
 
     /// webrtc-pc section 4.4.1.5: an association is to be made, or its limit has changed.
-    fn negotiate_sctp(&self, start: &StartSctp) {
+    pub(super) fn negotiate_sctp(&self, start: &StartSctp) {
         let max = max_message_size(&self.config.channels, start);
         self.update_transports(|transports| transports.negotiate_sctp(max));
     }
@@ -218,6 +218,7 @@ impl PeerConnectionActor {
 
     fn dtls_report(&mut self, report: DtlsReport) {
         match report {
+            DtlsReport::Knocked => self.dtls_knocked(),
             DtlsReport::Connecting => self.update_transports(|transports| {
                 transports.dtls.state = DtlsTransportState::Connecting;
             }),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use peerloom_transports::proto::jsep::{SessionDescription, SignalingState};
 
+use super::data::DataTransportChoice;
 use super::stats::Stats;
 use super::transports::Transports;
 use crate::cause::{ActorKind, Cause};
@@ -154,6 +155,9 @@ pub enum Event {
     IceConnectionStateChange(IceConnectionState),
     /// `icegatheringstatechange`.
     IceGatheringStateChange(IceGatheringState),
+    /// QUIC carries the data channels, or was tried and does not. Not of the W3C interface; nothing is
+    /// told when SCTP was the choice from the start.
+    DataTransport(DataTransportChoice),
     /// The peer has opened a channel (`datachannel`).
     DataChannel(DataChannel),
     /// The peer has proved who it is (`peeridentity`, of the first drafts of webrtc-pc).
@@ -225,6 +229,8 @@ pub(crate) struct Snapshot {
     /// `idpErrorInfo`.
     pub(crate) idp_error_info: Option<String>,
     pub(crate) transports: Transports,
+    /// What carries data channels, once that is settled.
+    pub(crate) data_transport: Option<DataTransportChoice>,
     pub(crate) channels: Arc<Lives>,
     /// Why the connection has failed or closed.
     pub(crate) cause: Option<Cause>,
@@ -254,6 +260,7 @@ impl Snapshot {
             can_trickle: None,
             identity: Identity::Unknown,
             transports: Transports::default(),
+            data_transport: None,
             channels: Arc::default(),
             cause: None,
             last_stats: None,

@@ -157,6 +157,8 @@ pub(crate) enum IceReport {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) enum DtlsReport {
+    /// The peer sends records, and the handshake is not to begin yet.
+    Knocked,
     /// The handshake has begun.
     Connecting,
     Connected {

@@ -5,6 +5,7 @@ mod attributes;
 mod chain;
 mod channels;
 mod configure;
+mod data;
 mod effects;
 mod events;
 mod identity;
@@ -28,12 +29,14 @@ use peerloom_transports::proto::jsep::{
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use actor::{PeerConnectionActor, Plan, Started};
+pub use data::{DataTransportChoice, DataTransportKind, DataTransportReason};
 pub use events::{ConnectionState, Event, IceConnectionState, IceGatheringState};
 pub(crate) use events::{EVENT_BACKLOG, Identity, Snapshot};
 pub use stats::{CandidatePairStats, CertificateStats, DataChannelStats, Stats, TransportStats};
 pub use transports::{
     DtlsTransport, DtlsTransportEvent, DtlsTransportState, IceTransport, IceTransportEvent,
-    SctpTransport, SctpTransportEvent, SctpTransportState,
+    QuicTransport, QuicTransportEvent, QuicTransportState, SctpTransport, SctpTransportEvent,
+    SctpTransportState,
 };
 pub(crate) use transports::{TRANSPORT_BACKLOG, TransportEvent};
 
@@ -251,6 +254,17 @@ impl PeerConnection {
     /// negotiated one (webrtc-pc section 6.1).
     pub fn sctp(&self) -> Option<SctpTransport> {
         SctpTransport::of(&self.handle.public)
+    }
+
+    /// The QUIC transport that carries the channels in place of [`PeerConnection::sctp`]; `None` when it
+    /// does not. Not of the W3C interface.
+    pub fn quic(&self) -> Option<QuicTransport> {
+        QuicTransport::of(&self.handle.public)
+    }
+
+    /// What carries the data channels, and why, once that is settled.
+    pub fn data_transport(&self) -> Option<DataTransportChoice> {
+        self.read(|snapshot| snapshot.data_transport.clone())
     }
 
     /// Puts a fault into one of the connection's actors; `false` when there is none of

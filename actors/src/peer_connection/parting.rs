@@ -47,7 +47,7 @@ impl PeerConnectionActor {
             self.parting = Parting::Over(Box::default());
             return;
         };
-        let (addrs, me) = (wires.addrs(), wires.me.clone());
+        let (addrs, me) = (wires.addrs(self.quic_addr()), wires.me.clone());
         self.parting = Parting::Asked;
         tokio::task::spawn_local(async move {
             let answers = stats::ask(addrs, LAST_WORDS).await;
@@ -62,7 +62,9 @@ impl PeerConnectionActor {
     /// Lets the DTLS actor send its goodbye; everything else ends at once.
     fn let_go(&mut self, answers: Answers) {
         self.parting = Parting::Over(Box::new(answers));
-        if let Some(wires) = &mut self.wires {
+        if self.let_quic_go() {
+            self.children.remove(&ChildKey::Dtls);
+        } else if let Some(wires) = &mut self.wires {
             wires.dtls.post(DtlsCommand::Close);
         }
         self.children.remove(&ChildKey::Ice);

@@ -1,7 +1,7 @@
 //! The states of a connection, as they follow from those of its transports (W3C webrtc-pc
 //! sections 4.3.3 and 4.3.4).
 
-use peerloom_transports::proto::jsep::StartSctp;
+use peerloom_transports::proto::jsep::{StartDtls, StartSctp};
 use peerloom_transports::proto::{dtls, ice, id::DtlsRole};
 
 use super::events::{ConnectionState, IceConnectionState};
@@ -11,11 +11,16 @@ use crate::cause::Cause;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) ice: Option<ice::State>,
+    /// Of DTLS, or of QUIC in its place.
     pub(super) dtls: Option<dtls::State>,
     pub(super) dtls_role: Option<DtlsRole>,
-    /// Negotiated, and given to SCTP once DTLS is up and the identity accepted.
+    /// DTLS as agreed on, while it waits for what comes of QUIC.
+    pub(super) dtls_start: Option<StartDtls>,
+    /// The peer has begun DTLS.
+    pub(super) knocked: bool,
+    /// Negotiated, and given to the data transport once that is up and the identity accepted.
     pub(super) sctp: Option<StartSctp>,
-    pub(super) sctp_started: bool,
+    pub(super) data_started: bool,
 }
 
 impl Progress {

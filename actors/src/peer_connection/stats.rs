@@ -12,14 +12,15 @@ use peerloom_transports::proto::dtls;
 use peerloom_transports::proto::id::{DtlsRole, IceRole, Path};
 
 use super::actor::PeerConnectionActor;
+use super::data::DataTransportChoice;
 use super::events::{ConnectionState, IceConnectionState, Snapshot};
 use super::messages::GetStats;
 use super::parting::Parting;
-use super::wiring::Wires;
 use crate::data_channel::ReadyState;
-use crate::dtls_transport::{DtlsStats, DtlsTransportActor, GetDtlsStats};
+use crate::dtls_transport::{DtlsStats, DtlsTransportActor, GetDtlsStats, Traffic};
 use crate::error::Error;
 use crate::ice_agent::{GetIceStats, IceAgentActor, IceStats};
+use crate::quic_transport::{GetQuicStats, QuicStats, QuicTransportActor};
 use crate::sctp_transport::{ChannelKey, GetSctpStats, SctpStats, SctpTransportActor};
 use crate::stats::StatsReport;
 use peerloom_transports::clock;
@@ -82,6 +83,14 @@ pub struct TransportStats {
     pub datagrams_dropped: u64,
     /// DATA chunks that SCTP has sent again.
     pub chunks_retransmitted: u64,
+    /// What carries data channels, and why; `None` before that is settled.
+    pub data_transport: Option<DataTransportChoice>,
+    /// Smoothed round trip of QUIC, where it carries them.
+    pub quic_round_trip: Option<Duration>,
+    /// Packets that QUIC has lost.
+    pub quic_packets_lost: Option<u64>,
+    /// Largest packet of QUIC's that the path carries.
+    pub quic_mtu: Option<u16>,
 }
 
 /// `RTCIceCandidatePairStats` of the selected pair.
@@ -138,6 +147,26 @@ pub(crate) struct Answers {
     ice: IceStats,
     dtls: DtlsStats,
     sctp: SctpStats,
+    quic: Option<QuicStats>,
+}
+
+impl Answers {
+    /// What carried the records or packets of data.
+    fn traffic(&self) -> &Traffic {
+        match &self.quic {
+            Some(quic) => &quic.traffic,
+            None => &self.dtls.traffic,
+        }
+    }
+
+    /// The peer's certificate in DER, however it was shown.
+    fn peer_certificate(&self) -> Option<&[u8]> {
+        let quic = self
+            .quic
+            .as_ref()
+            .and_then(|it| it.peer_certificate.as_ref());
+        quic.or(self.dtls.peer_certificate.as_ref()).map(|it| &**it)
+    }
 }
 
 /// The transports.
@@ -145,6 +174,7 @@ pub(super) struct Addrs {
     pub(super) ice: Addr<IceAgentActor>,
     pub(super) dtls: Addr<DtlsTransportActor>,
     pub(super) sctp: Addr<SctpTransportActor>,
+    pub(super) quic: Option<Addr<QuicTransportActor>>,
 }
 
 /// Asks each of them, waiting so long at most.
@@ -156,12 +186,24 @@ pub(super) async fn ask(addrs: Addrs, limit: Duration) -> Answers {
         let answer = tokio::time::timeout(limit, answer).await;
         answer.ok().and_then(Result::ok).unwrap_or_default()
     }
-    let (ice, dtls, sctp) = futures::join!(
+    let quic = async {
+        match addrs.quic {
+            Some(quic) => Some(known(limit, quic.send(GetQuicStats)).await),
+            None => None,
+        }
+    };
+    let (ice, dtls, sctp, quic) = futures::join!(
         known(limit, addrs.ice.send(GetIceStats)),
         known(limit, addrs.dtls.send(GetDtlsStats)),
         known(limit, addrs.sctp.send(GetSctpStats)),
+        quic,
     );
-    Answers { ice, dtls, sctp }
+    Answers {
+        ice,
+        dtls,
+        sctp,
+        quic,
+    }
 }
 
 impl PeerConnectionActor {
@@ -174,7 +216,7 @@ impl PeerConnectionActor {
             connection_state: snapshot.connection,
             paths: answers.ice.pairs.clone(),
             candidate_pair: pair(&answers.ice),
-            certificates: self.certificates(&answers.dtls),
+            certificates: self.certificates(answers.peer_certificate()),
             data_channels: self.channel_stats().map(|(_, stats)| stats).collect(),
             sctp_round_trip: answers.sctp.round_trip,
             transport: transport(&snapshot, answers),
@@ -208,12 +250,12 @@ impl PeerConnectionActor {
         input.report()
     }
 
-    fn certificates(&self, dtls: &DtlsStats) -> Vec<CertificateStats> {
+    fn certificates(&self, theirs: Option<&[u8]>) -> Vec<CertificateStats> {
         let ours = CertificateStats {
             remote: false,
             fingerprint: self.certificate.fingerprint().clone(),
         };
-        let theirs = dtls.peer_certificate.as_ref().map(|der| CertificateStats {
+        let theirs = theirs.map(|der| CertificateStats {
             remote: true,
             fingerprint: Fingerprint::of(HashFunction::Sha256, der),
         });
@@ -249,17 +291,25 @@ fn pair(ice: &IceStats) -> Option<CandidatePairStats> {
 
 fn transport(snapshot: &Snapshot, answers: &Answers) -> TransportStats {
     let dtls = &answers.dtls;
+    let total = &answers.traffic().total;
+    let quic = answers.quic.as_ref();
     TransportStats {
+        data_transport: snapshot.data_transport.clone(),
+        quic_round_trip: quic.and_then(|quic| quic.round_trip),
+        quic_packets_lost: quic.map(|quic| quic.packets_lost),
+        quic_mtu: quic.map(|quic| quic.mtu),
         ice_state: snapshot.ice,
         ice_role: answers.ice.role,
         dtls_state: dtls.state,
         dtls_role: dtls.role,
         dtls_version: dtls.version,
-        packets_sent: dtls.traffic.total.packets_sent,
-        bytes_sent: dtls.traffic.total.bytes_sent,
-        packets_received: dtls.traffic.total.packets_received,
-        bytes_received: dtls.traffic.total.bytes_received,
-        batches_dropped: dtls.batches_dropped + answers.sctp.batches_dropped,
+        packets_sent: total.packets_sent,
+        bytes_sent: total.bytes_sent,
+        packets_received: total.packets_received,
+        bytes_received: total.bytes_received,
+        batches_dropped: dtls.batches_dropped
+            + answers.sctp.batches_dropped
+            + quic.map_or(0, |quic| quic.batches_dropped),
         datagrams_dropped: answers.ice.inlet_overflow,
         chunks_retransmitted: answers.sctp.chunks_retransmitted,
     }
@@ -269,7 +319,8 @@ impl Handler<GetStats> for PeerConnectionActor {
     type Result = ResponseActFuture<Self, Result<Stats, Error>>;
 
     fn handle(&mut self, _: GetStats, _: &mut Context<Self>) -> Self::Result {
-        let addrs = self.wires.as_ref().map(Wires::addrs);
+        let quic = self.quic_addr();
+        let addrs = self.wires.as_ref().map(|wires| wires.addrs(quic));
         // Interleaves with other messages; children answer from memory.
         let asked = async move {
             match addrs {

@@ -17,8 +17,8 @@ use super::{Public, stream_of};
 use crate::cause::Cause;
 use crate::feed::WeakFeed;
 use crate::ice_candidate::{IceCandidate, IceCandidatePair, IceComponent, IceParameters};
-use state::Sctp;
 pub(crate) use state::Transports;
+use state::{Quic, Sctp};
 
 /// Events of a transport that a slow listener may be behind. Filled by the connection's
 /// actor: a few state changes.
@@ -64,12 +64,43 @@ w3c_names!(DtlsTransportState {
     Failed => "failed",
 });
 
+/// The state of a [`QuicTransport`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QuicTransportState {
+    /// The handshake is to come, or under way.
+    Connecting,
+    /// The peer has the certificate that its description promised.
+    Connected,
+    /// Closed, by either end.
+    Closed,
+    /// An error, or another certificate.
+    Failed,
+}
+
+w3c_names!(QuicTransportState {
+    Connecting => "connecting",
+    Connected => "connected",
+    Closed => "closed",
+    Failed => "failed",
+});
+
 /// What happens to any of the transports.
 #[derive(Debug, Clone)]
 pub(crate) enum TransportEvent {
     Sctp(SctpTransportEvent),
     Dtls(DtlsTransportEvent),
     Ice(IceTransportEvent),
+    Quic(QuicTransportEvent),
+}
+
+/// What happens to a [`QuicTransport`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum QuicTransportEvent {
+    /// Its state is another one.
+    StateChange(QuicTransportState),
+    /// This listener was too slow and missed so many events of the transports.
+    Missed(u64),
 }
 
 /// What happens to an [`SctpTransport`].
@@ -169,7 +200,7 @@ impl SctpTransport {
             SctpTransportEvent::Missed,
             |event| match event {
                 TransportEvent::Sctp(event) => Some(event),
-                TransportEvent::Dtls(_) | TransportEvent::Ice(_) => None,
+                TransportEvent::Dtls(_) | TransportEvent::Ice(_) | TransportEvent::Quic(_) => None,
             },
         )
     }
@@ -177,6 +208,71 @@ impl SctpTransport {
     fn read<T>(&self, read: impl FnOnce(&Sctp) -> T) -> Option<T> {
         self.view
             .read(|transports| transports.sctp.as_ref().map(read))
+    }
+}
+
+/// The QUIC connection that carries the data channels of two Peerloom peers, in place of
+/// [`SctpTransport`] and [`DtlsTransport`]. Not of the W3C interface.
+#[derive(Debug, Clone)]
+pub struct QuicTransport {
+    view: View,
+}
+
+impl QuicTransport {
+    /// `None` where QUIC is not agreed on, or was given up.
+    pub(super) fn of(public: &Public) -> Option<QuicTransport> {
+        let view = View {
+            snapshot: public.snapshot.clone(),
+            events: public.transport_events.clone(),
+        };
+        let exists = view.read(|transports| transports.quic.is_some());
+        exists.then_some(QuicTransport { view })
+    }
+
+    /// What carries it.
+    pub fn ice_transport(&self) -> IceTransport {
+        IceTransport {
+            view: self.view.clone(),
+        }
+    }
+
+    /// Its state; closed also when QUIC was given up for SCTP.
+    pub fn state(&self) -> QuicTransportState {
+        let state = |quic: &Quic| quic.state;
+        self.read(state).unwrap_or(QuicTransportState::Closed)
+    }
+
+    /// The peer's certificate chain in DER; empty before the handshake is done.
+    pub fn get_remote_certificates(&self) -> Vec<Bytes> {
+        self.read(|quic| quic.remote_certificates.clone())
+            .unwrap_or_default()
+    }
+
+    /// As [`SctpTransport::max_message_size`].
+    pub fn max_message_size(&self) -> Option<u64> {
+        self.read(|quic| quic.max_message_size).flatten()
+    }
+
+    /// As [`SctpTransport::max_channels`].
+    pub fn max_channels(&self) -> Option<u16> {
+        self.read(|quic| quic.max_channels).flatten()
+    }
+
+    /// Everything that happens to it from now on.
+    pub fn events(&self) -> impl Stream<Item = QuicTransportEvent> + Send + Unpin + use<> {
+        stream_of(
+            &self.view.events,
+            QuicTransportEvent::Missed,
+            |event| match event {
+                TransportEvent::Quic(event) => Some(event),
+                TransportEvent::Sctp(_) | TransportEvent::Dtls(_) | TransportEvent::Ice(_) => None,
+            },
+        )
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Quic) -> T) -> Option<T> {
+        self.view
+            .read(|transports| transports.quic.as_ref().map(read))
     }
 }
 
@@ -213,7 +309,7 @@ impl DtlsTransport {
             DtlsTransportEvent::Missed,
             |event| match event {
                 TransportEvent::Dtls(event) => Some(event),
-                TransportEvent::Sctp(_) | TransportEvent::Ice(_) => None,
+                TransportEvent::Sctp(_) | TransportEvent::Ice(_) | TransportEvent::Quic(_) => None,
             },
         )
     }
@@ -288,7 +384,7 @@ impl IceTransport {
             IceTransportEvent::Missed,
             |event| match event {
                 TransportEvent::Ice(event) => Some(event),
-                TransportEvent::Sctp(_) | TransportEvent::Dtls(_) => None,
+                TransportEvent::Sctp(_) | TransportEvent::Dtls(_) | TransportEvent::Quic(_) => None,
             },
         )
     }

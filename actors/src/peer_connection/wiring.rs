@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use actix::{Actor, Addr, AsyncContext, Context, Message, Recipient, WeakAddr};
-use peerloom_transports::udp::{Datagrams, Inlet};
+use peerloom_transports::udp::{Datagrams, Inlet, QuicEntry};
 
 use super::actor::{ChildKey, PeerConnectionActor};
 use super::stats::Addrs;
@@ -20,7 +20,8 @@ use crate::cause::{ActorKind, Cause};
 use crate::dtls_transport::{self, DtlsCommand, DtlsTransportActor, Records};
 use crate::ice_agent::{self, Checks, IceAgentActor, IceCommand};
 use crate::outlet::{KEPT_MESSAGES, Outlet, Refused};
-use crate::sctp_transport::{self, ChannelRequest, SctpCommand, SctpTransportActor};
+use crate::quic_transport::QuicTransportActor;
+use crate::sctp_transport::{self, SctpCommand, SctpTransportActor};
 use crate::supervisor::Death;
 
 /// The ways from a connection to its transports.
@@ -32,17 +33,20 @@ pub(super) struct Wires {
     pub(super) ice_addr: Addr<IceAgentActor>,
     pub(super) dtls_addr: Addr<DtlsTransportActor>,
     pub(super) sctp_addr: Addr<SctpTransportActor>,
+    /// Where QUIC packets come in, once somebody takes them.
+    pub(super) quic_entry: QuicEntry,
     /// The connection's own, for what is asked in its name.
     pub(super) me: WeakAddr<PeerConnectionActor>,
 }
 
 impl Wires {
     /// Whom `getStats` asks.
-    pub(super) fn addrs(&self) -> Addrs {
+    pub(super) fn addrs(&self, quic: Option<&Addr<QuicTransportActor>>) -> Addrs {
         Addrs {
             ice: self.ice_addr.clone(),
             dtls: self.dtls_addr.clone(),
             sctp: self.sctp_addr.clone(),
+            quic: quic.cloned(),
         }
     }
 }
@@ -67,6 +71,7 @@ impl PeerConnectionActor {
             ));
             return;
         };
+        let quic_entry = registration.quic();
         let me = ctx.address();
         let ice_actor = IceAgentActor::new(
             self.config.ice.clone(),
@@ -102,15 +107,9 @@ impl PeerConnectionActor {
             ice_addr,
             dtls_addr,
             sctp_addr,
+            quic_entry,
             me: ctx.address().downgrade(),
         });
-    }
-
-    /// Where the channels' actors send to; `None` when there are no transports.
-    pub(super) fn sctp_recipient(&self) -> Option<Recipient<ChannelRequest>> {
-        self.wires
-            .as_ref()
-            .map(|wires| wires.sctp_addr.clone().recipient())
     }
 
     pub(super) fn command_ice(&mut self, command: IceCommand) {
@@ -130,7 +129,7 @@ impl PeerConnectionActor {
 
     /// A transport that has left so much unread is as good as dead. One that is dead is
     /// reported by its death.
-    fn check_overflow(&mut self, sent: Option<Result<(), Refused>>, kind: ActorKind) {
+    pub(super) fn check_overflow(&mut self, sent: Option<Result<(), Refused>>, kind: ActorKind) {
         if sent == Some(Err(Refused::Overflow)) {
             self.fail(Cause::ActorDied {
                 kind,

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use peerloom_transports::proto::channel::{
-    ChannelInit, Channels, CloseCause, Event, Reliability, SendError,
+    ChannelInit, Channels, CloseCause, Event, Reliability, SendError, Streams,
 };
 use peerloom_transports::proto::config::ChannelConfig;
 use peerloom_transports::proto::id::{ChannelId, DtlsRole, StreamId};
 use peerloom_transports::proto::jsep::StartSctp;
-use peerloom_transports::proto::sctp::{Association, CloseReason};
+use peerloom_transports::proto::sctp::CloseReason;
 use peerloom_transports::proto::sdp::Capabilities;
 
 use super::{ChannelKey, ChannelOutput, ChannelRequest, Incoming, OpenChannel};
@@ -19,7 +19,7 @@ use crate::outlet::{Absorb as _, Outlet};
 
 /// What the connection has to know.
 #[derive(Debug)]
-pub(super) enum Report {
+pub(crate) enum Report {
     /// The peer has opened a channel.
     Incoming(Incoming),
     /// The association is over.
@@ -27,7 +27,7 @@ pub(super) enum Report {
 }
 
 /// The channel engine and the links to the channels' actors.
-pub(super) struct Links {
+pub(crate) struct Links {
     engine: Channels,
     started: bool,
     ids: BTreeMap<ChannelKey, ChannelId>,
@@ -36,6 +36,8 @@ pub(super) struct Links {
     busy: BTreeSet<ChannelId>,
     /// Drained by the actor in every turn.
     reports: VecDeque<Report>,
+    /// What a channel's failure is to those who hold it.
+    cause: fn(String) -> Cause,
 }
 
 /// One channel's actor.
@@ -99,7 +101,7 @@ pub(crate) fn max_message_size(config: &ChannelConfig, start: &StartSctp) -> Opt
 }
 
 impl Links {
-    pub(super) fn new(config: ChannelConfig) -> Links {
+    pub(crate) fn new(config: ChannelConfig, cause: fn(String) -> Cause) -> Links {
         Links {
             engine: Channels::new(config),
             started: false,
@@ -107,19 +109,25 @@ impl Links {
             links: BTreeMap::new(),
             busy: BTreeSet::new(),
             reports: VecDeque::new(),
+            cause,
         }
     }
 
-    pub(super) fn set_remote(&mut self, start: &StartSctp) {
+    pub(crate) fn set_remote(&mut self, start: &StartSctp) {
         set_remote(&mut self.engine, start);
     }
 
-    pub(super) fn start(&mut self, role: DtlsRole) {
+    pub(crate) fn start(&mut self, role: DtlsRole) {
         self.started = true;
         self.engine.start(role);
     }
 
-    pub(super) fn open(&mut self, open: OpenChannel) {
+    /// Whether data may flow.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started
+    }
+
+    pub(crate) fn open(&mut self, open: OpenChannel) {
         let mut outlet = Outlet::keeping(open.channel);
         match open.key {
             ChannelKey::Local(_) => match self.engine.open(to_engine(open.label, &open.init)) {
@@ -127,7 +135,7 @@ impl Links {
                     self.ids.insert(open.key, id);
                     self.links.insert(id, Link::new(open.key, Some(outlet)));
                 }
-                Err(error) => outlet.post(ChannelInput::Closed(Cause::Sctp(error.to_string()))),
+                Err(error) => outlet.post(ChannelInput::Closed((self.cause)(error.to_string()))),
             },
             ChannelKey::Remote(_) => self.attach(open.key, outlet),
         }
@@ -148,14 +156,14 @@ impl Links {
     }
 
     /// A channel's actor is dead: what it had is lost, the stream is reset.
-    pub(super) fn abandon(&mut self, key: ChannelKey) {
+    pub(crate) fn abandon(&mut self, key: ChannelKey) {
         if let Some(id) = self.ids.remove(&key) {
             self.links.remove(&id);
             self.close(id);
         }
     }
 
-    pub(super) fn request(&mut self, request: ChannelRequest) {
+    pub(crate) fn request(&mut self, request: ChannelRequest) {
         let Some(&id) = self.ids.get(&request.key) else {
             return;
         };
@@ -189,7 +197,7 @@ impl Links {
     }
 
     /// Moves the engine on and tells the channels what has happened.
-    pub(super) fn pump(&mut self, association: &mut Association, now: Instant) {
+    pub(crate) fn pump(&mut self, association: &mut impl Streams, now: Instant) {
         self.engine.pump(association, now);
         if self.take_events() {
             self.engine.pump(association, now);
@@ -198,23 +206,23 @@ impl Links {
     }
 
     /// Nothing is held back any more from channels that do not read.
-    pub(super) fn grant_all(&mut self) {
+    pub(crate) fn grant_all(&mut self) {
         for id in self.links.keys() {
             self.engine.grant(*id, usize::MAX);
         }
     }
 
     /// Whether each channel's actor is there.
-    pub(super) fn all_attached(&self) -> bool {
+    pub(crate) fn all_attached(&self) -> bool {
         self.links.values().all(|link| link.outlet.is_some())
     }
 
     /// When to pump even if nothing happens.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.engine.poll_timeout().map(|deadline| deadline.at)
     }
 
-    pub(super) fn poll_report(&mut self) -> Option<Report> {
+    pub(crate) fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop_front()
     }
 
@@ -333,7 +341,7 @@ impl Links {
         let cause = match cause {
             None => Cause::ClosedByPeer,
             Some(CloseCause::Association(reason)) => cause_of(reason),
-            Some(cause) => Cause::Sctp(cause.to_string()),
+            Some(cause) => (self.cause)(cause.to_string()),
         };
         self.tell(id, ChannelInput::Closed(cause));
         let key = self.links.get(&id).map(|link| link.key);
@@ -360,7 +368,7 @@ impl Links {
 }
 
 /// What the end of the association is to the connection and its channels.
-pub(super) fn cause_of(reason: CloseReason) -> Cause {
+pub(crate) fn cause_of(reason: CloseReason) -> Cause {
     if let CloseReason::Aborted(code) = reason {
         Cause::SctpAbort(code.map(|code| code.0))
     } else if reason.is_by_peer() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use peerloom_actors::{
-    Configuration, DataChannel, DataChannelInit, Endpoint, EndpointConfig, Event,
+    Configuration, DataChannel, DataChannelInit, DataTransport, Endpoint, EndpointConfig, Event,
     IceGatheringState, OfferOptions, PeerConnection, Runtime, RuntimeConfig, SessionDescription,
 };
 
@@ -59,6 +59,12 @@ impl Pair {
         Pair::with(a, b, Configuration::default(), Configuration::default()).await
     }
 
+    /// On endpoints of their own, with channels over this transport and no other.
+    pub(crate) async fn over(runtime: &Runtime, transport: DataTransport) -> Pair {
+        let (a, b) = (endpoint(runtime).await, endpoint(runtime).await);
+        Pair::with(&a, &b, over(transport), over(transport)).await
+    }
+
     pub(crate) async fn with(
         a: &Endpoint,
         b: &Endpoint,
@@ -80,6 +86,14 @@ impl Pair {
             channel_a,
             channel_b,
         }
+    }
+}
+
+/// A configuration with this transport for channels.
+pub(crate) fn over(data_transport: DataTransport) -> Configuration {
+    Configuration {
+        data_transport,
+        ..Configuration::default()
     }
 }
 

@@ -31,6 +31,12 @@ const PEER: SocketAddr = SocketAddr::new(
 /// has to wait, and the oldest that arrived is lost.
 const DATAGRAM_BUFFER: usize = 1024 * 1024;
 
+/// Milliseconds of silence after which the connection is over: twice what ICE takes.
+const IDLE_TIMEOUT: VarInt = VarInt::from_u32(60_000);
+
+/// Pause after which an idle connection says that it lives: three tries within the timeout.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// Code of a close in good order.
 const GOODBYE: VarInt = VarInt::from_u32(0);
 
@@ -69,6 +75,17 @@ pub enum Error {
     /// Our certificate or settings cannot be used.
     #[error("QUIC cannot be set up: {0}")]
     Config(String),
+}
+
+/// Numbers of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets that the peer has not got.
+    pub packets_lost: u64,
+    /// Bytes that may be under way.
+    pub congestion_window: u64,
+    /// Largest packet that the path carries, as far as is known.
+    pub mtu: u16,
 }
 
 /// A QUIC connection without socket, clock or task.
@@ -292,11 +309,32 @@ impl Connection {
         self.role
     }
 
-    /// Round trip, packets lost and the path's MTU, for statistics.
-    pub fn stats(&self) -> Option<quinn_proto::ConnectionStats> {
-        self.connection
+    /// Whether the peer has confirmed the handshake (RFC 9001 section 4.1.2). A server has nothing to
+    /// wait for once it is connected.
+    pub fn is_confirmed(&self) -> bool {
+        let stats = self
+            .connection
             .as_ref()
-            .map(|(_, connection)| connection.stats())
+            .map(|(_, connection)| connection.stats());
+        self.role == DtlsRole::Server || stats.is_some_and(|it| it.frame_rx.handshake_done > 0)
+    }
+
+    /// The way to the peer is another one: what was learnt about the old one is forgotten.
+    pub fn path_changed(&mut self, now: Instant) {
+        if let Some((_, connection)) = &mut self.connection {
+            connection.path_changed(now);
+        }
+    }
+
+    /// Round trip, packets lost and the path's MTU, for statistics.
+    pub fn stats(&self) -> Option<Stats> {
+        let (_, connection) = self.connection.as_ref()?;
+        let stats = connection.stats();
+        Some(Stats {
+            packets_lost: stats.path.lost_packets,
+            congestion_window: stats.path.cwnd,
+            mtu: stats.path.current_mtu,
+        })
     }
 
     /// Passes on what the connection and its endpoint have to tell each other, and us.
@@ -467,8 +505,9 @@ fn transport(config: &QuicConfig) -> TransportConfig {
     let window = VarInt::from_u32(config.receive_window);
     let mut transport = TransportConfig::default();
     transport
-        // ICE says when the peer is gone (RFC 7675).
-        .max_idle_timeout(None)
+        // ICE says when the peer is gone (RFC 7675); this is for networks that let only ICE through.
+        .max_idle_timeout(Some(IDLE_TIMEOUT.into()))
+        .keep_alive_interval(Some(KEEP_ALIVE))
         .stream_receive_window(window)
         .receive_window(window)
         .send_window(u64::from(config.send_window))

@@ -14,4 +14,4 @@
 mod connection;
 mod tls;
 
-pub use connection::{Connection, Error, Event};
+pub use connection::{Connection, Error, Event, Stats};

@@ -30,6 +30,38 @@ const MAX_UFRAGS_PER_ROUTE: usize = 4;
 /// refused batch is dropped and counted, as a full socket buffer would drop it.
 pub type Inlet = Arc<dyn Fn(Datagrams) -> bool + Send + Sync>;
 
+/// Where a connection takes QUIC packets, once it speaks QUIC; before that they are dropped, and the
+/// peer sends them again.
+#[derive(Clone, Default)]
+pub struct QuicEntry {
+    inlet: Arc<OnceLock<Inlet>>,
+}
+
+impl fmt::Debug for QuicEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.inlet.get().is_some();
+        f.debug_struct("QuicEntry").field("open", &open).finish()
+    }
+}
+
+impl QuicEntry {
+    /// From now on packets go there. Only the first inlet counts.
+    pub fn open(&self, inlet: Inlet) {
+        if self.inlet.set(inlet).is_err() {
+            tracing::debug!("a connection takes QUIC packets already");
+        }
+    }
+
+    /// Whether the batch was taken.
+    pub(crate) fn take(&self, batch: Datagrams) -> bool {
+        self.inlet.get().is_some_and(|inlet| inlet(batch))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.inlet.get().is_some()
+    }
+}
+
 /// The outcome of [`Registration::claim`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
@@ -55,6 +87,7 @@ pub(crate) struct Route {
     id: u64,
     pub(crate) stun: Inlet,
     pub(crate) records: Inlet,
+    pub(crate) quic: QuicEntry,
     /// Where TCP connections go, once it takes any.
     streams: OnceLock<StreamInlet>,
     pub(crate) overflowed: AtomicU64,
@@ -135,6 +168,7 @@ impl Routes {
             id,
             stun,
             records,
+            quic: QuicEntry::default(),
             streams: OnceLock::new(),
             overflowed: AtomicU64::new(0),
             unclaimed: AtomicU64::new(0),
@@ -250,7 +284,13 @@ impl Registration {
         Ingress {
             stun: self.route.stun.clone(),
             records: self.route.records.clone(),
+            quic: self.route.quic.clone(),
         }
+    }
+
+    /// The connection's entry for QUIC packets.
+    pub fn quic(&self) -> QuicEntry {
+        self.route.quic.clone()
     }
 
     /// Takes a 5-tuple, if no other live connection owns it. Cheap when it is owned

@@ -191,6 +191,12 @@ impl Endpoint {
         self.faults.set_silent(silent);
     }
 
+    /// Drops all QUIC packets on their way out from now on, or stops doing so: a network that knows no QUIC.
+    #[cfg(feature = "chaos")]
+    pub fn block_quic(&self, block: bool) {
+        self.faults.block_quic(block);
+    }
+
     /// Loses a share of what is sent from now on.
     #[cfg(feature = "chaos")]
     pub fn impair(&self, impairment: super::Impairment) {

@@ -30,6 +30,8 @@ pub(crate) struct Faults {
     #[cfg(feature = "chaos")]
     moved: AtomicBool,
     #[cfg(feature = "chaos")]
+    no_quic: AtomicBool,
+    #[cfg(feature = "chaos")]
     addresses: Mutex<Vec<IpAddr>>,
 }
 
@@ -55,6 +57,10 @@ impl Faults {
     }
 
     pub(crate) fn impaired(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn blocks(&self, _: &[u8]) -> bool {
         false
     }
 
@@ -89,6 +95,22 @@ impl Faults {
 
     pub(crate) fn silent(&self) -> bool {
         self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Whether these datagrams may not leave.
+    pub(crate) fn blocks(&self, datagrams: &[u8]) -> bool {
+        let quic = || {
+            let class = super::PacketClass::of(datagrams);
+            matches!(
+                class,
+                super::PacketClass::Quic | super::PacketClass::TurnChannelOrQuic
+            )
+        };
+        self.no_quic.load(Ordering::Relaxed) && quic()
+    }
+
+    pub(crate) fn block_quic(&self, block: bool) {
+        self.no_quic.store(block, Ordering::Relaxed);
     }
 
     pub(crate) fn impaired(&self) -> bool {

@@ -6,13 +6,14 @@ use peerloom_transports_proto::id::Path;
 
 use super::buffer::Datagrams;
 use super::classify::PacketClass;
-use super::demux::Inlet;
+use super::demux::{Inlet, QuicEntry};
 
 /// Where a connection takes what a tunnel brings.
 #[derive(Clone)]
 pub struct Ingress {
     pub(super) stun: Inlet,
     pub(super) records: Inlet,
+    pub(super) quic: QuicEntry,
 }
 
 impl fmt::Debug for Ingress {
@@ -28,6 +29,7 @@ impl Ingress {
             to: self.clone(),
             stun: Datagrams::default(),
             records: Datagrams::default(),
+            quic: Datagrams::default(),
         }
     }
 }
@@ -38,6 +40,7 @@ pub struct Delivery {
     to: Ingress,
     stun: Datagrams,
     records: Datagrams,
+    quic: Datagrams,
 }
 
 impl Delivery {
@@ -47,6 +50,10 @@ impl Delivery {
         match PacketClass::of(datagram) {
             PacketClass::Stun => self.stun.push_copy(path, datagram),
             PacketClass::Dtls if known => self.records.push_copy(path, datagram),
+            // What came in a TURN channel was taken out of it.
+            PacketClass::TurnChannelOrQuic | PacketClass::Quic if known => {
+                self.quic.push_copy(path, datagram);
+            }
             PacketClass::Dtls
             | PacketClass::Zrtp
             | PacketClass::TurnChannelOrQuic
@@ -58,14 +65,14 @@ impl Delivery {
 
     /// Hands the batches over. What a full mailbox refuses is lost, as with a full socket.
     pub fn flush(&mut self) {
-        for (batch, inlet) in [
-            (&mut self.stun, &self.to.stun),
-            (&mut self.records, &self.to.records),
-        ] {
+        let take = |batch: &mut Datagrams, inlet: &dyn Fn(Datagrams) -> bool| {
             let batch = std::mem::take(batch);
             if !batch.is_empty() && !inlet(batch) {
                 tracing::trace!("a tunnel's datagrams were dropped by a full mailbox");
             }
-        }
+        };
+        take(&mut self.stun, &*self.to.stun);
+        take(&mut self.records, &*self.to.records);
+        take(&mut self.quic, &|batch| self.to.quic.take(batch));
     }
 }

@@ -27,7 +27,9 @@ mod socket;
 
 pub use buffer::{Datagrams, Run};
 pub use classify::{PacketClass, stun_local_ufrag};
-pub use demux::{Claim, Inlet, MAX_PATHS_PER_ROUTE, MAX_ROUTES, Registration, RouteStats, Routes};
+pub use demux::{
+    Claim, Inlet, MAX_PATHS_PER_ROUTE, MAX_ROUTES, QuicEntry, Registration, RouteStats, Routes,
+};
 pub use endpoint::{BindError, Endpoint};
 #[cfg(feature = "chaos")]
 pub use faults::Impairment;

@@ -43,6 +43,16 @@ pub async fn receive(socket: Socket, routes: Routes) -> io::Result<()> {
 enum Lane {
     Stun,
     Records,
+    Quic,
+}
+
+/// TURN servers are talked to from other sockets than these: here their range, too, is QUIC's (RFC 9443
+/// section 3), whose first bytes are random in between.
+fn class(datagram: &[u8]) -> PacketClass {
+    match PacketClass::of(datagram) {
+        PacketClass::TurnChannelOrQuic => PacketClass::Quic,
+        other => other,
+    }
 }
 
 struct Parcel {
@@ -123,12 +133,10 @@ impl Turn {
         let mut start = 0;
         while start < len {
             let first = &buffer[start..(start + stride).min(len)];
-            let class = PacketClass::of(first);
+            let class = class(first);
             let mut end = (start + stride).min(len);
             // STUN goes one by one: each may carry another username.
-            while class != PacketClass::Stun
-                && end < len
-                && PacketClass::of(&buffer[end..len]) == class
+            while class != PacketClass::Stun && end < len && self::class(&buffer[end..len]) == class
             {
                 end = (end + stride).min(len);
             }
@@ -162,6 +170,9 @@ impl Turn {
                     .map(|route| (route.clone(), Lane::Stun))
             }
             PacketClass::Dtls => by_path().map(|route| (route.clone(), Lane::Records)),
+            PacketClass::Quic if by_path().is_some_and(|route| route.quic.is_open()) => {
+                by_path().map(|route| (route.clone(), Lane::Quic))
+            }
             PacketClass::Zrtp
             | PacketClass::TurnChannelOrQuic
             | PacketClass::Quic
@@ -190,11 +201,12 @@ impl Turn {
 impl Parcel {
     fn deliver(self) {
         let count = self.batch.len() as u64;
-        let inlet = match self.lane {
-            Lane::Stun => &self.route.stun,
-            Lane::Records => &self.route.records,
+        let taken = match self.lane {
+            Lane::Stun => (self.route.stun)(self.batch),
+            Lane::Records => (self.route.records)(self.batch),
+            Lane::Quic => self.route.quic.take(self.batch),
         };
-        if !inlet(self.batch) {
+        if !taken {
             self.route.overflowed.fetch_add(count, Ordering::Relaxed);
         }
     }

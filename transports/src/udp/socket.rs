@@ -130,7 +130,8 @@ impl Socket {
     /// Sends one batch, and tells what the kernel refused. `Err` only for a full socket buffer.
     pub(crate) fn try_send(&self, transmit: &Transmit) -> Result<Discarded, Blocked> {
         let faults = &self.inner.faults;
-        if faults.silent() || faults.hides(transmit.path.local.ip()) {
+        let cut = faults.silent() || faults.hides(transmit.path.local.ip());
+        if cut || faults.blocks(&transmit.contents) {
             return Ok(Discarded::default());
         }
         if self.inner.faults.impaired() {

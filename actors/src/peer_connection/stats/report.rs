@@ -52,7 +52,7 @@ impl Input<'_> {
         if self.snapshot.transports.ice.local.is_none() {
             return report;
         }
-        if let Some(theirs) = &self.answers.dtls.peer_certificate {
+        if let Some(theirs) = self.answers.peer_certificate() {
             report.insert(self.certificate(theirs));
         }
         for candidate in &self.answers.ice.local {
@@ -100,7 +100,7 @@ impl Input<'_> {
 
     fn transport(&self, selected: Option<String>) -> TransportEntry {
         let (transports, dtls) = (&self.snapshot.transports, &self.answers.dtls);
-        let carried = &dtls.traffic.total;
+        let carried = &self.answers.traffic().total;
         TransportEntry {
             id: TRANSPORT.into(),
             timestamp: self.timestamp,
@@ -118,7 +118,7 @@ impl Input<'_> {
             ice_state: transports.ice.state.name(),
             selected_candidate_pair_id: selected,
             local_certificate_id: certificate_id(self.certificate),
-            remote_certificate_id: dtls.peer_certificate.as_deref().map(certificate_id),
+            remote_certificate_id: self.answers.peer_certificate().map(certificate_id),
             tls_version: dtls.version.map(|version| match version {
                 Version::Dtls12 => "FEFD",
                 Version::Dtls13 => "FEFC",
@@ -175,7 +175,7 @@ impl Input<'_> {
     }
 
     fn carried(&self, path: Path) -> Carried {
-        let paths = &self.answers.dtls.traffic.paths;
+        let paths = &self.answers.traffic().paths;
         let found = paths.iter().find(|it| it.0 == path);
         found.map_or(Carried::default(), |it| it.1)
     }

@@ -7,8 +7,8 @@ use peerloom_transports::proto::jsep::{GatherIce, IceCandidateInit, StartIce};
 
 use super::super::events::{IceConnectionState, IceGatheringState};
 use super::{
-    DtlsTransportEvent, DtlsTransportState, IceTransportEvent, SctpTransportEvent,
-    SctpTransportState, TransportEvent,
+    DtlsTransportEvent, DtlsTransportState, IceTransportEvent, QuicTransportEvent,
+    QuicTransportState, SctpTransportEvent, SctpTransportState, TransportEvent,
 };
 use crate::cause::Cause;
 use crate::ice_candidate::{IceCandidate, IceCandidatePair};
@@ -17,6 +17,15 @@ use crate::ice_candidate::{IceCandidate, IceCandidatePair};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sctp {
     pub(crate) state: SctpTransportState,
+    pub(crate) max_channels: Option<u16>,
+    pub(crate) max_message_size: Option<u64>,
+}
+
+/// Of the QUIC transport.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Quic {
+    pub(crate) state: QuicTransportState,
+    pub(crate) remote_certificates: Vec<Bytes>,
     pub(crate) max_channels: Option<u16>,
     pub(crate) max_message_size: Option<u64>,
 }
@@ -46,12 +55,13 @@ pub(crate) struct Ice {
     pub(crate) path_changes: u32,
 }
 
-/// Of all three.
+/// Of all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Transports {
     pub(crate) mid: Option<String>,
     pub(crate) mline_index: u16,
     pub(crate) sctp: Option<Sctp>,
+    pub(crate) quic: Option<Quic>,
     pub(crate) dtls: Dtls,
     pub(crate) ice: Ice,
 }
@@ -62,6 +72,7 @@ impl Default for Transports {
             mid: None,
             mline_index: 0,
             sctp: None,
+            quic: None,
             dtls: Dtls::default(),
             ice: Ice {
                 state: IceConnectionState::New,
@@ -119,6 +130,7 @@ impl Transports {
         if let Some(sctp) = &mut self.sctp {
             sctp.state = SctpTransportState::Closed;
         }
+        self.end_quic();
         self.dtls.state = DtlsTransportState::Closed;
         self.ice.state = IceConnectionState::Closed;
     }
@@ -139,6 +151,31 @@ impl Transports {
             max_message_size: None,
         });
         sctp.max_message_size = max_message_size;
+    }
+
+    pub(crate) fn negotiate_quic(&mut self, max_message_size: Option<u64>) {
+        let quic = self.quic.get_or_insert(Quic {
+            state: QuicTransportState::Connecting,
+            remote_certificates: Vec::new(),
+            max_channels: None,
+            max_message_size: None,
+        });
+        quic.max_message_size = max_message_size;
+    }
+
+    /// The connection is over; a failure stays one.
+    pub(crate) fn end_quic(&mut self) {
+        if let Some(quic) = &mut self.quic
+            && quic.state != QuicTransportState::Failed
+        {
+            quic.state = QuicTransportState::Closed;
+        }
+    }
+
+    /// Channels that may be open at once, of whichever transport carries them.
+    pub(crate) fn max_channels(&self) -> Option<u16> {
+        let sctp = self.sctp.as_ref().and_then(|sctp| sctp.max_channels);
+        sctp.or_else(|| self.quic.as_ref()?.max_channels)
     }
 
     pub(crate) fn sctp_is_up(&mut self, max_channels: u16) {
@@ -177,6 +214,12 @@ impl Transports {
         if self.dtls.state != after.dtls.state {
             let changed = DtlsTransportEvent::StateChange(after.dtls.state);
             events.push(TransportEvent::Dtls(changed));
+        }
+        let quic = |transports: &Transports| transports.quic.as_ref().map(|quic| quic.state);
+        if let (Some(before), Some(state)) = (quic(self), quic(after))
+            && before != state
+        {
+            events.push(TransportEvent::Quic(QuicTransportEvent::StateChange(state)));
         }
         let sctp = |transports: &Transports| transports.sctp.as_ref().map(|sctp| sctp.state);
         if let (Some(before), Some(state)) = (sctp(self), sctp(after))
