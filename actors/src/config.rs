@@ -88,7 +88,7 @@ pub struct Configuration {
     pub peer_identity: Option<String>,
     /// Refuse peers that do not prove an identity.
     pub require_identity: bool,
-    /// What carries data channels: over SCTP unless told otherwise, which is faster
+    /// What carries data channels: SCTP unless told otherwise, whose speed is known
     /// (docs/decisions/quic.md). Fixed for the life of the connection.
     pub data_transport: DataTransport,
     /// Settings of the ICE agent.

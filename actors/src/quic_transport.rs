@@ -15,7 +15,6 @@ use peerloom_transports::proto::config::{ChannelConfig, QuicConfig};
 use peerloom_transports::proto::id::DtlsRole;
 use peerloom_transports::proto::jsep::{StartDtls, StartSctp};
 use peerloom_transports::proto::quic::{Mapping, Transport as _};
-use peerloom_transports::proto::sctp::CloseReason;
 use peerloom_transports::quic::{Connection, Error, Event};
 
 use crate::cause::Cause;
@@ -206,9 +205,6 @@ impl QuicTransportActor {
         self.stage = Stage::Ended;
         self.peer_closed = true;
         self.links.grant_all();
-        if let Some(mapping) = &mut self.mapping {
-            mapping.end(CloseReason::Peer);
-        }
     }
 
     fn fail(&mut self, failure: Failure) {

@@ -4,8 +4,7 @@ mod common;
 
 use common::{Pair, endpoint, over, runtime, soon};
 use peerloom_actors::{
-    Configuration, DataTransport, DataTransportKind, DataTransportReason, PeerConnection,
-    QuicTransportState,
+    DataTransport, DataTransportKind, DataTransportReason, PeerConnection, QuicTransportState,
 };
 
 fn choice(pc: &PeerConnection) -> (DataTransportKind, DataTransportReason) {
@@ -72,12 +71,14 @@ async fn a_peer_that_says_nothing_of_quic_gets_sctp() {
     assert!(offer.contains("a=x-peerloom:1 chunk\r\n"), "{offer}");
 }
 
-fn impatient() -> Configuration {
+#[cfg(feature = "chaos")]
+fn impatient() -> peerloom_actors::Configuration {
     let mut config = over(DataTransport::Auto);
     config.quic.patience = std::time::Duration::from_millis(300);
     config
 }
 
+#[cfg(feature = "chaos")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_whose_quic_does_not_get_through_fall_back_to_sctp() {
     let runtime = runtime(2);

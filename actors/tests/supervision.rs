@@ -4,11 +4,11 @@
 
 mod common;
 
-use common::{Pair, channel, endpoint, incoming, runtime, soon};
+use common::{Pair, channel, endpoint, incoming, over, runtime, soon};
 use futures::{Stream, StreamExt as _};
 use peerloom_actors::{
-    ActorKind, Cause, ConnectionState, DataChannel, Death, Endpoint, Error, Event, Fault, Message,
-    ReadyState, Runtime,
+    ActorKind, Cause, ConnectionState, DataChannel, DataTransport, Death, Endpoint, Error, Event,
+    Fault, Message, ReadyState, Runtime,
 };
 
 const FAULTS: [Fault; 3] = [Fault::Stop, Fault::Panic, Fault::Wedge];
@@ -44,6 +44,26 @@ async fn a_dead_sctp_transport_fails_its_connection_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_quic_transport_fails_its_connection_only() {
+    for fault in FAULTS {
+        Scene::over(DataTransport::Quic)
+            .await
+            .kill_transport(ActorKind::QuicTransport, fault)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_ice_agent_below_quic_fails_its_connection_only() {
+    for fault in FAULTS {
+        Scene::over(DataTransport::Quic)
+            .await
+            .kill_transport(ActorKind::IceAgent, fault)
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_peer_connection_fails_itself_only() {
     for fault in FAULTS {
         Scene::new()
@@ -57,6 +77,8 @@ async fn a_dead_peer_connection_fails_itself_only() {
 async fn a_dead_data_channel_closes_only_itself() {
     for fault in FAULTS {
         Scene::new().await.kill_channel(fault).await;
+        let over_quic = Scene::over(DataTransport::Quic).await;
+        over_quic.kill_channel(fault).await;
     }
 }
 
@@ -76,8 +98,12 @@ async fn killing_a_channel_that_is_not_there_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_peer_of_a_dead_transport_is_told_goodbye() {
-    for kind in [ActorKind::IceAgent, ActorKind::SctpTransport] {
-        let scene = Scene::new().await;
+    for (kind, transport) in [
+        (ActorKind::IceAgent, DataTransport::Sctp),
+        (ActorKind::SctpTransport, DataTransport::Sctp),
+        (ActorKind::IceAgent, DataTransport::Quic),
+    ] {
+        let scene = Scene::over(transport).await;
         scene
             .victim
             .a
@@ -103,10 +129,17 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Scene {
+        Scene::over(DataTransport::Sctp).await
+    }
+
+    async fn over(transport: DataTransport) -> Scene {
         let runtime = runtime(1);
         let endpoints = (endpoint(&runtime).await, endpoint(&runtime).await);
-        let victim = Pair::between(&endpoints.0, &endpoints.1).await;
-        let neighbour = Pair::between(&endpoints.0, &endpoints.1).await;
+        let pair = || {
+            let (for_a, for_b) = (over(transport), over(transport));
+            Pair::with(&endpoints.0, &endpoints.1, for_a, for_b)
+        };
+        let (victim, neighbour) = (pair().await, pair().await);
         let scene = Scene {
             _runtime: runtime,
             _endpoints: endpoints,

@@ -308,3 +308,43 @@ fn the_end_of_a_connection_comes_behind_what_has_arrived() {
     assert!(pair.run(Duration::from_secs(5), closed));
     assert_eq!(pair.received(1, theirs), [Message::from("last")]);
 }
+
+#[test]
+fn hundreds_of_channels_opened_by_both_ends_all_work() {
+    const COUNT: usize = 500;
+    let mut pair = Pair::new();
+    pair.connect();
+    for end in &mut pair.ends {
+        for n in 0..COUNT {
+            let init = ChannelInit {
+                label: n.to_string(),
+                ..ChannelInit::default()
+            };
+            end.channels.open(init).expect("a channel");
+        }
+    }
+    let count = |end: &End, wanted: fn(&ChannelEvent) -> bool| {
+        end.channel_events.iter().filter(|it| wanted(it)).count()
+    };
+    let accepted = |end: &End| count(end, |it| matches!(it, ChannelEvent::Accepted(_)));
+    let all = |pair: &Pair| pair.ends.iter().all(|end| accepted(end) == COUNT);
+    let opened = pair.run(Duration::from_secs(20), all);
+    assert!(opened, "{:?}", pair.ends.each_ref().map(accepted));
+    for end in &mut pair.ends {
+        let ids: Vec<ChannelId> = end.channels.ids().collect();
+        assert_eq!(ids.len(), 2 * COUNT);
+        for id in ids {
+            end.channels.send(id, Message::from("x")).expect("open");
+        }
+    }
+    let received = |end: &End| {
+        let messages = |event: &ChannelEvent| match event {
+            ChannelEvent::Messages { messages, .. } => messages.len(),
+            _ => 0,
+        };
+        end.channel_events.iter().map(messages).sum::<usize>()
+    };
+    let all = |pair: &Pair| pair.ends.iter().all(|end| received(end) == 2 * COUNT);
+    let arrived = pair.run(Duration::from_secs(20), all);
+    assert!(arrived, "{:?}", pair.ends.each_ref().map(received));
+}

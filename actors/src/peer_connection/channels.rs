@@ -148,8 +148,10 @@ impl PeerConnectionActor {
         };
         if channel.pipe.closed_in_order() && death == Death::Stopped {
             self.past.add(key, channel.stats());
-            // It may have closed before it knew its transport, which then holds it open.
-            self.abandon_at_transport(key);
+            if self.check_open().is_ok() {
+                // It may have closed before it knew its transport, which then holds it open.
+                self.abandon_at_transport(key);
+            }
             return;
         }
         let kind = ActorKind::DataChannel(channel.pipe.label.clone());

@@ -35,7 +35,7 @@ mod lane;
 mod mapping;
 mod outbound;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use peerloom_transports_proto::quic::{MESSAGE_STREAMS, Notice, Read, Transport, 
 use quinn_proto::{
     AckFrequencyConfig, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint,
     EndpointConfig, MtuDiscoveryConfig, RandomConnectionIdGenerator, ReadError, SendDatagramError,
-    StreamEvent, StreamId, TransportConfig, VarInt,
+    StreamEvent, StreamId, TransportConfig, VarInt, WriteError,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -36,6 +36,9 @@ const IDLE_TIMEOUT: VarInt = VarInt::from_u32(60_000);
 
 /// Pause after which an idle connection says that it lives: three tries within the timeout.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Least that the engine keeps until it is acknowledged.
+const LEAST_SEND_WINDOW: u64 = 256 * 1024;
 
 /// Code of a close in good order.
 const GOODBYE: VarInt = VarInt::from_u32(0);
@@ -96,6 +99,7 @@ pub struct Connection {
     role: DtlsRole,
     connected: bool,
     ended: bool,
+    send_window: u64,
     /// What the last batch was like: the next one is likely so, too.
     capacity: usize,
     /// Answers of the endpoint's. Filled by the peer, one at most for each datagram; drained with each.
@@ -176,6 +180,7 @@ impl Connection {
             role,
             connected: false,
             ended: false,
+            send_window: u64::from(config.send_window).max(LEAST_SEND_WINDOW),
             capacity: 0,
             responses: VecDeque::new(),
             events: VecDeque::new(),
@@ -386,17 +391,17 @@ impl Transport for Connection {
     }
 
     fn write(&mut self, stream: Uni, data: &mut Bytes) -> bool {
+        let (least, most) = (LEAST_SEND_WINDOW, self.send_window);
         let Some((engine, id)) = self.engine().zip(stream_id(stream)) else {
             return false;
         };
-        match engine
-            .send_stream(id)
-            .write_chunks(std::slice::from_mut(data))
-        {
-            Ok(_) | Err(quinn_proto::WriteError::Blocked) => true,
-            Err(quinn_proto::WriteError::Stopped(_) | quinn_proto::WriteError::ClosedStream) => {
-                false
-            }
+        // No more than what is under way and follows at once: the rest counts as buffered.
+        let window = 2 * engine.congestion_state().window();
+        engine.set_send_window(window.clamp(least, most));
+        let mut stream = engine.send_stream(id);
+        match stream.write_chunks(std::slice::from_mut(data)) {
+            Ok(_) | Err(WriteError::Blocked) => true,
+            Err(WriteError::Stopped(_) | WriteError::ClosedStream) => false,
         }
     }
 

@@ -146,10 +146,10 @@ impl<T: Transport> Mapping<T> {
         lane.main.stream = Some(stream);
         self.inbound.insert(stream, Inbound::Main(id));
         self.mains += 1;
-        let wanted = (self.mains + MESSAGE_STREAMS).next_multiple_of(MESSAGE_STREAMS / 2);
-        if wanted > self.allowed {
-            self.allowed = wanted;
-            self.transport.allow(wanted);
+        if self.mains + MESSAGE_STREAMS / 2 > self.allowed {
+            // In few large steps: a transport may put off telling the peer of small ones.
+            self.allowed = 2 * (self.mains + MESSAGE_STREAMS);
+            self.transport.allow(self.allowed);
         }
         self.tell(id);
     }

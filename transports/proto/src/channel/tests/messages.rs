@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::*;
+use super::carrier::Below;
 use super::pair::*;
-use crate::config::{ChannelConfig, SctpEngine};
+use crate::config::ChannelConfig;
 use crate::sctp::{self, Ppid};
 
 with_all_engines!(
@@ -19,7 +20,7 @@ with_all_engines!(
     what_arrives_beside_the_end_is_delivered_before_it,
 );
 
-fn what_one_end_opens_the_other_sees_alike(engines: [SctpEngine; 2]) {
+fn what_one_end_opens_the_other_sees_alike(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let inits = [
         labelled("plain"),
@@ -56,7 +57,7 @@ fn what_one_end_opens_the_other_sees_alike(engines: [SctpEngine; 2]) {
     }
 }
 
-fn messages_of_all_kinds_and_sizes_arrive_unchanged(engines: [SctpEngine; 2]) {
+fn messages_of_all_kinds_and_sizes_arrive_unchanged(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let (ours, theirs) = pair.open(0, labelled("echo"));
     let mut expected = Vec::new();
@@ -83,7 +84,7 @@ fn messages_of_all_kinds_and_sizes_arrive_unchanged(engines: [SctpEngine; 2]) {
     assert_eq!(pair.messages(1, theirs).last(), Some(&text("alive")));
 }
 
-fn messages_may_follow_the_open_at_once(engines: [SctpEngine; 2]) {
+fn messages_may_follow_the_open_at_once(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let init = ChannelInit {
         ordered: false,
@@ -106,7 +107,7 @@ fn messages_may_follow_the_open_at_once(engines: [SctpEngine; 2]) {
     assert_eq!(pair.messages(1, theirs).len(), 100);
 }
 
-fn negotiated_channels_need_no_open_and_wait_for_the_slower_side(engines: [SctpEngine; 2]) {
+fn negotiated_channels_need_no_open_and_wait_for_the_slower_side(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let init = ChannelInit {
         negotiated: Some(StreamId(100)),
@@ -140,7 +141,7 @@ fn negotiated_channels_need_no_open_and_wait_for_the_slower_side(engines: [SctpE
     assert!(pair.ends[0].events.contains(&closed));
 }
 
-fn long_messages_go_in_parts_between_peerloom_peers_only(engines: [SctpEngine; 2]) {
+fn long_messages_go_in_parts_between_peerloom_peers_only(engines: [Below; 2]) {
     let config = ChannelConfig {
         remote_max_message_size: Some(65_536),
         peerloom_peer: true,
@@ -171,7 +172,7 @@ fn long_messages_go_in_parts_between_peerloom_peers_only(engines: [SctpEngine; 2
     assert!(matches!(error, Err(SendError::TooLarge { .. })));
 }
 
-fn violations_close_one_channel_only(engines: [SctpEngine; 2]) {
+fn violations_close_one_channel_only(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let (keep, keep_there) = pair.open(0, labelled("keep"));
     let (bad, bad_there) = pair.open(0, labelled("bad"));
@@ -212,7 +213,7 @@ fn violations_close_one_channel_only(engines: [SctpEngine; 2]) {
 }
 
 /// Also what nobody has given credit for, and what comes on a channel that is as new.
-fn what_arrives_beside_the_end_is_delivered_before_it(engines: [SctpEngine; 2]) {
+fn what_arrives_beside_the_end_is_delivered_before_it(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let (ours, theirs) = pair.open(0, labelled("x"));
     let now = pair.now;

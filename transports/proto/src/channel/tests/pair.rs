@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::*;
-use crate::config::{ChannelConfig, SctpConfig, SctpEngine};
+use super::carrier::{Below, Carrier};
+use crate::config::ChannelConfig;
 use crate::id::DtlsRole;
-use crate::sctp::Association;
 
 pub(super) struct End {
-    pub(super) association: Association,
+    pub(super) association: Carrier,
     pub(super) channels: Channels,
     pub(super) events: Vec<Event>,
     /// Whether the consumer takes messages.
@@ -37,14 +37,10 @@ pub(super) fn labelled(label: &str) -> ChannelInit {
 }
 
 impl Pair {
-    pub(super) fn with(config: &ChannelConfig, engines: [SctpEngine; 2]) -> Self {
+    pub(super) fn with(config: &ChannelConfig, engines: [Below; 2]) -> Self {
         let now = Instant::now();
         let end = |role, engine| {
-            let sctp = SctpConfig {
-                engine,
-                ..SctpConfig::default()
-            };
-            let association = Association::new(sctp, role, now).expect("sctp");
+            let association = Carrier::new(engine, role, now);
             let mut channels = Channels::new(config.clone());
             channels.start(role);
             End {
@@ -65,7 +61,7 @@ impl Pair {
         }
     }
 
-    pub(super) fn new(engines: [SctpEngine; 2]) -> Self {
+    pub(super) fn new(engines: [Below; 2]) -> Self {
         let config = ChannelConfig {
             remote_max_message_size: Some(256 * 1024),
             ..ChannelConfig::default()
@@ -100,7 +96,7 @@ impl Pair {
                 return true;
             }
             let timers = self.ends.iter().flat_map(|end| {
-                let sctp = end.association.poll_timeout().map(|d| d.at);
+                let sctp = end.association.poll_timeout();
                 [sctp, end.channels.poll_timeout().map(|d| d.at)]
             });
             let wire = self.wire.iter().map(|(at, ..)| *at);

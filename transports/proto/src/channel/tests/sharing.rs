@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::*;
+use super::carrier::Below;
 use super::pair::*;
-use crate::config::SctpEngine;
 
 with_all_engines!(
     a_slow_consumer_loses_nothing_and_stops_nobody_else,
@@ -12,7 +12,7 @@ with_all_engines!(
     priorities_share_the_window_by_weight,
 );
 
-fn a_slow_consumer_loses_nothing_and_stops_nobody_else(engines: [SctpEngine; 2]) {
+fn a_slow_consumer_loses_nothing_and_stops_nobody_else(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let (slow, slow_there) = pair.open(0, labelled("slow"));
     let (fast, fast_there) = pair.open(0, labelled("fast"));
@@ -48,7 +48,7 @@ fn a_slow_consumer_loses_nothing_and_stops_nobody_else(engines: [SctpEngine; 2])
     assert_eq!(pair.ends[0].channels.buffered_amount(slow), 0);
 }
 
-fn the_low_event_fires_once_per_crossing(engines: [SctpEngine; 2]) {
+fn the_low_event_fires_once_per_crossing(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let (ours, _) = pair.open(0, labelled("low"));
     pair.ends[0]
@@ -72,7 +72,7 @@ fn the_low_event_fires_once_per_crossing(engines: [SctpEngine; 2]) {
     assert_eq!(pair.ends[0].events.iter().filter(|e| **e == low).count(), 3);
 }
 
-fn priorities_share_the_window_by_weight(engines: [SctpEngine; 2]) {
+fn priorities_share_the_window_by_weight(engines: [Below; 2]) {
     let mut pair = Pair::new(engines);
     let priorities = [
         Priority::VeryLow,
@@ -119,7 +119,7 @@ fn priorities_share_the_window_by_weight(engines: [SctpEngine; 2]) {
 #[test]
 fn priorities_count_inside_the_native_engine() {
     for end in [0, 1] {
-        let mut pair = Pair::new([SctpEngine::Native; 2]);
+        let mut pair = Pair::new([Below::Native; 2]);
         let [weak, strong] = [Priority::VeryLow, Priority::High].map(|priority| {
             pair.open(
                 0,

@@ -1,16 +1,14 @@
-//! `RTCDataChannel`: what `createDataChannel` checks, and the attributes of a channel.
+// Included once for each transport: `TRANSPORT` says which.
 
-mod common;
-
-use common::{Pair, channel, endpoint, runtime, soon};
+use crate::common::{Pair, channel, endpoint, over, runtime, soon};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use peerloom_actors::{
-    Cause, Configuration, DataChannel, DataChannelEvent, DataChannelInit, Error, Event,
+    Cause, DataChannel, DataChannelEvent, DataChannelInit, Error, Event,
     PeerConnection, Priority, ReadyState, SendError, TrySendError,
 };
 
 async fn new(runtime: &peerloom_actors::Runtime) -> PeerConnection {
-    PeerConnection::new(&endpoint(runtime).await, Configuration::default())
+    PeerConnection::new(&endpoint(runtime).await, over(TRANSPORT))
         .await
         .expect("a connection")
 }
@@ -87,7 +85,7 @@ async fn impossible_channels_are_refused_by_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_for_is_what_both_ends_tell() {
-    let pair = Pair::new(&runtime(2)).await;
+    let pair = Pair::over(&runtime(2), TRANSPORT).await;
     let mut events = pair.b.events();
     let init = DataChannelInit {
         ordered: false,
@@ -98,7 +96,7 @@ async fn what_is_asked_for_is_what_both_ends_tell() {
     };
     let ours = pair.a.create_data_channel("odd", init).await;
     let ours = ours.expect("a channel");
-    let theirs = soon("the channel", common::incoming(&mut events)).await;
+    let theirs = soon("the channel", crate::common::incoming(&mut events)).await;
     for channel in [&ours, &theirs] {
         assert_eq!(channel.label(), "odd");
         assert_eq!(channel.protocol(), "proto");
@@ -126,7 +124,7 @@ async fn what_is_asked_for_is_what_both_ends_tell() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_announced_channel_is_told_once_and_an_agreed_one_never() {
-    let pair = Pair::new(&runtime(2)).await;
+    let pair = Pair::over(&runtime(2), TRANSPORT).await;
     let mut events = pair.b.events();
     let mut agreed = Vec::new();
     for pc in [&pair.a, &pair.b] {
@@ -137,7 +135,7 @@ async fn an_announced_channel_is_told_once_and_an_agreed_one_never() {
     assert!(soon("the message", agreed[1].recv()).await.is_some());
     assert!(agreed[0].negotiated() && agreed[1].negotiated());
     let ours = channel(&pair.a, "announced").await;
-    let theirs = soon("the channel", common::incoming(&mut events)).await;
+    let theirs = soon("the channel", crate::common::incoming(&mut events)).await;
     assert_eq!(theirs.label(), "announced");
     ours.send("x").await.expect("open");
     assert!(soon("the message", theirs.recv()).await.is_some());
@@ -155,8 +153,8 @@ async fn open_is_told_once_at_both_ends() {
     let ours = channel(&a, "x").await;
     let mut told = ours.events();
     assert_eq!(ours.ready_state(), ReadyState::Connecting);
-    common::negotiate(&a, &b).await.expect("a negotiation");
-    let theirs = soon("the channel", common::incoming(&mut incoming)).await;
+    crate::common::negotiate(&a, &b).await.expect("a negotiation");
+    let theirs = soon("the channel", crate::common::incoming(&mut incoming)).await;
     assert_eq!(theirs.ready_state(), ReadyState::Open);
     // What was sent through it is there: it was open for a while before anybody listened.
     soon("it to open", ours.opened()).await.expect("open");
@@ -189,7 +187,7 @@ async fn an_error_comes_before_the_close_that_it_causes() {
     let alter = |answer: &mut peerloom_actors::SessionDescription| {
         answer.sdp = answer.sdp.replace(&print(&b), &print(&other));
     };
-    common::negotiate_altered(&a, &b, Default::default(), alter)
+    crate::common::negotiate_altered(&a, &b, Default::default(), alter)
         .await
         .expect("well-formed");
     let first = soon("an event", events.next()).await;
@@ -205,7 +203,7 @@ async fn an_error_comes_before_the_close_that_it_causes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_goes_through_its_states_with_events_at_both_ends() {
-    let pair = Pair::new(&runtime(2)).await;
+    let pair = Pair::over(&runtime(2), TRANSPORT).await;
     let (mut ours, mut theirs) = (pair.channel_a.events(), pair.channel_b.events());
     assert_eq!(pair.channel_a.ready_state(), ReadyState::Open);
     pair.channel_a.close().await;
@@ -247,7 +245,7 @@ async fn a_channel_cannot_send_before_it_is_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn buffered_amount_rises_falls_and_reports_once_per_crossing() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let channel = &pair.channel_a;
     let mut events = channel.events();
     channel.set_buffered_amount_low_threshold(1000);
@@ -293,7 +291,7 @@ async fn emptied(channel: &DataChannel) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn amounts_that_never_exceeded_the_threshold_do_not_fall_to_it() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let channel = &pair.channel_a;
     assert_eq!(channel.buffered_amount_low_threshold(), 0);
     channel.set_buffered_amount_low_threshold(500_000);

@@ -1,13 +1,11 @@
-//! Data channels over real sockets: order, sizes, flow control, closing.
-
-mod common;
+// Included once for each transport: `TRANSPORT` says which.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use common::{Pair, channel, endpoint, incoming, runtime, soon};
+use crate::common::{Pair, channel, endpoint, incoming, over, runtime, soon};
 use peerloom_actors::{
     Cause, DataChannelInit, Message, PeerConnection, Priority, RECEIVE_CREDIT_BYTES, ReadyState,
     SEND_CREDIT_BYTES, SendError, TrySendError,
@@ -16,7 +14,7 @@ use peerloom_actors::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_all_sizes_arrive_in_order_and_unchanged() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let sizes = [0, 1, 1024, 64 * 1024, 256 * 1024, 3, 0, 1_000_000];
     let messages: Vec<Message> = sizes
         .iter()
@@ -47,7 +45,7 @@ async fn messages_of_all_sizes_arrive_in_order_and_unchanged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_messages_in_both_directions() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let count = 10_000u32;
     let send = |channel: peerloom_actors::DataChannel| async move {
         for n in 0..count {
@@ -75,7 +73,7 @@ async fn ten_thousand_messages_in_both_directions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_look_alike_at_both_ends() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let mut events = pair.b.events();
     let inits = [
         DataChannelInit {
@@ -148,7 +146,7 @@ async fn channels_look_alike_at_both_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_reader_stops_the_sender_and_loses_nothing() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let (count, size) = (1280u32, 16 * 1024);
     let sent = Arc::new(AtomicU32::new(0));
     let sender = tokio::spawn({
@@ -190,7 +188,7 @@ async fn a_slow_reader_stops_the_sender_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn try_send_gives_the_message_back_when_there_is_no_credit() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let message = Message::from(vec![7; 64 * 1024]);
     let back = soon("the buffers to fill", async {
         loop {
@@ -209,7 +207,7 @@ async fn try_send_gives_the_message_back_when_there_is_no_credit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_too_long_message_is_refused_and_the_channel_lives_on() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let refused = pair.channel_a.send(vec![0; 17 * 1024 * 1024]).await;
     assert!(
         matches!(refused, Err(SendError::TooLong { .. })),
@@ -229,7 +227,7 @@ async fn a_too_long_message_is_refused_and_the_channel_lives_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_is_seen_at_both_ends_and_ids_are_used_again() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let mut events = pair.b.events();
     let agreed = DataChannelInit {
         negotiated: true,
@@ -279,7 +277,7 @@ async fn closing_is_seen_at_both_ends_and_ids_are_used_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_nobody_holds_drains_and_disturbs_nobody() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let mut events = pair.b.events();
     let flood = channel(&pair.a, "flood").await;
     drop(soon("the channel", incoming(&mut events)).await);
@@ -302,8 +300,8 @@ async fn a_channel_nobody_holds_drains_and_disturbs_nobody() {
 async fn two_connections_between_the_same_endpoints_both_transfer() {
     let runtime = runtime(2);
     let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
-    let (first, second) = tokio::join!(Pair::between(&ea, &eb), Pair::between(&ea, &eb));
-    let third = Pair::between(&eb, &ea).await;
+    let (first, second) = tokio::join!(Pair::with(&ea, &eb, over(TRANSPORT), over(TRANSPORT)), Pair::with(&ea, &eb, over(TRANSPORT), over(TRANSPORT)));
+    let third = Pair::with(&eb, &ea, over(TRANSPORT), over(TRANSPORT)).await;
     let mut paths = BTreeSet::new();
     for pair in [&first, &second, &third] {
         for n in 0..200u32 {
@@ -335,7 +333,7 @@ async fn two_connections_between_the_same_endpoints_both_transfer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stats_tell_what_was_moved() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     soon("to send", pair.channel_a.send("12345"))
         .await
         .expect("open");
@@ -349,7 +347,10 @@ async fn stats_tell_what_was_moved() {
         ("first", ReadyState::Open)
     );
     assert_eq!((channel.messages_received, channel.bytes_received), (1, 5));
-    assert!(stats.transport.packets_received > 0 && stats.transport.dtls_version.is_some());
+    assert!(stats.transport.packets_received > 0);
+    let sctp = TRANSPORT == peerloom_actors::DataTransport::Sctp;
+    assert_eq!(stats.transport.dtls_version.is_some(), sctp);
+    assert_eq!(stats.transport.quic_round_trip.is_some(), !sctp);
     assert_eq!(stats.certificates.len(), 2);
     assert!(
         stats
@@ -362,7 +363,7 @@ async fn stats_tell_what_was_moved() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_negotiated_channel_the_peer_never_made_closes() {
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     let init = DataChannelInit {
         negotiated: true,
         id: Some(200),
@@ -407,7 +408,7 @@ async fn open_all_at_once(opener: &PeerConnection, other: &PeerConnection, count
 async fn hundreds_of_channels_opened_at_once_by_both_ends_all_work() {
     const COUNT: usize = 500;
     let runtime = runtime(2);
-    let pair = Pair::new(&runtime).await;
+    let pair = Pair::over(&runtime, TRANSPORT).await;
     tokio::join!(
         open_all_at_once(&pair.a, &pair.b, COUNT),
         open_all_at_once(&pair.b, &pair.a, COUNT),
