@@ -60,7 +60,7 @@ async fn a_peer_that_says_nothing_of_quic_gets_sctp() {
         for (pc, wanted) in [(&pair.a, a), (&pair.b, b)] {
             let why = match wanted {
                 DataTransport::Auto => DataTransportReason::PeerSpeaksNoQuic,
-                _ => DataTransportReason::Configured,
+                DataTransport::Sctp | DataTransport::Quic => DataTransportReason::Configured,
             };
             assert_eq!(choice(pc), (DataTransportKind::Sctp, why));
             assert!(pc.sctp().is_some() && pc.quic().is_none());

@@ -150,9 +150,11 @@ impl Pair {
         let ours = self.ends[0].channels.open(init).expect("a channel");
         let accepted = |pair: &Pair| {
             let mut events = pair.ends[1].channel_events.iter().rev();
-            events.find_map(|event| match event {
-                ChannelEvent::Accepted(id) => Some(*id),
-                _ => None,
+            events.find_map(|event| {
+                let ChannelEvent::Accepted(id) = event else {
+                    return None;
+                };
+                Some(*id)
             })
         };
         let before = accepted(self);
@@ -162,9 +164,13 @@ impl Pair {
 
     fn received(&self, end: usize, id: ChannelId) -> Vec<Message> {
         let events = self.ends[end].channel_events.iter();
-        let of = |event: &ChannelEvent| match event {
-            ChannelEvent::Messages { channel, messages } if *channel == id => messages.clone(),
-            _ => Vec::new(),
+        let of = |event: &ChannelEvent| {
+            if let ChannelEvent::Messages { channel, messages } = event
+                && *channel == id
+            {
+                return messages.clone();
+            }
+            Vec::new()
         };
         events.flat_map(of).collect()
     }
@@ -338,9 +344,12 @@ fn hundreds_of_channels_opened_by_both_ends_all_work() {
         }
     }
     let received = |end: &End| {
-        let messages = |event: &ChannelEvent| match event {
-            ChannelEvent::Messages { messages, .. } => messages.len(),
-            _ => 0,
+        let messages = |event: &ChannelEvent| {
+            if let ChannelEvent::Messages { messages, .. } = event {
+                messages.len()
+            } else {
+                0
+            }
         };
         end.channel_events.iter().map(messages).sum::<usize>()
     };

@@ -329,13 +329,15 @@ impl PeerConnectionActor {
 
     fn quic_failed(&mut self, failure: Failure) {
         let trying = matches!(self.data, Data::Trying(_));
-        let cause = match failure {
-            // DTLS would find the same.
-            Failure::Engine(quic::Error::Fingerprint) => Cause::Fingerprint { sent_alert: None },
-            other if trying && self.config.data_transport == DataTransport::Auto => {
-                return self.fall_back(&other.to_string());
-            }
-            other => Cause::Quic(other.to_string()),
+        let mismatch = failure == Failure::Engine(quic::Error::Fingerprint);
+        if trying && !mismatch && self.config.data_transport == DataTransport::Auto {
+            return self.fall_back(&failure.to_string());
+        }
+        // DTLS would find another certificate, too.
+        let cause = if mismatch {
+            Cause::Fingerprint { sent_alert: None }
+        } else {
+            Cause::Quic(failure.to_string())
         };
         self.progress.dtls = Some(dtls::State::Failed);
         self.set_quic_state(QuicTransportState::Failed, None);

@@ -23,6 +23,7 @@ mod framing;
 mod ice;
 mod mdns;
 mod oidc;
+mod quic;
 mod script;
 mod sctp;
 mod sctp_numbers;
@@ -46,6 +47,7 @@ pub use framing::framing;
 pub use ice::ice;
 pub use mdns::mdns;
 pub use oidc::oidc;
+pub use quic::quic;
 pub use sctp::sctp;
 pub use sdp::sdp;
 pub use seeds::{Seed, seeds};
@@ -56,7 +58,7 @@ pub use turn::turn;
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name; each has a program in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("assertion", assertion),
     ("dcep", dcep),
     ("dtls", dtls),
@@ -65,6 +67,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("ice", ice),
     ("mdns", mdns),
     ("oidc", oidc),
+    ("quic", quic),
     ("sctp", sctp),
     ("sdp", sdp),
     ("stun", stun),

@@ -5,7 +5,7 @@ use peerloom_transports_proto::channel::{ChannelInit, DcepMessage, Message, Open
 use peerloom_transports_proto::jsep::OfferOptions;
 
 use super::sdp::{CERTIFICATE, session};
-use super::{assertion, dtls, envelope, framing, ice, mdns, oidc, sctp_seeds, stun, turn};
+use super::{assertion, dtls, envelope, framing, ice, mdns, oidc, quic, sctp_seeds, stun, turn};
 
 /// One input.
 pub struct Seed {
@@ -80,6 +80,9 @@ pub fn seeds() -> Vec<Seed> {
     }
     for (bytes, real) in framing::real() {
         add("framing", real, bytes);
+    }
+    for (bytes, real) in quic::real() {
+        add("quic", real, bytes);
     }
     for bytes in oidc::real() {
         add("oidc", false, bytes[..bytes.len() / 2].to_vec());

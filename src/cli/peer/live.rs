@@ -8,9 +8,10 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use peerloom::webrtc::{
-    self, Configuration, ConnectionState, Endpoint, EndpointConfig, IceCandidateInit,
-    IceConnectionState, IceGatheringState, IceServer, IceTransportPolicy, OfferOptions,
-    PeerConnection, Runtime, RuntimeConfig, SdpType, SessionDescription, SignalingState,
+    self, Configuration, ConnectionState, DataTransport, Endpoint, EndpointConfig,
+    IceCandidateInit, IceConnectionState, IceGatheringState, IceServer, IceTransportPolicy,
+    OfferOptions, PeerConnection, Runtime, RuntimeConfig, SdpType, SessionDescription,
+    SignalingState,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -179,6 +180,16 @@ fn configuration(config: CreateConfig) -> Result<Configuration, String> {
         Some("relay") => IceTransportPolicy::Relay,
         Some(other) => return Err(format!("iceTransportPolicy is all or relay, not {other:?}")),
     };
+    let data_transport = match config.data_transport.as_deref() {
+        None | Some("sctp") => DataTransport::Sctp,
+        Some("auto") => DataTransport::Auto,
+        Some("quic") => DataTransport::Quic,
+        Some(other) => {
+            return Err(format!(
+                "dataTransport is sctp, auto or quic, not {other:?}"
+            ));
+        }
+    };
     let server = |server: wire::IceServer| IceServer {
         urls: server.urls,
         username: server.username,
@@ -188,6 +199,7 @@ fn configuration(config: CreateConfig) -> Result<Configuration, String> {
         ice_servers: config.ice_servers.into_iter().map(server).collect(),
         ice_transport_policy: policy,
         obfuscate_host_addresses: config.obfuscate_host_addresses,
+        data_transport,
         ..Configuration::default()
     })
 }

@@ -46,6 +46,8 @@ fn shape(stats: &Stats) -> Value {
             "batchesDropped": transport.batches_dropped,
             "datagramsDropped": transport.datagrams_dropped,
             "chunksRetransmitted": transport.chunks_retransmitted,
+            "dataTransport": transport.data_transport.as_ref().map(|it| it.kind.to_string()),
+            "dataTransportReason": transport.data_transport.as_ref().map(|it| it.reason.to_string()),
         }],
         "pair": stats.candidate_pair.as_ref().map(|pair| json!({
             "local": pair.path.local.to_string(),

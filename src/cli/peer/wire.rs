@@ -89,6 +89,8 @@ pub(crate) struct CreateConfig {
     pub(crate) ice_transport_policy: Option<String>,
     /// Tell names in place of our addresses.
     pub(crate) obfuscate_host_addresses: bool,
+    /// `sctp`, `quic`, or `auto`.
+    pub(crate) data_transport: Option<String>,
 }
 
 /// One STUN or TURN server.

@@ -49,9 +49,11 @@ enum Lane {
 /// TURN servers are talked to from other sockets than these: here their range, too, is QUIC's (RFC 9443
 /// section 3), whose first bytes are random in between.
 fn class(datagram: &[u8]) -> PacketClass {
-    match PacketClass::of(datagram) {
-        PacketClass::TurnChannelOrQuic => PacketClass::Quic,
-        other => other,
+    let class = PacketClass::of(datagram);
+    if class == PacketClass::TurnChannelOrQuic {
+        PacketClass::Quic
+    } else {
+        class
     }
 }
 

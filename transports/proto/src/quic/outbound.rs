@@ -30,7 +30,8 @@ impl<T: Transport> Mapping<T> {
         };
         let unwritten = lane.out.flying.values().any(|it| !it.rest.is_empty());
         let waits = lane.out.unwritten() > 0 || !lane.out.waiting.is_empty() || unwritten;
-        if !waits && !(lane.ending && !lane.ended) {
+        let to_end = lane.ending && !lane.ended;
+        if !waits && !to_end {
             self.pending.remove(&id);
         }
     }

@@ -294,7 +294,9 @@ fn number(ppid: Ppid) -> u8 {
 fn ppid(number: u8) -> Result<Ppid, WireError> {
     match Ppid::from_number(u32::from(number)) {
         Ppid::Other => Err(WireError::Ppid(number)),
-        known => Ok(known),
+        known @ (Ppid::Dcep | Ppid::Text | Ppid::Binary | Ppid::TextEmpty | Ppid::BinaryEmpty) => {
+            Ok(known)
+        }
     }
 }
 
