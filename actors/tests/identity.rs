@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{Pair, channel, endpoint, negotiate, runtime, soon};
 use futures::future::{BoxFuture, FutureExt as _};
 use peerloom_actors::{
-    AssertionRequest, Cause, Configuration, ConnectionState, Error, IdentityError,
+    AssertionRequest, Cause, Configuration, ConnectionState, DataTransport, Error, IdentityError,
     IdentityProvider, PeerConnection, ReadyState, ValidatedIdentity, ValidationRequest,
 };
 use tokio::sync::Notify;
@@ -98,7 +98,17 @@ async fn both_ends_learn_who_the_other_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_flows_before_the_verdict() {
+    for transport in [DataTransport::Sctp, DataTransport::Quic] {
+        nothing_flows_before_the_verdict_over(transport).await;
+    }
+}
+
+async fn nothing_flows_before_the_verdict_over(transport: DataTransport) {
     let runtime = runtime(2);
+    let with = |provider| Configuration {
+        data_transport: transport,
+        ..with(provider)
+    };
     let (ea, eb) = (endpoint(&runtime).await, endpoint(&runtime).await);
     let hold = Arc::new(Notify::new());
     let slow = Gullible {
@@ -116,7 +126,7 @@ async fn nothing_flows_before_the_verdict() {
         let (a, b) = (a.clone(), b.clone());
         async move { negotiate(&a, &b).await }
     });
-    // DTLS is up at a (its statistics know the peer's certificate), and yet:
+    // DTLS or QUIC is up at a (its statistics know the peer's certificate), and yet:
     soon("the handshake", async {
         // A call on the connection's chain would wait for the verdict; statistics do not.
         while a.get_stats().await.expect("alive").certificates.len() < 2 {

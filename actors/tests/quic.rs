@@ -4,7 +4,8 @@ mod common;
 
 use common::{Pair, endpoint, over, runtime, soon};
 use peerloom_actors::{
-    DataTransport, DataTransportKind, DataTransportReason, PeerConnection, QuicTransportState,
+    Cause, ConnectionState, DataTransport, DataTransportKind, DataTransportReason, PeerConnection,
+    QuicTransportState,
 };
 
 fn choice(pc: &PeerConnection) -> (DataTransportKind, DataTransportReason) {
@@ -69,6 +70,37 @@ async fn a_peer_that_says_nothing_of_quic_gets_sctp() {
     let pair = Pair::new(&runtime).await;
     let offer = pair.a.local_description().expect("set").sdp;
     assert!(offer.contains("a=x-peerloom:1 chunk\r\n"), "{offer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_certificate_than_the_described_one_fails_the_connection() {
+    let runtime = runtime(2);
+    for transport in [DataTransport::Auto, DataTransport::Quic] {
+        let new = |endpoint| PeerConnection::new(endpoint, over(transport));
+        let ends = [
+            endpoint(&runtime).await,
+            endpoint(&runtime).await,
+            endpoint(&runtime).await,
+        ];
+        let a = new(&ends[0]).await.expect("a connection");
+        let b = new(&ends[1]).await.expect("a connection");
+        let other = new(&ends[2]).await.expect("a connection");
+        let channel = common::channel(&a, "x").await;
+        let print = |pc: &PeerConnection| pc.certificate().fingerprint().to_string();
+        let alter = |answer: &mut peerloom_actors::SessionDescription| {
+            answer.sdp = answer.sdp.replace(&print(&b), &print(&other));
+        };
+        let negotiated = common::negotiate_altered(&a, &b, Default::default(), alter).await;
+        negotiated.expect("well-formed");
+        soon("the channel to close", channel.closed()).await;
+        assert_eq!(
+            channel.cause(),
+            Some(Cause::Fingerprint { sent_alert: None })
+        );
+        assert_eq!(a.connection_state(), ConnectionState::Failed);
+        let quic = a.quic().expect("it was tried");
+        assert_eq!(quic.state(), QuicTransportState::Failed);
+    }
 }
 
 #[cfg(feature = "chaos")]

@@ -136,9 +136,8 @@ pub fn quic(data: &[u8]) -> bool {
             }
             6 => reads = false,
             7 => {
-                if let Some(id) = channels.ids().next() {
-                    channels.close(id);
-                }
+                let first = channels.ids().next();
+                first.into_iter().for_each(|id| channels.close(id));
             }
             step => peer(mapping.transport_mut(), step, &mut reader),
         }
