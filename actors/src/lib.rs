@@ -38,6 +38,7 @@
 //!        ├ IceAgent         ICE engine, routes, extra socket
 //!        ├ DtlsTransport    DTLS engine, way to the socket
 //!        ├ SctpTransport    SCTP and data channel engines
+//!        ├ QuicTransport    QUIC and data channel engines, in place of the two above
 //!        └ DataChannel *    one per channel: credit, state
 //! ```
 //!
@@ -76,7 +77,7 @@
 //!   of its arbiter.
 //! * No actor awaits anything that a peer or an application controls. Identity
 //!   providers run on the caller's runtime.
-//! * An actor that dies is reported with its cause. ICE, DTLS and SCTP take keys and
+//! * An actor that dies is reported with its cause. ICE, DTLS, SCTP and QUIC take keys and
 //!   sequence numbers with them: their connection fails. A channel's actor takes only
 //!   its channel with it. An actor that waits is pinged by its parent, and given up when wedged.
 

@@ -1,5 +1,5 @@
 //! Peerloom's sockets, and nothing but sockets: one shared UDP port per address
-//! family with GSO and GRO batches ([`udp`]), ICE over TCP ([`tcp`]), relays ([`turn`]), names ([`dns`], [`mdns`]), changes of
+//! family with GSO and GRO batches ([`udp`]), QUIC ([`quic`]), ICE over TCP ([`tcp`]), relays ([`turn`]), names ([`dns`], [`mdns`]), changes of
 //! addresses ([`net_watch`]), and the
 //! one place where time is read ([`clock`]).
 //!
