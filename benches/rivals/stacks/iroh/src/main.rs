@@ -1,0 +1,137 @@
+//! iroh: an endpoint that connects (near), one that accepts (far), a stream per
+//! direction, datagrams for W2. Directly by address, without relays or discovery.
+//!
+//! Windows as its `QuicTransportConfig` advises, at least the bandwidth-delay product
+//! (16 MiB here); everything else is its default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream, VarInt, presets};
+use iroh::{Endpoint, EndpointAddr, RelayMode};
+use rivals_kit::{Bytes, Failure, Kind, Link, Options, Receive, Send, Stack, Via};
+
+const WINDOW: u32 = 16 << 20;
+const ALPN: &[u8] = b"bench";
+/// More than any message under test.
+const CHUNK: usize = 1 << 20;
+
+fn main() -> ExitCode {
+    rivals_kit::main::<Iroh>()
+}
+
+struct Iroh {
+    near: Endpoint,
+    far: Endpoint,
+    at: EndpointAddr,
+}
+
+async fn endpoint(relayed: bool) -> Result<Endpoint, Failure> {
+    let mut transport = QuicTransportConfig::builder()
+        .stream_receive_window(VarInt::from_u32(WINDOW))
+        .receive_window(VarInt::from_u32(WINDOW))
+        .send_window(WINDOW.into());
+    if relayed {
+        // It would find the way around the relay under test.
+        transport = transport.max_remote_nat_traversal_addresses(0);
+    }
+    let endpoint = Endpoint::builder(presets::Minimal)
+        .relay_mode(RelayMode::Disabled)
+        .alpns(vec![ALPN.to_vec()])
+        .transport_config(transport.build())
+        .clear_ip_transports()
+        .bind_addr(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?
+        .bind();
+    Ok(endpoint.await?)
+}
+
+impl Stack for Iroh {
+    type Ends = ();
+    type Send = Sender;
+    type Receive = Receiver;
+
+    async fn create(options: &Options) -> Result<Self, Failure> {
+        let relayed = options.via.is_some();
+        let (near, far) = (endpoint(relayed).await?, endpoint(relayed).await?);
+        let at = far.bound_sockets();
+        let mut at = *at.first().ok_or("no socket")?;
+        if let Some(via) = &options.via {
+            Via::far_is_at(via, at)?;
+            at = via.near;
+        }
+        let at = EndpointAddr::new(far.id()).with_ip_addr(at);
+        Ok(Self { near, far, at })
+    }
+
+    async fn ends(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn connect(&self, _ends: (), kind: Kind) -> Result<Link<Self>, Failure> {
+        let near = async { Ok(self.near.connect(self.at.clone(), ALPN).await?) };
+        // Of several that connect at once, any may get any far end: all do the same.
+        let far = async {
+            let incoming = self.far.accept().await.ok_or("the endpoint is closed")?;
+            Ok::<_, Failure>(incoming.await?)
+        };
+        let (near, far) = tokio::try_join!(near, far)?;
+        Ok(Link {
+            near: channel(&near, kind).await?,
+            far: channel(&far, kind).await?,
+            keep: Box::new((near, far)),
+        })
+    }
+}
+
+async fn channel(connection: &Connection, kind: Kind) -> Result<(Sender, Receiver), Failure> {
+    let connection = connection.clone();
+    Ok(match kind {
+        Kind::Reliable => (
+            Sender::Stream(connection.open_uni().await?),
+            Receiver::Expected(connection),
+        ),
+        Kind::Datagrams => (
+            Sender::Datagrams(connection.clone()),
+            Receiver::Datagrams(connection),
+        ),
+    })
+}
+
+enum Sender {
+    Stream(SendStream),
+    Datagrams(Connection),
+}
+
+enum Receiver {
+    /// A stream is heard of when something is sent on it.
+    Expected(Connection),
+    Stream(RecvStream),
+    Datagrams(Connection),
+}
+
+impl Send for Sender {
+    async fn send(&mut self, message: Bytes) -> Result<(), Failure> {
+        match self {
+            Self::Stream(stream) => stream.write_chunk(message).await?,
+            Self::Datagrams(connection) => connection.send_datagram_wait(message).await?,
+        }
+        Ok(())
+    }
+}
+
+impl Receive for Receiver {
+    async fn receive(&mut self) -> Result<usize, Failure> {
+        if let Self::Expected(connection) = self {
+            *self = Self::Stream(connection.accept_uni().await?);
+        }
+        match self {
+            Self::Stream(stream) => {
+                let chunk = stream.read_chunk(CHUNK).await?;
+                Ok(chunk.ok_or("the stream ended")?.len())
+            }
+            Self::Expected(connection) | Self::Datagrams(connection) => {
+                Ok(connection.read_datagram().await?.len())
+            }
+        }
+    }
+}
