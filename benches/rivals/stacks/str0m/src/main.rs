@@ -70,6 +70,10 @@ impl Stack for Str0m {
 
     async fn connect(&self, ends: Self::Ends, kind: Kind) -> Result<Link<Self>, Failure> {
         let (mut near, mut far) = ends;
+        // The controlled end says nothing before the controlling one has reached it.
+        if let Some(via) = &self.via {
+            via.far_is_at(far.local)?;
+        }
         let reliability = match kind {
             Kind::Reliable => Reliability::Reliable,
             Kind::Datagrams => Reliability::MaxRetransmits { retransmits: 0 },
