@@ -148,6 +148,7 @@ pub(crate) const CELLS: [Cell; 11] = [
         workload: "W3",
         title: "W3 round trip, 64 B",
         arguments: &["--size", "64"],
+        stretch: 0.7,
         figures: &[P50, P99],
         ..BULK
     },
@@ -156,6 +157,7 @@ pub(crate) const CELLS: [Cell; 11] = [
         workload: "W4",
         title: "W4 set-up",
         arguments: &["--count", "50"],
+        stretch: 0.7,
         figures: &[SETUP],
         ..BULK
     },
@@ -164,7 +166,7 @@ pub(crate) const CELLS: [Cell; 11] = [
         workload: "W5",
         title: "W5 200 idle",
         arguments: &["--count", "200"],
-        stretch: 1.5,
+        stretch: 2.0,
         once: true,
         patience: Duration::from_secs(30),
         figures: &[MEMORY, IDLE],
@@ -175,7 +177,7 @@ pub(crate) const CELLS: [Cell; 11] = [
         workload: "W5",
         title: "W5 2,000 idle",
         arguments: &["--count", "2000"],
-        stretch: 1.5,
+        stretch: 2.0,
         once: true,
         patience: Duration::from_secs(60),
         figures: &[MEMORY, IDLE],
@@ -195,7 +197,7 @@ pub(crate) const CELLS: [Cell; 11] = [
         workload: "W7",
         title: "W7 40 ms, 0.1 %",
         loss: Some(0.001),
-        stretch: 2.0,
+        stretch: 1.5,
         figures: &[RATE],
         ..BULK
     },
@@ -204,7 +206,7 @@ pub(crate) const CELLS: [Cell; 11] = [
         workload: "W7",
         title: "W7 40 ms, 1 %",
         loss: Some(0.01),
-        stretch: 2.0,
+        stretch: 1.5,
         figures: &[RATE],
         ..BULK
     },

@@ -43,8 +43,8 @@ struct Options {
     /// Stacks, by their keys (see --list).
     #[arg(long, value_delimiter = ',')]
     stacks: Vec<String>,
-    /// How long each run measures (W7: twice that).
-    #[arg(long, default_value_t = 2.0)]
+    /// How long each run measures (W3 and W4: less; W5 and W7: more).
+    #[arg(long, default_value_t = 1.5)]
     seconds: f64,
     /// Where report.json, table.md and plot.svg go; by default beside the programs.
     #[arg(long)]

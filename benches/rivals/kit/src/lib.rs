@@ -59,9 +59,20 @@ pub fn finish(outcome: Result<Value, Failure>) -> ExitCode {
     let line = match outcome {
         Ok(line) => line,
         Err(error) if error.is::<Unsupported>() => json!({ "unsupported": error.to_string() }),
-        Err(error) => json!({ "error": error.to_string() }),
+        Err(error) => json!({ "error": told(&*error) }),
     };
     let failed = line.get("error").is_some();
     println!("{line}");
     std::process::exit(failed.into())
+}
+
+/// The error with all its causes.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }

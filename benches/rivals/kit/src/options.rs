@@ -73,13 +73,18 @@ impl Via {
     /// Tells the relay where the far end is, for stacks of which only the near end
     /// speaks first.
     pub fn far_is_at(&self, address: SocketAddr) -> Result<(), Failure> {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
-        socket.send_to(address.to_string().as_bytes(), self.control)?;
-        // The relay echoes what it has understood.
-        socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-        socket.recv(&mut [0; 64])?;
-        Ok(())
+        tell(self.control, address)
     }
+}
+
+/// Tells the relay of this control address where its far end is.
+pub(crate) fn tell(control: SocketAddr, address: SocketAddr) -> Result<(), Failure> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    socket.send_to(address.to_string().as_bytes(), control)?;
+    // The relay echoes what it has understood.
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    socket.recv(&mut [0; 64])?;
+    Ok(())
 }
 
 impl FromStr for Via {

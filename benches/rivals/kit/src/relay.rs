@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::options::tell;
 use crate::stack::Failure;
 
 /// Bytes on the way in one direction; what comes on top is dropped and counted.
@@ -75,7 +76,13 @@ pub struct Relay {
 impl Relay {
     /// Opens the sockets and starts the threads, which end with the process.
     pub fn start(path: Path) -> Result<Self, Failure> {
-        let (near, far) = (Side::new()?, Side::new()?);
+        Self::between(Ipv4Addr::LOCALHOST.into(), path)
+    }
+
+    /// The same with another address for the near end. Ends of which one speaks IPv6
+    /// and the other IPv4 find no way around a relay between them.
+    pub fn between(near: IpAddr, path: Path) -> Result<Self, Failure> {
+        let (near, far) = (Side::new(near)?, Side::new(Ipv4Addr::LOCALHOST.into())?);
         let control = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let report = Arc::<Report>::default();
         let relay = Self {
@@ -98,6 +105,11 @@ impl Relay {
         }
         thread::spawn(move || obey(&control, &far));
         Ok(relay)
+    }
+
+    /// Tells it where the far end is.
+    pub fn far_is_at(&self, address: SocketAddr) -> Result<(), Failure> {
+        tell(self.control, address)
     }
 
     /// Packets that the kernel dropped because the relay did not fetch them in time.
@@ -137,8 +149,8 @@ struct Side {
 }
 
 impl Side {
-    fn new() -> Result<Self, Failure> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    fn new(address: IpAddr) -> Result<Self, Failure> {
+        let socket = UdpSocket::bind((address, 0))?;
         let state = UdpSocketState::new((&socket).into())?;
         // Smaller buffers are no reason to give up: `overrun` tells.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER);
@@ -304,10 +316,9 @@ mod tests {
         let delay = Duration::from_millis(30);
         let relay = Relay::start(Path { delay, loss, seed }).expect("a relay");
         let (near, far) = (end(), end());
-        let address = far.local_addr().expect("an address").to_string();
-        near.send_to(address.as_bytes(), relay.control)
-            .expect("sent");
-        near.recv(&mut [0; 64]).expect("understood");
+        relay
+            .far_is_at(far.local_addr().expect("an address"))
+            .expect("understood");
 
         let (from, mut packet) = (Instant::now(), [0; 16]);
         near.send_to(b"there", relay.near).expect("sent");

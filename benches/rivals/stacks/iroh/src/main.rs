@@ -4,11 +4,13 @@
 //! Windows as its `QuicTransportConfig` advises, at least the bandwidth-delay product
 //! (16 MiB here); everything else is its default.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream, VarInt, presets};
 use iroh::{Endpoint, EndpointAddr, RelayMode};
+use rivals_kit::relay::{Path, Relay};
 use rivals_kit::{Bytes, Failure, Kind, Link, Options, Receive, Send, Stack, Via};
 
 const WINDOW: u32 = 16 << 20;
@@ -26,23 +28,30 @@ struct Iroh {
     at: EndpointAddr,
 }
 
-async fn endpoint(relayed: bool) -> Result<Endpoint, Failure> {
-    let mut transport = QuicTransportConfig::builder()
+async fn endpoint(address: IpAddr) -> Result<Endpoint, Failure> {
+    let transport = QuicTransportConfig::builder()
         .stream_receive_window(VarInt::from_u32(WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(WINDOW.into());
-    if relayed {
-        // It would find the way around the relay under test.
-        transport = transport.max_remote_nat_traversal_addresses(0);
-    }
     let endpoint = Endpoint::builder(presets::Minimal)
         .relay_mode(RelayMode::Disabled)
         .alpns(vec![ALPN.to_vec()])
         .transport_config(transport.build())
         .clear_ip_transports()
-        .bind_addr(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?
+        .bind_addr(SocketAddr::from((address, 0)))?
         .bind();
     Ok(endpoint.await?)
+}
+
+/// Where the near end finds the far one through the relay. Told of each other's
+/// addresses, as they are, both would go around it: the near end speaks IPv6 and the
+/// far one IPv4, with a bridge to the relay.
+fn bridge(via: &Via, far: SocketAddr) -> Result<SocketAddr, Failure> {
+    via.far_is_at(far)?;
+    let (delay, loss, seed) = (Duration::ZERO, 0.0, 0);
+    let bridge = Relay::between(Ipv6Addr::LOCALHOST.into(), Path { delay, loss, seed })?;
+    bridge.far_is_at(via.near)?;
+    Ok(bridge.near)
 }
 
 impl Stack for Iroh {
@@ -51,13 +60,18 @@ impl Stack for Iroh {
     type Receive = Receiver;
 
     async fn create(options: &Options) -> Result<Self, Failure> {
-        let relayed = options.via.is_some();
-        let (near, far) = (endpoint(relayed).await?, endpoint(relayed).await?);
+        let near = match options.via {
+            None => Ipv4Addr::LOCALHOST.into(),
+            Some(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let (near, far) = (
+            endpoint(near).await?,
+            endpoint(Ipv4Addr::LOCALHOST.into()).await?,
+        );
         let at = far.bound_sockets();
         let mut at = *at.first().ok_or("no socket")?;
         if let Some(via) = &options.via {
-            Via::far_is_at(via, at)?;
-            at = via.near;
+            at = bridge(via, at)?;
         }
         let at = EndpointAddr::new(far.id()).with_ip_addr(at);
         Ok(Self { near, far, at })

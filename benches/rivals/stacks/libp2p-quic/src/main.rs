@@ -74,7 +74,7 @@ impl Stack for Quic {
         };
         if let Some(via) = &options.via {
             let port = port(&at).ok_or("no port in the listening address")?;
-            Via::far_is_at(via, SocketAddr::from(([127, 0, 0, 1], port)))?;
+            via.far_is_at(SocketAddr::from(([127, 0, 0, 1], port)))?;
             at = format!("/ip4/{}/udp/{}/quic-v1", via.near.ip(), via.near.port()).parse()?;
         }
         let (accepted, accepting) = mpsc::channel(ACCEPTED);

@@ -74,7 +74,7 @@ impl Stack for Quinn {
         let far = endpoint(Some(server))?;
         let at = far.local_addr()?;
         if let Some(via) = &options.via {
-            Via::far_is_at(via, at)?;
+            via.far_is_at(at)?;
         }
         let at = options.via.map_or(at, |via| via.near);
         Ok(Self { near, far, at })
