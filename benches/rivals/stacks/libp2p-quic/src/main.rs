@@ -14,7 +14,7 @@ use libp2p_core::transport::{DialOpts, ListenerId, PortUse, TransportEvent};
 use libp2p_core::{Endpoint, Multiaddr, Transport as _};
 use libp2p_quic::tokio::Transport;
 use libp2p_quic::{Config, Connection, Stream};
-use rivals_kit::{Bytes, Failure, Kind, Link, Options, Receive, Send, Stack, Unsupported, Via};
+use rivals_kit::{Bytes, Failure, Kind, Link, Options, Receive, Send, Stack, Unsupported};
 use tokio::sync::mpsc;
 
 /// What one read may bring.

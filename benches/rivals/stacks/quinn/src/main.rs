@@ -13,7 +13,7 @@ use quinn::{
     ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig,
     TokioRuntime, TransportConfig, VarInt,
 };
-use rivals_kit::{Bytes, Failure, Kind, Link, Options, Receive, Send, Stack, Via};
+use rivals_kit::{Bytes, Failure, Kind, Link, Options, Receive, Send, Stack};
 
 const WINDOW: u32 = 16 << 20;
 const SOCKET_BUFFER: usize = 2 << 20;
