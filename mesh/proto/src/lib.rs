@@ -38,6 +38,7 @@
 //! later.
 
 pub mod assertion;
+pub mod broadcast;
 pub mod envelope;
 pub mod flood;
 pub mod forward;
@@ -49,6 +50,7 @@ pub mod links;
 pub mod liveness;
 pub mod node;
 pub mod obituary;
+pub mod overlay;
 pub mod presence;
 pub mod replay;
 pub mod roster;

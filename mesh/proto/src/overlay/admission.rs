@@ -1,0 +1,170 @@
+//! Dials of others: who gets a link.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rand::Rng;
+use rand::seq::IteratorRandom as _;
+
+use super::contact::Contact;
+use super::io::{ConnId, Output};
+use super::links::NewLink;
+use super::message::{Contacts, MAX_CONTACTS, Message, Need};
+use super::{Overlay, Turn};
+use crate::glare::{self, Glare};
+use crate::id::PeerId;
+
+/// Connections of others that have not said what they want; the oldest is
+/// closed for one more.
+const GUESTS: usize = 16;
+/// Somebody's link is given to another in need this often at most, in
+/// milliseconds.
+const EVICT_EVERY: u64 = 500;
+
+/// A connection that somebody else opened and has not asked over yet.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) conn: ConnId,
+    peer: PeerId,
+    subnet: Option<[u8; 6]>,
+    pub(super) until: u64,
+}
+
+impl Overlay {
+    pub(super) fn on_accepted<R>(
+        &mut self,
+        conn: ConnId,
+        peer: PeerId,
+        ip: IpAddr,
+        turn: &mut Turn<'_, R>,
+    ) {
+        if self.guests.len() >= GUESTS {
+            let oldest = self.guests.remove(0);
+            turn.out.push(Output::Close { conn: oldest.conn });
+        }
+        let until = turn.now + self.patience();
+        let seen = Contact::new(peer, SocketAddr::new(ip, 0), self.me.class);
+        self.guests.push(Guest {
+            conn,
+            peer,
+            subnet: seen.subnet(),
+            until,
+        });
+        self.wake_by(until);
+    }
+
+    pub(super) fn on_ask<R: Rng>(
+        &mut self,
+        conn: ConnId,
+        me: &Contact,
+        need: Need,
+        turn: &mut Turn<'_, R>,
+    ) {
+        let Some(index) = self.guests.iter().position(|guest| guest.conn == conn) else {
+            return;
+        };
+        let guest = self.guests.remove(index);
+        if me.peer != guest.peer || me.peer == self.me.peer {
+            turn.out.push(Output::Close { conn });
+            return;
+        }
+        if self.stands_against(&guest.peer, turn) {
+            self.refuse(conn, me, turn);
+        } else if self.make_room(guest.subnet, need, turn) {
+            self.admit(conn, me, guest.subnet, turn);
+        } else {
+            self.refuse(conn, me, turn);
+            self.reserve.met(*me, turn.now);
+            self.remember(*me, turn);
+        }
+    }
+
+    /// Whether an own dial to the same peer is to become the link instead.
+    /// Whatever else connects the two is cleared away.
+    fn stands_against<R: Rng>(&mut self, peer: &PeerId, turn: &mut Turn<'_, R>) -> bool {
+        if let Some(index) = self.attempt_to(peer) {
+            if glare::settle(&self.me.peer, peer) == Glare::Stand {
+                return true;
+            }
+            self.cancel(index, turn);
+        }
+        if let Some(index) = self.link_to(peer) {
+            // It has lost the link, or it would not ask.
+            self.lose_link(index, true, turn);
+        }
+        false
+    }
+
+    /// Whether there is room for a link that somebody else dialled, perhaps
+    /// because room was made.
+    fn make_room<R: Rng>(
+        &mut self,
+        subnet: Option<[u8; 6]>,
+        need: Need,
+        turn: &mut Turn<'_, R>,
+    ) -> bool {
+        if !self.subnet_has_room(subnet) {
+            return false;
+        }
+        let full = self.degree() >= self.degrees().high;
+        if !full && self.inbound() < usize::from(self.degrees().inbound()) {
+            return true;
+        }
+        if need != Need::Urgent || turn.now < self.schedule.evict {
+            return false;
+        }
+        let inbound = |index: usize| self.hot.get(index).is_some_and(|link| !link.outbound);
+        let Some(victim) = self.sparest(turn, inbound) else {
+            return false;
+        };
+        self.schedule.evict = turn.now + EVICT_EVERY;
+        self.stats.evicted += 1;
+        self.drop_link(victim, turn);
+        true
+    }
+
+    fn admit<R: Rng>(
+        &mut self,
+        conn: ConnId,
+        me: &Contact,
+        subnet: Option<[u8; 6]>,
+        turn: &mut Turn<'_, R>,
+    ) {
+        let message = Message::Admit {
+            me: Box::new(self.me),
+        };
+        turn.out.push(Output::Send { conn, message });
+        self.add_link(
+            NewLink {
+                conn,
+                contact: *me,
+                subnet,
+                outbound: false,
+                random: true,
+                took: None,
+            },
+            turn,
+        );
+    }
+
+    /// No room; the asker closes the connection once it has read whom else to
+    /// ask, or time does.
+    fn refuse<R: Rng>(&mut self, conn: ConnId, asker: &Contact, turn: &mut Turn<'_, R>) {
+        self.stats.refused += 1;
+        let others = Box::new(self.sample(&asker.peer, turn));
+        let message = Message::Refuse { others };
+        turn.out.push(Output::Send { conn, message });
+        turn.out.push(Output::Close { conn });
+    }
+
+    /// A few of the peers this node knows, of all its views, for `peer`.
+    pub(super) fn sample<R: Rng>(&self, peer: &PeerId, turn: &mut Turn<'_, R>) -> Contacts {
+        let links = self.cold.iter().map(|link| &link.contact);
+        let reserve = self.reserve.iter().map(|slot| &slot.contact);
+        let known = links.chain(self.passive.iter()).chain(reserve);
+        let known = known.filter(|contact| contact.peer != *peer && contact.is_dialable());
+        let mut sample: Vec<Contact> = known.copied().sample(turn.rng, MAX_CONTACTS);
+        sample.sort_by_key(|contact| contact.peer);
+        sample.dedup_by_key(|contact| contact.peer);
+        Contacts::truncated(sample)
+    }
+}
