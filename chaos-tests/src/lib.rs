@@ -13,7 +13,10 @@
 //! simulated driver and shrinking are not here yet.
 
 pub mod ledger;
+pub mod scenario;
 pub mod shape;
+pub mod sim;
 
 pub use ledger::Ledger;
+pub use scenario::Scenario;
 pub use shape::{NodeView, Shape};

@@ -1,0 +1,233 @@
+//! One simulated node: the engines, its end of every connection, its clock.
+
+use std::time::{Duration, Instant};
+
+use peerloom_mesh_proto::PeerId;
+use peerloom_mesh_proto::broadcast::{self, Broadcast};
+use peerloom_mesh_proto::overlay::{self, Class, ConnId, Contact, DialId, Overlay};
+
+use super::clock::Clock;
+use super::dice::{Dice, Stream, mix};
+use super::net::Place;
+use super::schedule::Act;
+
+/// Connections of one node, links and all that may become one: more are
+/// refused, as a host without ports would.
+const MAX_CONNS: usize = 128;
+/// A connection's number within its node, in the low bits of its id.
+const SLOT_BITS: u32 = 8;
+
+/// What travels between two nodes.
+#[derive(Debug, Clone)]
+pub(crate) enum Packet {
+    Overlay(overlay::Message),
+    Tree(Box<broadcast::Message>),
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Conn {
+    /// 0: nothing here.
+    pub(crate) id: u32,
+    pub(crate) peer: u32,
+    /// The other end's id, once it is known.
+    pub(crate) theirs: u32,
+    /// The dial that this end waits for.
+    pub(crate) dial: Option<DialId>,
+    /// One way, in milliseconds.
+    pub(crate) base: u32,
+    /// When the last thing sent arrives: a stream keeps order.
+    pub(crate) last: u64,
+}
+
+/// A living node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) overlay: Overlay,
+    pub(crate) tree: Broadcast,
+    pub(crate) dice: Dice,
+    pub(crate) net: Dice,
+    pub(crate) conns: Vec<Conn>,
+    /// The earliest wake that is on the wheel.
+    pub(crate) wake: u64,
+    pub(crate) clock: Clock,
+    pub(crate) started: u64,
+}
+
+/// A node's place in the world, alive or not.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) node: Option<Node>,
+    pub(crate) place: Place,
+    pub(crate) class: Class,
+    pub(crate) act: Act,
+    /// For what it makes up.
+    pub(crate) lies: Dice,
+    pub(crate) life: u32,
+    /// Connections it ever had: ids are never used twice.
+    next_conn: u32,
+    /// What it has on disk.
+    pub(crate) disk: Vec<Contact>,
+}
+
+impl Slot {
+    pub(crate) fn new(seed: u64, node: u32, class: Class) -> Self {
+        Slot {
+            node: None,
+            place: Place::of(seed, node),
+            class,
+            act: Act::default(),
+            lies: Dice::new(seed, node, 0, Stream::Lies),
+            life: 0,
+            next_conn: 0,
+            disk: Vec::new(),
+        }
+    }
+
+    /// Begins a life.
+    pub(crate) fn start(&mut self, life: Life, bootstrap: Vec<Contact>) {
+        let Life {
+            seed,
+            index,
+            now,
+            base,
+        } = life;
+        let class = self.class;
+        let mut dice = Dice::new(seed, index, self.life, Stream::Engine);
+        let clock = Clock::new(now);
+        let at = base + Duration::from_millis(clock.local(now));
+        let me = contact(seed, index, class);
+        let config = overlay::Config::new(class);
+        self.node = Some(Node {
+            overlay: Overlay::new(config, me, bootstrap, at, &mut dice),
+            tree: Broadcast::new(broadcast::Config::default(), at),
+            net: Dice::new(seed, index, self.life, Stream::Network),
+            dice,
+            conns: Vec::new(),
+            wake: u64::MAX,
+            clock,
+            started: now,
+        });
+        self.life += 1;
+    }
+
+    /// A new end of a connection; `None` if there are too many.
+    pub(crate) fn open(&mut self, peer: u32, base: u32, dial: Option<DialId>) -> Option<ConnId> {
+        let node = self.node.as_mut()?;
+        let free = node.conns.iter().position(|conn| conn.id == 0);
+        let slot = free.unwrap_or(node.conns.len());
+        if slot >= MAX_CONNS {
+            return None;
+        }
+        self.next_conn += 1;
+        let id = (self.next_conn << SLOT_BITS) | u32::try_from(slot).ok()?;
+        let conn = Conn {
+            id,
+            peer,
+            theirs: 0,
+            dial,
+            base,
+            last: 0,
+        };
+        match node.conns.get_mut(slot) {
+            Some(place) => *place = conn,
+            None => node.conns.push(conn),
+        }
+        Some(ConnId(id))
+    }
+}
+
+/// What a life begins with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life {
+    pub(crate) seed: u64,
+    pub(crate) index: u32,
+    pub(crate) now: u64,
+    pub(crate) base: Instant,
+}
+
+impl Node {
+    pub(crate) fn conn(&mut self, id: u32) -> Option<&mut Conn> {
+        let slot = usize::try_from(id & ((1 << SLOT_BITS) - 1)).ok()?;
+        self.conns.get_mut(slot).filter(|conn| conn.id == id)
+    }
+
+    /// Frees an end and says what it was.
+    pub(crate) fn free(&mut self, id: u32) -> Option<Conn> {
+        let conn = self.conn(id)?;
+        let was = *conn;
+        conn.id = 0;
+        Some(was)
+    }
+
+    /// When the engines want to be called, in the world's time.
+    pub(crate) fn deadline(&self, base: Instant) -> u64 {
+        let tree = self.tree.deadline().map(|deadline| deadline.at);
+        let overlay = self.overlay.deadline().at;
+        let at = tree.map_or(overlay, |tree| tree.min(overlay));
+        let local = at.saturating_duration_since(base);
+        let local = local.as_secs() * 1_000 + u64::from(local.subsec_millis());
+        self.clock.world(local)
+    }
+}
+
+/// The contact of node `index`. Its id begins with its number, so that the
+/// simulation finds it; its address is its own subnet's.
+pub(crate) fn contact(seed: u64, index: u32, class: Class) -> Contact {
+    let mut id = [0; 32];
+    let rest = (1..8).flat_map(|n| {
+        let word = mix(seed ^ mix(u64::from(index) << 8 | n));
+        word.to_le_bytes().into_iter().take(4)
+    });
+    for (to, from) in id
+        .iter_mut()
+        .zip(index.to_le_bytes().into_iter().chain(rest))
+    {
+        *to = from;
+    }
+    let [a, b, c, d, ..] = mix(u64::from(index) + 1).to_le_bytes();
+    // Public addresses: 16.0.0.0 to 79.255.255.255.
+    let address = ([16 + a % 64, b, c, d], 4_001);
+    Contact::new(PeerId::from_bytes(id), address.into(), class)
+}
+
+/// The number of the node whose id this is, if it is one.
+pub(crate) fn index_of(peer: &PeerId) -> u32 {
+    let [a, b, c, d, ..] = *peer.as_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_name_their_nodes() {
+        for index in [0, 1, 77, 99_999] {
+            assert_eq!(index_of(&contact(5, index, Class::Native).peer), index);
+        }
+        assert_ne!(
+            contact(5, 1, Class::Native).peer,
+            contact(6, 1, Class::Native).peer
+        );
+    }
+
+    #[test]
+    fn ids_of_connections_are_not_used_twice() {
+        let mut slot = Slot::new(1, 1, Class::Native);
+        let life = Life {
+            seed: 1,
+            index: 1,
+            now: 0,
+            base: Instant::now(),
+        };
+        slot.start(life, Vec::new());
+        let first = slot.open(2, 10, None).unwrap();
+        assert!(slot.node.as_mut().unwrap().free(first.0).is_some());
+        let second = slot.open(2, 10, None).unwrap();
+        assert_ne!(first, second);
+        assert!(slot.node.as_mut().unwrap().conn(first.0).is_none());
+        while slot.open(3, 10, None).is_some() {}
+        assert_eq!(slot.node.unwrap().conns.len(), MAX_CONNS);
+    }
+}
