@@ -9,8 +9,12 @@
 //!   family a file: silent deaths, actors killed one by one, gossip cut, leaving,
 //!   restarting from disk.
 //!
-//! `peerloom demo` judges itself by the same two modules. Scenarios, the
-//! simulated driver and shrinking are not here yet.
+//! * [`scenario`]: what befalls a mesh and what it has to bear, as TOML.
+//! * [`sim`]: thousands of nodes of the pure overlay on virtual time.
+//! * `scenarios/`: a pack of them; `docs/chaos.md` is for their users.
+//!
+//! `peerloom demo` judges itself by the first two, `peerloom chaos` is the
+//! others. Drivers for the real stack and shrinking are not here yet.
 
 pub mod ledger;
 pub mod scenario;

@@ -4,6 +4,7 @@
 //! line on stderr saying what failed, why, and what to do; only a reader of
 //! stdout that went away is no news to anybody.
 
+mod chaos;
 mod demo;
 mod doctor;
 mod failure;
@@ -42,6 +43,7 @@ enum Command {
     Id(id::Args),
     Peer(peer::Args),
     Doctor(doctor::Args),
+    Chaos(chaos::Args),
 }
 
 /// Runs the command and turns its outcome into an exit code.
@@ -105,6 +107,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Id(args) => on_runtime(id::run(args)),
         Command::Peer(args) => on_runtime(peer::run(args)),
         Command::Doctor(args) => on_runtime(doctor::run(args)),
+        Command::Chaos(args) => chaos::run(args),
     }
 }
 

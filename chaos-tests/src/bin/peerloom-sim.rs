@@ -21,9 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seed = arguments.next().map(|seed| seed.parse()).transpose()?;
     let schedule = scenario.schedule(seed.unwrap_or(scenario.meta.seed));
     let begun = Instant::now();
-    let report = sim::run(&schedule);
+    let report = sim::run(&schedule, &mut |_| {});
     let took = begun.elapsed().as_secs_f64();
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    print!("{report}");
     #[allow(clippy::cast_precision_loss, reason = "for people")]
     let rate = report.counters.events as f64 / took / 1e6;
     let speed = report.seconds / took;

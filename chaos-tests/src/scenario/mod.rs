@@ -349,7 +349,8 @@ pub enum Goal {
         /// So soon after its beginning.
         max: Span,
     },
-    /// Bytes that a node sends in a second.
+    /// Bytes that a node sends in a second, framing included and handshakes
+    /// aside.
     Upkeep {
         /// The phase.
         phase: String,
@@ -440,7 +441,8 @@ impl Scenario {
         Ok(self)
     }
 
-    fn check(&self) -> Result<(), ScenarioError> {
+    /// Whether it makes sense.
+    pub(crate) fn check(&self) -> Result<(), ScenarioError> {
         let senseless = |text: String| Err(ScenarioError::Senseless(text));
         let count = self.nodes.count;
         if !(2..=MAX_NODES).contains(&count) {
@@ -503,6 +505,21 @@ impl Phase {
 }
 
 impl Goal {
+    /// What it is called in a file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Goal::Delivery { .. } => "delivery",
+            Goal::Recovery { .. } => "recovery",
+            Goal::Hops { .. } => "hops",
+            Goal::Redundancy { .. } => "redundancy",
+            Goal::OneComponent { .. } => "one-component",
+            Goal::MinCut { .. } => "min-cut",
+            Goal::Upkeep { .. } => "upkeep",
+            Goal::SybilShare { .. } => "sybil-share",
+            Goal::Eclipsed { .. } => "eclipsed",
+        }
+    }
+
     /// The phase it is about.
     pub fn phase(&self) -> &str {
         match self {

@@ -1,6 +1,7 @@
 //! Measuring what a scenario's goals ask for.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -31,6 +32,21 @@ pub struct Outcome {
     pub margin: f64,
     /// Whether it was reached.
     pub reached: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (_, at_least) = wanted(&self.goal);
+        let name = self.goal.name();
+        let phase = self.goal.phase();
+        let bound = if at_least { "at least" } else { "at most" };
+        write!(f, "{name} in {phase}: ")?;
+        match self.measured {
+            Some(measured) => write!(f, "{measured:.4}")?,
+            None => write!(f, "never")?,
+        }
+        write!(f, ", {bound} {}", self.wanted)
+    }
 }
 
 /// A goal on its way.
@@ -125,7 +141,7 @@ impl Watch {
             Goal::Upkeep { .. } => {
                 self.measured = counters
                     .filter(|c| c.lived > 0)
-                    .map(|c| ratio(c.bytes + c.handshakes, c.lived) * 1_000.0);
+                    .map(|c| ratio(c.bytes, c.lived) * 1_000.0);
             }
             Goal::SybilShare { .. } => {
                 let shares = world.sybil_shares();

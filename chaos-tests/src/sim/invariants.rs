@@ -1,12 +1,15 @@
 //! What must hold at every step, and what must hold once things are quiet.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use peerloom_mesh_proto::overlay::MAX_GUESTS;
 use serde::Serialize;
 
 use super::graph::Graph;
 use super::node::{Node, index_of};
 use super::schedule::Act;
+use super::trace::seconds;
 use super::world::World;
 
 /// Something that must never be.
@@ -20,6 +23,19 @@ pub struct Violation {
     pub nodes: Vec<u32>,
     /// What was found.
     pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, nodes) = (seconds(self.at), &self.nodes);
+        let Violation {
+            invariant, detail, ..
+        } = self;
+        write!(
+            f,
+            "{invariant}, violated at {at} s by nodes {nodes:?}: {detail}"
+        )
+    }
 }
 
 /// A new link: not to oneself, not a second one to the same peer, not one too
@@ -62,7 +78,7 @@ pub(super) fn bounds(index: u32, now: u64, node: &Node) -> Option<Violation> {
         && sizes.inbound <= usize::from(degrees.inbound())
         && sizes.passive <= usize::from(degrees.passive)
         && sizes.attempts <= usize::from(config.dials) + 3
-        && sizes.guests <= 16
+        && sizes.guests <= MAX_GUESTS
         && node.tree.is_bounded();
     (!fits).then(|| Violation {
         at: now,
@@ -178,7 +194,11 @@ impl World {
         if sizes.len() > 1 {
             let parts = graph.parts();
             let lost = parts.iter().position(|part| *part != 0).unwrap_or(0);
-            let detail = format!("parts of {sizes:?} nodes");
+            let (count, largest) = (sizes.len(), sizes.first());
+            let detail = format!(
+                "{count} parts, the largest of {} nodes",
+                largest.unwrap_or(&0)
+            );
             return violation("one component", vec![living[lost]], detail);
         }
         let wanted = 3.min(living.len().saturating_sub(1));

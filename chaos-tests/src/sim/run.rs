@@ -1,6 +1,7 @@
 //! Running a schedule from its beginning to its end, and saying what came of it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use super::goals::{Outcome, Watch, ratio};
 use super::invariants::Violation;
 use super::schedule::{Action, Schedule};
 use super::tally::Counters;
-use super::trace::Trace;
+use super::trace::{Trace, seconds};
 use super::world::{Genesis, World};
 use crate::scenario::Sometimes;
 
@@ -72,15 +73,65 @@ impl Report {
     }
 }
 
+impl Report {
+    /// What is wrong first, in words.
+    pub fn complaint(&self) -> String {
+        if let Some(violation) = &self.violation {
+            return violation.to_string();
+        }
+        if let Some(missed) = self.goals.iter().find(|outcome| !outcome.reached) {
+            return missed.to_string();
+        }
+        match self.never.first() {
+            Some(never) => format!("{never:?} never happened"),
+            None => "nothing".into(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { nodes, seconds, .. } = self;
+        let (name, seed, trace) = (&self.scenario, self.seed, &self.trace);
+        writeln!(
+            f,
+            "{name}: seed {seed}, {nodes} nodes, {seconds} s, trace {trace}"
+        )?;
+        for outcome in &self.goals {
+            let mark = if outcome.reached { "ok  " } else { "MISS" };
+            writeln!(f, "  {mark} {outcome}")?;
+        }
+        for never in &self.never {
+            writeln!(f, "  MISS {never:?} never happened")?;
+        }
+        if let Some(violation) = &self.violation {
+            writeln!(f, "  FAIL {violation}")?;
+        }
+        for event in &self.last_events {
+            writeln!(f, "       {event}")?;
+        }
+        let Totals {
+            events,
+            bytes_per_node_second,
+            handshake_bytes_per_node_second,
+            ..
+        } = self.counters;
+        writeln!(
+            f,
+            "  {events} events; {bytes_per_node_second:.0} B/s a node, and {handshake_bytes_per_node_second:.0} for connecting"
+        )
+    }
+}
+
 /// Two runs of one schedule that differ, in the second given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("two runs of the same schedule part in second {0}")]
 pub struct Diverged(pub usize);
 
-/// Runs a schedule. If an invariant is violated it is run again, to tell what
+/// Runs a schedule, telling how far it has come in seconds. If an invariant is violated it is run again, to tell what
 /// the nodes involved did last.
-pub fn run(schedule: &Schedule) -> Report {
-    let (world, mut report) = course(schedule, Trace::default());
+pub fn run(schedule: &Schedule, tell: &mut dyn FnMut(f64)) -> Report {
+    let (world, mut report) = course(schedule, Trace::default(), tell);
     if let Some(violation) = &world.violation {
         report.last_events = explain(schedule, &violation.nodes);
     }
@@ -88,25 +139,27 @@ pub fn run(schedule: &Schedule) -> Report {
 }
 
 /// Runs a schedule twice and compares.
-pub fn check(schedule: &Schedule) -> Result<Report, Diverged> {
-    let report = run(schedule);
-    let (first, _) = course(schedule, Trace::default());
-    let (second, _) = course(schedule, Trace::default());
-    match first.trace.parts_from(&second.trace) {
-        Some(second) => Err(Diverged(second)),
-        None => Ok(report),
+pub fn check(schedule: &Schedule, tell: &mut dyn FnMut(f64)) -> Result<Report, Diverged> {
+    let (first, _) = course(schedule, Trace::default(), tell);
+    let (second, mut report) = course(schedule, Trace::default(), tell);
+    if let Some(second) = first.trace.parts_from(&second.trace) {
+        return Err(Diverged(second));
     }
+    if let Some(violation) = &second.violation {
+        report.last_events = explain(schedule, &violation.nodes);
+    }
+    Ok(report)
 }
 
 /// What these nodes do last in a run of the schedule.
 pub fn explain(schedule: &Schedule, nodes: &[u32]) -> Vec<String> {
     let watched: BTreeSet<u32> = nodes.iter().copied().collect();
-    let (world, _) = course(schedule, Trace::watching(watched));
+    let (world, _) = course(schedule, Trace::watching(watched), &mut |_| {});
     world.trace.told()
 }
 
 /// Runs a schedule once.
-pub fn course(schedule: &Schedule, trace: Trace) -> (World, Report) {
+fn course(schedule: &Schedule, trace: Trace, tell: &mut dyn FnMut(f64)) -> (World, Report) {
     let scenario = &schedule.scenario;
     let genesis = Genesis {
         seed: schedule.seed,
@@ -128,6 +181,7 @@ pub fn course(schedule: &Schedule, trace: Trace) -> (World, Report) {
             note_deeds(&timed.action, &world, &mut seen);
         }
         if world.now().is_multiple_of(STEP) {
+            tell(seconds(world.now()));
             for watch in &mut watches {
                 watch.look(&world);
             }
@@ -182,7 +236,7 @@ fn report(
         scenario: scenario.meta.name.clone(),
         seed: schedule.seed,
         nodes: world.slots.len(),
-        seconds: super::trace::seconds(world.now()),
+        seconds: seconds(world.now()),
         trace: format!("{:016x}", world.trace.hash()),
         goals: watches.into_iter().map(Watch::outcome).collect(),
         never: never.copied().collect(),

@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::net::{Shape, Weather};
-use crate::scenario::Scenario;
+use super::trace::seconds;
+use crate::scenario::{Scenario, ScenarioError};
 
 /// The form of schedule files that this program writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -26,6 +27,43 @@ pub struct Schedule {
     pub ends: Vec<u64>,
     /// In order of time.
     pub actions: Vec<Timed>,
+}
+
+/// Why a file is no schedule.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// Not JSON, or not a schedule.
+    #[error("not a schedule")]
+    Json(#[from] serde_json::Error),
+    /// Written for another version.
+    #[error("schema {found}, this program reads {SCHEMA}")]
+    Schema {
+        /// The file's.
+        found: u32,
+    },
+    /// Its scenario makes no sense.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+}
+
+impl Schedule {
+    /// Reads a schedule.
+    pub fn from_json(text: &str) -> Result<Self, ScheduleError> {
+        let schedule: Schedule = serde_json::from_str(text)?;
+        if schedule.schema != SCHEMA {
+            return Err(ScheduleError::Schema {
+                found: schedule.schema,
+            });
+        }
+        schedule.scenario.check()?;
+        Ok(schedule)
+    }
+
+    /// How long it is, in seconds.
+    pub fn seconds(&self) -> f64 {
+        seconds(self.ends.last().copied().unwrap_or(0))
+    }
 }
 
 /// One action and its time.

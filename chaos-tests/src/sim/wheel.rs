@@ -11,6 +11,9 @@ pub(crate) struct Wheel<T> {
     now: u64,
     slots: Vec<Vec<T>>,
     far: BTreeMap<u64, Vec<(u64, T)>>,
+    /// Buffers of slots that are over: few are in use at a time, and those
+    /// stay in the processor's cache.
+    pool: Vec<Vec<T>>,
 }
 
 fn bucket(at: u64) -> u64 {
@@ -27,6 +30,7 @@ impl<T> Wheel<T> {
             now: 0,
             slots: (0..SLOTS).map(|_| Vec::new()).collect(),
             far: BTreeMap::new(),
+            pool: Vec::new(),
         }
     }
 
@@ -38,39 +42,50 @@ impl<T> Wheel<T> {
     pub(crate) fn push(&mut self, at: u64, item: T) {
         let at = at.max(self.now + 1);
         if bucket(at) == bucket(self.now) {
-            if let Some(slot) = self.slots.get_mut(slot(at)) {
-                slot.push(item);
-            }
+            self.put(at, item);
         } else {
             self.far.entry(bucket(at)).or_default().push((at, item));
         }
     }
 
+    fn put(&mut self, at: u64, item: T) {
+        let Some(slot) = self.slots.get_mut(slot(at)) else {
+            return;
+        };
+        if slot.capacity() == 0
+            && let Some(buffer) = self.pool.pop()
+        {
+            *slot = buffer;
+        }
+        slot.push(item);
+    }
+
     /// Goes on to the next millisecond, not beyond `until`, in which something
-    /// happens, and takes that out. `spare` becomes the slot's new buffer.
-    pub(crate) fn advance(&mut self, until: u64, mut spare: Vec<T>) -> Option<Vec<T>> {
+    /// happens, and takes that out.
+    pub(crate) fn advance(&mut self, until: u64) -> Option<Vec<T>> {
         while self.now < until {
             self.now += 1;
             if slot(self.now) == 0 {
                 self.turn();
             }
-            let Some(slot) = self.slots.get_mut(slot(self.now)) else {
-                continue;
-            };
-            if !slot.is_empty() {
-                spare.clear();
-                return Some(std::mem::replace(slot, spare));
+            let due = self.slots.get_mut(slot(self.now));
+            if let Some(due) = due.filter(|due| !due.is_empty()) {
+                return Some(std::mem::take(due));
             }
         }
         None
     }
 
+    /// Takes the buffer of what [`Wheel::advance`] took out back.
+    pub(crate) fn recycle(&mut self, mut buffer: Vec<T>) {
+        buffer.clear();
+        self.pool.push(buffer);
+    }
+
     /// Spreads the bucket that begins now over the slots.
     fn turn(&mut self) {
         for (at, item) in self.far.remove(&bucket(self.now)).unwrap_or_default() {
-            if let Some(slot) = self.slots.get_mut(slot(at)) {
-                slot.push(item);
-            }
+            self.put(at, item);
         }
     }
 }
@@ -87,11 +102,12 @@ mod tests {
             wheel.push(at, (at, n));
         }
         let mut seen = Vec::new();
-        while let Some(due) = wheel.advance(1_000_000, Vec::new()) {
-            for (at, n) in due {
-                assert_eq!(at, wheel.now());
-                seen.push((at, n));
+        while let Some(due) = wheel.advance(1_000_000) {
+            for (at, n) in &due {
+                assert_eq!(*at, wheel.now());
+                seen.push((*at, *n));
             }
+            wheel.recycle(due);
         }
         let mut expected: Vec<_> = times
             .into_iter()
@@ -105,9 +121,9 @@ mod tests {
     #[test]
     fn the_past_is_the_next_millisecond() {
         let mut wheel = Wheel::new();
-        assert!(wheel.advance(50, Vec::new()).is_none());
+        assert!(wheel.advance(50).is_none());
         wheel.push(7, ());
-        assert!(wheel.advance(100, Vec::new()).is_some());
+        assert!(wheel.advance(100).is_some());
         assert_eq!(wheel.now(), 51);
     }
 }

@@ -63,7 +63,6 @@ pub struct World {
     pub trace: Trace,
     /// What went wrong first.
     pub violation: Option<Violation>,
-    spare: Vec<Event>,
     overlay_out: Vec<overlay::Output>,
     tree_out: Vec<broadcast::Output>,
 }
@@ -101,7 +100,6 @@ impl World {
             payload: genesis.payload.max(8),
             trace,
             violation: None,
-            spare: Vec::new(),
             overlay_out: Vec::new(),
             tree_out: Vec::new(),
         }
@@ -131,8 +129,7 @@ impl World {
     pub fn run_until(&mut self, until: u64) {
         while self.violation.is_none() {
             let before = self.now();
-            let spare = std::mem::take(&mut self.spare);
-            let due = self.wheel.advance(until, spare);
+            let due = self.wheel.advance(until);
             let now = self.now();
             self.counters.lived += (now - before) * u64::from(self.living);
             for _ in before / 1_000..now / 1_000 {
@@ -143,7 +140,7 @@ impl World {
                 self.counters.events += 1;
                 self.happen(event);
             }
-            self.spare = due;
+            self.wheel.recycle(due);
         }
     }
 
@@ -216,14 +213,17 @@ impl World {
             self.reset(index, from, theirs);
             return;
         };
-        // A datagram may overtake the answer to the dial.
-        end.theirs = sender.1;
+        if end.dial.is_some() {
+            // It has overtaken the answer to the dial, or is as fast.
+            self.answer(index, conn, sender.1);
+        }
         match packet {
             Packet::Overlay(message) => {
                 let conn = ConnId(conn);
                 self.feed(index, Input::Message { conn, message });
             }
             Packet::Tree(message) => {
+                let Some(node) = self.node(index) else { return };
                 let at = Self::instant(base, node, now);
                 let is_push = matches!(*message, broadcast::Message::Push { .. });
                 node.overlay.heard(ConnId(conn), at);

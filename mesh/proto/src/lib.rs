@@ -15,6 +15,7 @@
 //! | signaling | [`envelope`], [`glare`], [`assertion`] |
 //! | links | [`links`] (whom), [`liveness`] (still there?), [`frame`] (what they carry) |
 //! | messages | [`flood`] (to everyone), [`forward`] (to one) |
+//! | large meshes | [`overlay`] (whom to be connected with), [`broadcast`] (trees over it) |
 //! | bounds | [`limit`], [`replay`] |
 //! | all of it together | [`node`] |
 //!
@@ -31,9 +32,9 @@
 //!
 //! # Absent on purpose
 //!
-//! Overlays beyond a few hundred members (partial rosters, reserve view,
-//! latency bias), broadcast trees and envelopes routed over several hops: the
-//! wire format has their fields, the logic is to come. Sender anonymity: the
+//! Partial rosters and envelopes routed over several hops: the wire format has
+//! their fields, the logic is to come. [`node`] does not use [`overlay`] and
+//! [`broadcast`] yet; the simulator of `chaos-tests` does. Sender anonymity: the
 //! gossip's authors are visible. History: who joins later gets what is said
 //! later.
 

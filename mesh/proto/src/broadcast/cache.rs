@@ -1,6 +1,10 @@
 //! What was delivered: ids against second deliveries, bytes for those who ask.
+//!
+//! Most of what arrives is about the newest messages, so ids are looked for
+//! from the newest on, in a row of short prefixes: that beats a tree in memory
+//! and time for as many messages as are remembered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,16 +15,11 @@ use crate::overlay::ConnId;
 /// What is known of a delivered message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    pub(super) hops: u8,
+    id: MessageId,
+    at: u64,
     /// Who brought it; `None` for own ones.
     pub(super) parent: Option<ConnId>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    id: MessageId,
-    payload: Bytes,
-    at: u64,
+    pub(super) hops: u8,
 }
 
 #[derive(Debug)]
@@ -28,9 +27,19 @@ pub(super) struct Cache {
     kept_max: usize,
     remembered_max: usize,
     memory: u64,
-    seen: BTreeMap<MessageId, Seen>,
-    /// Oldest first. The first `order.len() - kept_max` have lost their bytes.
-    order: VecDeque<Kept>,
+    /// Oldest first, as in the next two.
+    prefixes: VecDeque<u64>,
+    seen: VecDeque<Seen>,
+    /// Of the newest only.
+    payloads: VecDeque<Bytes>,
+}
+
+fn prefix(id: &MessageId) -> u64 {
+    let (first, _) = id
+        .as_bytes()
+        .split_first_chunk::<8>()
+        .unwrap_or((&[0; 8], &[]));
+    u64::from_le_bytes(*first)
 }
 
 impl Cache {
@@ -39,13 +48,22 @@ impl Cache {
             kept_max: kept,
             remembered_max: remembered.max(kept).max(1),
             memory: u64::try_from(memory.as_millis()).unwrap_or(u64::MAX),
-            seen: BTreeMap::new(),
-            order: VecDeque::new(),
+            prefixes: VecDeque::new(),
+            seen: VecDeque::new(),
+            payloads: VecDeque::new(),
         }
     }
 
+    fn find(&self, id: &MessageId) -> Option<usize> {
+        let wanted = prefix(id);
+        let same = |index: &usize| self.seen.get(*index).is_some_and(|seen| seen.id == *id);
+        let newest_first = self.prefixes.iter().enumerate().rev();
+        let mut found = newest_first.filter(|(_, prefix)| **prefix == wanted);
+        found.find_map(|(index, _)| Some(index).filter(same))
+    }
+
     pub(super) fn get(&self, id: &MessageId) -> Option<&Seen> {
-        self.seen.get(id)
+        self.find(id).and_then(|index| self.seen.get(index))
     }
 
     pub(super) fn insert(
@@ -57,32 +75,36 @@ impl Cache {
         now: u64,
     ) {
         self.forget(now);
-        self.seen.insert(id, Seen { hops, parent });
-        self.order.push_back(Kept {
+        self.prefixes.push_back(prefix(&id));
+        self.seen.push_back(Seen {
             id,
-            payload,
             at: now,
+            parent,
+            hops,
         });
-        let bare = self.order.len().checked_sub(self.kept_max + 1);
-        if let Some(kept) = bare.and_then(|index| self.order.get_mut(index)) {
-            kept.payload = Bytes::new();
+        self.payloads.push_back(payload);
+        if self.payloads.len() > self.kept_max {
+            self.payloads.pop_front();
         }
     }
 
     fn forget(&mut self, now: u64) {
-        while let Some(oldest) = self.order.front() {
+        while let Some(oldest) = self.seen.front() {
             let old = now.saturating_sub(oldest.at) > self.memory;
-            if !old && self.order.len() < self.remembered_max {
+            if !old && self.seen.len() < self.remembered_max {
                 return;
             }
-            self.seen.remove(&oldest.id);
-            self.order.pop_front();
+            self.seen.pop_front();
+            self.prefixes.pop_front();
+            if self.payloads.len() > self.seen.len() {
+                self.payloads.pop_front();
+            }
         }
     }
 
     /// Somebody else is the parent now.
     pub(super) fn adopt(&mut self, id: &MessageId, parent: ConnId, hops: u8) {
-        if let Some(seen) = self.seen.get_mut(id) {
+        if let Some(seen) = self.find(id).and_then(|index| self.seen.get_mut(index)) {
             seen.parent = Some(parent);
             seen.hops = hops;
         }
@@ -90,13 +112,15 @@ impl Cache {
 
     /// The bytes, if they are still kept, and the hops they came over.
     pub(super) fn payload(&self, id: &MessageId) -> Option<(Bytes, u8)> {
-        let seen = self.seen.get(id)?;
-        let recent = self.order.iter().rev().take(self.kept_max);
-        let kept = recent.into_iter().find(|kept| kept.id == *id)?;
-        Some((kept.payload.clone(), seen.hops))
+        let index = self.find(id)?;
+        let lost = self.seen.len() - self.payloads.len();
+        let payload = self.payloads.get(index.checked_sub(lost)?)?;
+        Some((payload.clone(), self.seen.get(index)?.hops))
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.order.len() <= self.remembered_max && self.seen.len() == self.order.len()
+        self.seen.len() <= self.remembered_max
+            && self.prefixes.len() == self.seen.len()
+            && self.payloads.len() <= self.kept_max.min(self.seen.len())
     }
 }

@@ -73,7 +73,7 @@ impl Default for Config {
             announce: Duration::from_millis(50),
             graft: Duration::from_millis(400),
             graft_again: Duration::from_millis(200),
-            guard: 4,
+            guard: 1,
             kept: 256,
             remembered: 4_096,
             memory: Duration::from_secs(60),

@@ -13,9 +13,10 @@ use super::{Overlay, Turn};
 use crate::glare::{self, Glare};
 use crate::id::PeerId;
 
-/// Connections of others that have not said what they want; the oldest is
-/// closed for one more.
-const GUESTS: usize = 16;
+/// Connections of others that have not said what they want. Whoever comes when
+/// they are so many is named others at once: a crowd at the door must not keep
+/// those inside from asking.
+pub const MAX_GUESTS: usize = 64;
 /// Somebody's link is given to another in need this often at most, in
 /// milliseconds.
 const EVICT_EVERY: u64 = 500;
@@ -30,16 +31,16 @@ pub(super) struct Guest {
 }
 
 impl Overlay {
-    pub(super) fn on_accepted<R>(
+    pub(super) fn on_accepted<R: Rng>(
         &mut self,
         conn: ConnId,
         peer: PeerId,
         ip: IpAddr,
         turn: &mut Turn<'_, R>,
     ) {
-        if self.guests.len() >= GUESTS {
-            let oldest = self.guests.remove(0);
-            turn.out.push(Output::Close { conn: oldest.conn });
+        if self.guests.len() >= MAX_GUESTS {
+            self.refuse(conn, &peer, turn);
+            return;
         }
         let until = turn.now + self.patience();
         let seen = Contact::new(peer, SocketAddr::new(ip, 0), self.me.class);
@@ -68,11 +69,11 @@ impl Overlay {
             return;
         }
         if self.stands_against(&guest.peer, turn) {
-            self.refuse(conn, me, turn);
+            self.refuse(conn, &me.peer, turn);
         } else if self.make_room(guest.subnet, need, turn) {
             self.admit(conn, me, guest.subnet, turn);
         } else {
-            self.refuse(conn, me, turn);
+            self.refuse(conn, &me.peer, turn);
             self.reserve.met(*me, turn.now);
             self.remember(*me, turn);
         }
@@ -148,9 +149,9 @@ impl Overlay {
 
     /// No room; the asker closes the connection once it has read whom else to
     /// ask, or time does.
-    fn refuse<R: Rng>(&mut self, conn: ConnId, asker: &Contact, turn: &mut Turn<'_, R>) {
+    fn refuse<R: Rng>(&mut self, conn: ConnId, asker: &PeerId, turn: &mut Turn<'_, R>) {
         self.stats.refused += 1;
-        let others = Box::new(self.sample(&asker.peer, turn));
+        let others = Box::new(self.sample(asker, turn));
         let message = Message::Refuse { others };
         turn.out.push(Output::Send { conn, message });
         turn.out.push(Output::Close { conn });

@@ -59,7 +59,7 @@ impl Class {
 pub struct Degrees {
     /// Links to have.
     pub target: u8,
-    /// With half of this or less a peer asks urgently.
+    /// With this or less a peer dials for more, with half of it urgently.
     pub low: u8,
     /// Never more.
     pub high: u8,
@@ -92,7 +92,9 @@ pub struct Config {
     /// A dial unanswered for so long is given up. Also the wait for an answer
     /// to a question.
     pub patience: Duration,
-    /// A link silent for so long is pinged.
+    /// A link silent for so long is pinged. With three retries a dead peer is
+    /// noticed within 3 s; a shorter pause and longer retries would notice it
+    /// as soon and cost twice the pings.
     pub ping: Duration,
     /// Pause between further pings; grows with the round trip and its spread.
     pub retry: Duration,
@@ -119,8 +121,8 @@ impl Config {
             degrees: class.degrees(),
             dials: 3,
             patience: Duration::from_millis(1_000),
-            ping: Duration::from_secs(1),
-            retry: Duration::from_millis(600),
+            ping: Duration::from_millis(1_800),
+            retry: Duration::from_millis(400),
             misses: 3,
             shuffle: Duration::from_secs(15),
             mix: Duration::from_secs(60),

@@ -12,7 +12,7 @@ use crate::id::PeerId;
 
 /// Pings due within this many milliseconds go out with the first of them: one
 /// wake instead of several.
-const TOGETHER: u64 = 150;
+const TOGETHER: u64 = 300;
 /// A timer that fires this late says that this node is the slow one.
 const LATE: u64 = 500;
 /// Unless another one is late for so long, lateness is forgiven step by step.

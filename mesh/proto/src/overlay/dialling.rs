@@ -13,6 +13,8 @@ use crate::id::PeerId;
 /// The first pause after everybody was asked, and the longest, in milliseconds.
 const PAUSE: u64 = 500;
 const PAUSE_MAX: u64 = 8_000;
+/// Pause between dials for links that others may bring as well.
+const SLOWLY: u64 = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -39,20 +41,26 @@ pub(super) struct Attempt {
 }
 
 impl Overlay {
-    /// Links that are missing, by number or because too few are of this node's
-    /// own choice.
-    fn missing(&self) -> usize {
-        let degrees = self.degrees();
+    /// Links of this node's own choice that are missing. One more than it must
+    /// have, and not all it could have: if newcomers took all their links from
+    /// others, who have room for fewer, a crowd would find no room anywhere.
+    fn missing_own(&self) -> usize {
         let outbound = self.hot.len() - self.inbound();
-        let short = usize::from(degrees.target).saturating_sub(self.hot.len());
-        let own = usize::from(degrees.outbound).saturating_sub(outbound);
-        let room = usize::from(degrees.high).saturating_sub(self.hot.len());
-        short.max(own).min(room)
+        usize::from(self.degrees().outbound + 1).saturating_sub(outbound)
+    }
+
+    /// Links to dial for now. What others do not bring in time is dialled as
+    /// well, slowly. One link less than wanted is no reason: a replaced link
+    /// would set off another somewhere else, for ever.
+    fn missing(&self, now: u64) -> usize {
+        let room = usize::from(self.degrees().high).saturating_sub(self.hot.len());
+        let few = self.degree() <= self.degrees().low && now >= self.schedule.slow;
+        self.missing_own().max(few.into()).min(room)
     }
 
     /// Whether there are as many links as there should be.
     pub(super) fn is_full(&self) -> bool {
-        self.missing() == 0
+        self.missing_own() == 0 && self.degree() > self.degrees().low
     }
 
     /// Dials until enough dials are in flight.
@@ -63,21 +71,31 @@ impl Overlay {
         loop {
             let fills = self.attempts.iter().filter(|a| a.purpose == Purpose::Fill);
             let fills = fills.count();
-            if fills >= self.missing().min(self.config.dials.into()) {
+            if fills >= self.missing(turn.now).min(self.config.dials.into()) {
                 return;
             }
             let Some(contact) = self.candidate(turn) else {
                 if fills == 0 {
                     self.stats.exhausted += 1;
-                    let pause = self.schedule.pause.clamp(PAUSE, PAUSE_MAX);
-                    self.schedule.pause = (pause * 2).min(PAUSE_MAX);
-                    self.schedule.refill = turn.now + turn.rng.random_range(pause / 2..=pause);
-                    self.wake_by(self.schedule.refill);
+                    self.pause(turn);
                 }
                 return;
             };
+            if self.missing_own() == 0 {
+                self.schedule.slow = turn.now + SLOWLY;
+            }
             self.dial(contact, Purpose::Fill, turn);
         }
+    }
+
+    /// Nobody new is left to ask: the same ones again only after a while, and
+    /// after twice as long the next time. A crowd that knows one contact would
+    /// keep it from answering anybody.
+    fn pause<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+        let pause = self.schedule.pause.clamp(PAUSE, PAUSE_MAX);
+        self.schedule.pause = (pause * 2).min(PAUSE_MAX);
+        self.schedule.refill = turn.now + turn.rng.random_range(pause / 2..=pause);
+        self.wake_by(self.schedule.refill);
     }
 
     /// There is somebody new to ask.
@@ -143,11 +161,6 @@ impl Overlay {
         turn: &mut Turn<'_, R>,
     ) {
         let patience = self.patience();
-        let need = if self.degree() <= self.degrees().low / 2 {
-            Need::Urgent
-        } else {
-            Need::Welcome
-        };
         let Some(index) = self.attempts.iter().position(|a| a.dial == dial) else {
             // Given up in the meantime.
             turn.out.push(Output::Close { conn });
@@ -165,9 +178,22 @@ impl Overlay {
             return;
         }
         self.wake_by(turn.now + patience);
+        let need = self.need(index);
         let me = Box::new(self.me);
         let message = Message::Ask { me, need };
         turn.out.push(Output::Send { conn, message });
+    }
+
+    /// How much a link is needed that an attempt is to become: bridges must not
+    /// fail because both sides have all the links they want.
+    fn need(&self, index: usize) -> Need {
+        let attempt = self.attempts.get(index);
+        let bridge = attempt.is_some_and(|attempt| attempt.purpose == Purpose::Probe);
+        if bridge || self.degree() <= self.degrees().low / 2 {
+            Need::Urgent
+        } else {
+            Need::Welcome
+        }
     }
 
     /// Whether a dial that was answered should become a link. A probe should
@@ -201,6 +227,9 @@ impl Overlay {
         self.stats.failed += 1;
         self.passive.remove(&attempt.contact.peer);
         self.reserve.missed(&attempt.contact.peer, turn.now);
+        if self.hot.is_empty() && self.passive.len() == 0 && self.attempts.is_empty() {
+            self.pause(turn);
+        }
     }
 
     /// The connection of an attempt closed before it was answered.
@@ -276,6 +305,7 @@ impl Overlay {
                 let (old, new) = (rtt(&self.hot, victim), rtt(&self.hot, newest));
                 let nearer = u32::from(new) * 10 < u32::from(old) * 9;
                 self.stats.biased += u32::from(nearer);
+                self.judge_nearness(nearer);
                 self.drop_link(if nearer { victim } else { newest }, turn);
             }
             (Purpose::Mix, Some(victim)) if over => {

@@ -1,6 +1,7 @@
 //! The links themselves: how one begins and ends.
 
-use rand::{Rng, RngExt};
+use rand::Rng;
+use rand::seq::IteratorRandom as _;
 
 use super::config::Degrees;
 use super::contact::Contact;
@@ -207,21 +208,18 @@ impl Overlay {
         self.passive.add(contact, source, turn.rng);
     }
 
-    /// Of two random links the one whose peer can rather spare it, among those
-    /// that `may` go.
+    /// Of the links that `may` go, the one whose peer can best spare it.
     pub(super) fn sparest<R: Rng>(
         &self,
         turn: &mut Turn<'_, R>,
         may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let able: Vec<usize> = (0..self.hot.len()).filter(|index| may(*index)).collect();
-        let mut pick = || {
-            able.get(turn.rng.random_range(0..able.len().max(1)))
-                .copied()
-        };
-        let (a, b) = (pick()?, pick()?);
-        let degree = |index: usize| self.hot.get(index).map_or(0, |link| link.degree);
-        Some(if degree(a) >= degree(b) { a } else { b })
+        let degree = |index: &usize| self.hot.get(*index).map_or(0, |link| link.degree);
+        let able = || (0..self.hot.len()).filter(|index| may(*index));
+        let most = able().map(|index| degree(&index)).max()?;
+        able()
+            .filter(|index| degree(index) == most)
+            .choose(turn.rng)
     }
 }
 

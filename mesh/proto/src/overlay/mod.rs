@@ -56,6 +56,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng, RngExt};
 
+pub use admission::MAX_GUESTS;
 pub use config::{Class, Config, Degrees};
 pub use contact::Contact;
 pub use coordinate::Coordinate;

@@ -18,6 +18,8 @@ use super::{Overlay, Turn};
 const HASTE: u32 = 12;
 /// The same for shuffles.
 const SHUFFLE_HASTE: u32 = 5;
+/// Whoever finds nobody nearer looks this many times less often in the end.
+const CONTENT: u32 = 16;
 /// Candidates weighed against the farthest link.
 const CANDIDATES: usize = 4;
 /// With fewer contacts than this a new link is asked for some at once.
@@ -36,8 +38,12 @@ pub(super) struct Schedule {
     /// that grows while nobody is left to ask.
     pub(super) refill: u64,
     pub(super) pause: u64,
+    /// Not before this is one more dialled that others may bring.
+    pub(super) slow: u64,
     /// Not before this is a link given away to somebody in need.
     pub(super) evict: u64,
+    /// How much slower nearer links are looked for, since none were found.
+    content: u32,
     /// When lateness is forgiven a step.
     pub(super) forgive: u64,
     /// Not before this is a shuffle answered.
@@ -54,7 +60,9 @@ impl Schedule {
             probe: first(config.probe, rng),
             refill: 0,
             pause: 0,
+            slow: 0,
             evict: 0,
+            content: 1,
             forgive: 0,
             answer: 0,
         }
@@ -91,7 +99,8 @@ impl Overlay {
             self.mix(turn);
         }
         if turn.now >= self.schedule.bias {
-            self.schedule.bias = turn.now + jitter(self.config.bias, turn.rng);
+            let every = self.config.bias * self.schedule.content;
+            self.schedule.bias = turn.now + jitter(every, turn.rng);
             self.draw_nearer(turn);
         }
         if turn.now >= self.schedule.probe {
@@ -190,8 +199,21 @@ impl Overlay {
         self.refill(turn);
     }
 
-    /// Replaces a random link.
+    /// Replaces a random link, or gives one up where both ends have too many:
+    /// whoever is short of links adds some, and nobody else takes any away.
     fn mix<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+        let degrees = *self.degrees();
+        if self.degree() > degrees.target + 1 {
+            let own = self.hot.len() - self.inbound() > usize::from(degrees.outbound);
+            let may = |index: usize| {
+                let link = self.hot.get(index);
+                link.is_some_and(|link| link.degree > degrees.target && (own || !link.outbound))
+            };
+            if let Some(victim) = self.sparest(turn, may) {
+                self.drop_link(victim, turn);
+            }
+            return;
+        }
         if self.is_full() && self.is_idle() {
             if let Some(contact) = self.candidate(turn) {
                 self.dial(contact, Purpose::Mix, turn);
@@ -218,6 +240,15 @@ impl Overlay {
         if let Some(best) = best.copied().filter(|best| guess(best) < limit) {
             self.dial(best, Purpose::Bias, turn);
         }
+    }
+
+    /// A candidate was nearer than the farthest link, or was not.
+    pub(super) fn judge_nearness(&mut self, nearer: bool) {
+        self.schedule.content = if nearer {
+            1
+        } else {
+            (self.schedule.content * 2).min(CONTENT)
+        };
     }
 
     /// The link with the longest round trip that latency may replace.

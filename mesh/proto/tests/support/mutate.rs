@@ -9,16 +9,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use peerloom_mesh_proto::assertion;
+use peerloom_mesh_proto::broadcast;
 use peerloom_mesh_proto::envelope::{Envelope, Gossip, HopFrame, Inbox};
 use peerloom_mesh_proto::flood::Flood;
 use peerloom_mesh_proto::frame::{ChannelName, Frame};
 use peerloom_mesh_proto::obituary::Obituary;
+use peerloom_mesh_proto::overlay::{self, Class, Contact, Contacts, Named};
 use peerloom_mesh_proto::presence::{Record, Records};
 use peerloom_mesh_proto::roster::Roster;
 use peerloom_mesh_proto::seal::Prekeys;
 use peerloom_mesh_proto::wire::{self, SignedBytes};
 use peerloom_mesh_proto::{
-    Config, Identity, Incarnation, Input, MeshTag, Node, SessionId, Ticket, Time,
+    Config, Identity, Incarnation, Input, MeshTag, Node, PeerId, SessionId, Ticket, Time,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -244,8 +246,32 @@ impl World {
         assertion::inspect(&forge::assertion(&self.ada, statement)).is_ok()
     }
 
+    fn overlay(&mut self) -> bool {
+        let contact = |n| {
+            let address = ([192, 0, 2, n], 4_001).into();
+            Contact::new(PeerId::from_bytes([n; 32]), address, Class::Native)
+        };
+        let me = contact(1);
+        let contacts = Contacts::truncated((2..9).map(contact));
+        let named = Box::new(Named { me, contacts });
+        let raw = overlay::Message::Shuffle(named).encode().unwrap();
+        overlay::Message::decode(&mutate(&mut self.rng, &raw)).is_ok()
+    }
+
+    fn tree(&mut self) -> bool {
+        let payload = Bytes::from_static(b"hello");
+        let message = if self.rng.random() {
+            broadcast::Message::Push { payload, hops: 3 }
+        } else {
+            let id = Some(broadcast::message_id(&payload));
+            broadcast::Message::Graft { id }
+        };
+        let raw = message.encode().unwrap();
+        broadcast::Message::decode(&mutate(&mut self.rng, &raw)).is_ok()
+    }
+
     fn once(&mut self, kind: usize) -> (&'static str, bool) {
-        match kind % 12 {
+        match kind % 14 {
             0 => ("hop frame and gossip", self.hop()),
             at @ (1 | 2) => {
                 let envelope = self.resealed(at == 1);
@@ -266,6 +292,8 @@ impl World {
             8 => ("ticket text", self.ticket(false)),
             9 => ("ticket, before its checksum", self.ticket(true)),
             10 => ("assertion text", self.assertion(0)),
+            11 => ("overlay message", self.overlay()),
+            12 => ("tree message", self.tree()),
             _ if self.rng.random() => ("claims, before signing", self.assertion(1)),
             _ => ("statement, before signing", self.assertion(2)),
         }
