@@ -1,6 +1,7 @@
 //! The command from outside: exit codes, JSON output, and two `peerloom peer`
 //! processes driven against each other.
 
+mod chaos;
 mod demo;
 mod doctor;
 mod id;

@@ -102,7 +102,7 @@ fn version_and_help_are_fine() {
     let version = run(&["--version"]);
     assert!(version.status.success());
     assert!(String::from_utf8_lossy(&version.stdout).starts_with("peerloom "));
-    for command in ["demo", "up", "join", "id", "peer"] {
+    for command in ["demo", "up", "join", "id", "peer", "chaos"] {
         assert!(run(&[command, "--help"]).status.success(), "{command}");
     }
 }

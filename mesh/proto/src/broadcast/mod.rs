@@ -131,7 +131,8 @@ struct Link {
 #[derive(Debug)]
 struct Missing {
     id: MessageId,
-    sources: Vec<ConnId>,
+    /// Who announced it, and over how many links it would come.
+    sources: Vec<(ConnId, u8)>,
     ask_at: u64,
 }
 
@@ -175,7 +176,7 @@ impl Broadcast {
     pub fn link_down(&mut self, conn: ConnId) {
         self.links.retain(|link| link.conn != conn);
         for missing in &mut self.missing {
-            missing.sources.retain(|source| *source != conn);
+            missing.sources.retain(|(source, _)| *source != conn);
         }
     }
 
@@ -375,14 +376,15 @@ impl Broadcast {
             return;
         }
         if let Some(missing) = self.missing.iter_mut().find(|m| m.id == announced.id) {
-            if missing.sources.len() < MAX_SOURCES && !missing.sources.contains(&conn) {
-                missing.sources.push(conn);
+            let known = missing.sources.iter().any(|(source, _)| *source == conn);
+            if missing.sources.len() < MAX_SOURCES && !known {
+                missing.sources.push((conn, announced.hops));
             }
         } else if self.missing.len() < MAX_MISSING {
             let ask_at = now + millis(self.config.graft);
             self.missing.push(Missing {
                 id: announced.id,
-                sources: vec![conn],
+                sources: vec![(conn, announced.hops)],
                 ask_at,
             });
             self.wake = self.wake.min(ask_at);
@@ -419,10 +421,10 @@ impl Broadcast {
             if missing.ask_at > now {
                 return true;
             }
-            if missing.sources.is_empty() {
-                return false;
-            }
-            asked.push((missing.sources.remove(0), missing.id));
+            // The nearest to the author first: it becomes the parent.
+            let nearest = (0..missing.sources.len()).min_by_key(|n| missing.sources[*n].1);
+            let Some(nearest) = nearest else { return false };
+            asked.push((missing.sources.remove(nearest).0, missing.id));
             missing.ask_at = again;
             true
         });

@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use rand::Rng;
-use rand::seq::IteratorRandom as _;
+use rand::{Rng, RngExt};
 
 use super::contact::Contact;
 use super::io::{ConnId, Output};
@@ -159,13 +158,30 @@ impl Overlay {
 
     /// A few of the peers this node knows, of all its views, for `peer`.
     pub(super) fn sample<R: Rng>(&self, peer: &PeerId, turn: &mut Turn<'_, R>) -> Contacts {
-        let links = self.cold.iter().map(|link| &link.contact);
-        let reserve = self.reserve.iter().map(|slot| &slot.contact);
-        let known = links.chain(self.passive.iter()).chain(reserve);
-        let known = known.filter(|contact| contact.peer != *peer && contact.is_dialable());
-        let mut sample: Vec<Contact> = known.copied().sample(turn.rng, MAX_CONTACTS);
-        sample.sort_by_key(|contact| contact.peer);
-        sample.dedup_by_key(|contact| contact.peer);
+        let mut sample: Vec<Contact> = Vec::with_capacity(MAX_CONTACTS);
+        for _ in 0..2 * MAX_CONTACTS {
+            let Some(contact) = self.any_contact(turn.rng) else {
+                continue;
+            };
+            let known = sample.iter().any(|other| other.peer == contact.peer);
+            if !known && contact.peer != *peer && contact.is_dialable() {
+                sample.push(contact);
+            }
+        }
         Contacts::truncated(sample)
+    }
+
+    /// A peer of any view, by a throw that may miss.
+    fn any_contact(&self, rng: &mut impl Rng) -> Option<Contact> {
+        let (links, passive) = (self.cold.len(), self.passive.len());
+        let nth = rng.random_range(0..links + passive + self.reserve.len());
+        if let Some(link) = self.cold.get(nth) {
+            return Some(link.contact);
+        }
+        let rest = nth - links;
+        match self.passive.get(rest) {
+            Some(contact) => Some(*contact),
+            None => self.reserve.get(rest - passive),
+        }
     }
 }

@@ -87,7 +87,8 @@ pub struct Config {
     /// Bounds of the tables.
     pub degrees: Degrees,
     /// Dials in flight at once. More heal faster and cost a flash crowd's
-    /// contact more; 3 is what browsers bear.
+    /// contact more; 3 is what browsers bear. At 10,000 peers of which nine
+    /// in ten die, most dials are in vain: 6 rather than 3 halve that time.
     pub dials: u8,
     /// A dial unanswered for so long is given up. Also the wait for an answer
     /// to a question.
@@ -119,8 +120,8 @@ impl Config {
     pub fn new(class: Class) -> Self {
         Config {
             degrees: class.degrees(),
-            dials: 3,
-            patience: Duration::from_millis(1_000),
+            dials: if class == Class::Browser { 3 } else { 6 },
+            patience: Duration::from_millis(600),
             ping: Duration::from_millis(1_800),
             retry: Duration::from_millis(400),
             misses: 3,

@@ -12,7 +12,7 @@ use crate::id::PeerId;
 
 /// The first pause after everybody was asked, and the longest, in milliseconds.
 const PAUSE: u64 = 500;
-const PAUSE_MAX: u64 = 8_000;
+const PAUSE_MAX: u64 = 4_000;
 /// Pause between dials for links that others may bring as well.
 const SLOWLY: u64 = 1_000;
 
@@ -120,9 +120,12 @@ impl Overlay {
         let may = |contact: &&Contact| self.is_eligible(contact);
         let reserve_first = turn.rng.random_range(0..4_u8) == 0;
         let passive = |rng: &mut R| self.passive.iter().filter(may).choose(rng).copied();
+        // Who did not answer lately comes after who may.
         let reserve = |rng: &mut R| {
-            let slots = self.reserve.iter().map(|slot| &slot.contact);
-            slots.filter(may).choose(rng).copied()
+            let able = || self.reserve.iter().filter(|slot| may(&&slot.contact));
+            let least = able().map(|slot| slot.failed).min()?;
+            let slots = able().filter(|slot| slot.failed == least);
+            slots.choose(rng).map(|slot| slot.contact)
         };
         let found = if reserve_first {
             reserve(turn.rng).or_else(|| passive(turn.rng))
@@ -227,7 +230,8 @@ impl Overlay {
         self.stats.failed += 1;
         self.passive.remove(&attempt.contact.peer);
         self.reserve.missed(&attempt.contact.peer, turn.now);
-        if self.hot.is_empty() && self.passive.len() == 0 && self.attempts.is_empty() {
+        let untried = self.passive.len() > 0 || self.reserve.iter().any(|slot| slot.failed == 0);
+        if self.hot.is_empty() && self.attempts.is_empty() && !untried {
             self.pause(turn);
         }
     }

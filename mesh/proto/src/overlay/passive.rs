@@ -53,6 +53,9 @@ impl Passive {
                 *old = entry;
             }
         } else if self.entries.len() < size {
+            if self.entries.is_empty() {
+                self.entries.reserve_exact(size);
+            }
             self.entries.push(entry);
         } else if let Some(old) = pick_mut(&mut self.entries, rng) {
             *old = entry;
@@ -65,6 +68,10 @@ impl Passive {
 
     pub(crate) fn remove(&mut self, peer: &PeerId) {
         self.entries.retain(|entry| entry.contact.peer != *peer);
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Contact> {
+        self.entries.get(index).map(|entry| &entry.contact)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Contact> {

@@ -94,6 +94,17 @@ impl Reserve {
         None
     }
 
+    /// Slots, taken or not; at least one.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len().max(1)
+    }
+
+    /// Who is in this slot.
+    pub(crate) fn get(&self, index: usize) -> Option<Contact> {
+        let slot = self.slots.get(index).copied().flatten();
+        slot.map(|slot| slot.contact)
+    }
+
     /// All of them, a peer possibly more than once.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().flatten()

@@ -214,10 +214,11 @@ impl Overlay {
             }
             return;
         }
-        if self.is_full() && self.is_idle() {
-            if let Some(contact) = self.candidate(turn) {
-                self.dial(contact, Purpose::Mix, turn);
-            }
+        if self.is_full()
+            && self.is_idle()
+            && let Some(contact) = self.candidate(turn)
+        {
+            self.dial(contact, Purpose::Mix, turn);
         }
     }
 
