@@ -157,7 +157,7 @@ fn a_much_shorter_way_takes_the_parents_place() {
     let mut out = Vec::new();
     node.handle_message(conn(1), push(9), start, &mut out);
     out.clear();
-    node.handle_message(conn(2), push(8), start, &mut out);
+    node.handle_message(conn(2), push(9), start, &mut out);
     let pruned = |conn| Output::Send {
         conn,
         message: Message::Prune,

@@ -14,7 +14,7 @@ use crate::id::PeerId;
 /// wake instead of several.
 const TOGETHER: u64 = 300;
 /// A timer that fires this late says that this node is the slow one.
-const LATE: u64 = 500;
+const LATE: u64 = 300;
 /// Unless another one is late for so long, lateness is forgiven step by step.
 const FORGIVE: u64 = 10_000;
 /// How bad it can get: timeouts are multiplied by one more than this

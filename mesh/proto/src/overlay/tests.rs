@@ -291,6 +291,8 @@ fn a_remembered_peer_out_of_reach_becomes_a_link_once_it_answers() {
     let mut config = Config::new(Class::Native);
     config.degrees.outbound = 0;
     config.degrees.low = 0;
+    config.mix = Duration::from_secs(36_000);
+    config.settling = Duration::ZERO;
     let friend = contact(9);
     let mut bench = Bench::new(config, &[friend]);
     let (dial, _) = dials(&bench.pass(Duration::from_millis(1)))[0];

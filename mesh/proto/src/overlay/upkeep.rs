@@ -15,9 +15,9 @@ use super::message::{Message, Named};
 use super::{Overlay, Turn};
 
 /// How much faster a peer mixes and shuffles right after its start.
-const HASTE: u32 = 12;
+const HASTE: u32 = 8;
 /// The same for shuffles.
-const SHUFFLE_HASTE: u32 = 5;
+const SHUFFLE_HASTE: u32 = 2;
 /// Whoever finds nobody nearer looks this many times less often in the end.
 const CONTENT: u32 = 16;
 /// Candidates weighed against the farthest link.
