@@ -46,6 +46,8 @@ pub(super) struct PathMtu {
     number: u32,
     /// When the next probe leaves; `None` before there was need.
     next_at: Option<Instant>,
+    /// Its time has come: it waits to be taken, and for no timer.
+    ready: bool,
     pause: Duration,
     lost_in_a_row: u32,
 }
@@ -62,6 +64,7 @@ impl PathMtu {
             probe: None,
             number: 0,
             next_at: None,
+            ready: false,
             pause: FIRST_PAUSE,
             lost_in_a_row: 0,
         }
@@ -103,6 +106,7 @@ impl PathMtu {
         if self.probe.is_some() || self.next_at.is_none_or(|at| at > now) {
             return None;
         }
+        self.ready = false;
         let Some(size) = self.candidate() else {
             // The search is over; later it begins anew.
             self.failed = self.ceiling + 1;
@@ -137,19 +141,20 @@ impl PathMtu {
 
     /// A probe that was not answered in time is tried again, then taken for too long.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        let Some(probe) = self.probe.take_if(|probe| probe.due <= now) else {
-            return;
-        };
-        self.attempts += 1;
-        self.next_at = Some(now);
-        if self.attempts >= ATTEMPTS {
-            self.attempts = 0;
-            self.failed = probe.size;
+        if let Some(probe) = self.probe.take_if(|probe| probe.due <= now) {
+            self.attempts += 1;
+            self.next_at = Some(now);
+            if self.attempts >= ATTEMPTS {
+                self.attempts = 0;
+                self.failed = probe.size;
+            }
         }
+        self.ready = self.probe.is_none() && self.next_at.is_some_and(|at| at <= now);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.probe.map(|probe| probe.due).or(self.next_at)
+        let next = self.next_at.filter(|_| !self.ready);
+        self.probe.map(|probe| probe.due).or(next)
     }
 
     /// So many chunks arrived, or were lost, that made their packets longer than the base. If all
@@ -218,6 +223,21 @@ mod tests {
             assert!(probes <= 13, "{probes}");
             assert_eq!(mtu.poll_timeout(), Some(now + RAISE));
         }
+    }
+
+    #[test]
+    fn a_probe_that_waits_to_be_taken_wants_no_timer() {
+        let now = begin();
+        let mut mtu = PathMtu::new(1412);
+        mtu.begin(now);
+        assert_eq!(mtu.poll_timeout(), Some(now));
+        mtu.handle_timeout(now);
+        assert_eq!(mtu.poll_timeout(), None);
+        assert!(mtu.poll_probe(PATIENCE, now).is_some());
+        let due = mtu.poll_timeout().expect("an answer is waited for");
+        mtu.handle_timeout(due);
+        assert_eq!(mtu.poll_timeout(), None);
+        assert!(mtu.poll_probe(PATIENCE, due).is_some());
     }
 
     #[test]
