@@ -176,6 +176,7 @@ impl Association {
                 forward_tsn: true,
                 interleaving: config.interleaving,
                 zero_checksum: config.zero_checksum,
+                padding: true,
             },
         };
         let limit = usize::try_from(config.max_message_size).unwrap_or(usize::MAX);

@@ -32,6 +32,8 @@ pub(super) struct Features {
     pub(super) interleaving: bool,
     /// Takes packets without a checksum (RFC 9653).
     pub(super) zero_checksum: bool,
+    /// PAD (RFC 4820).
+    pub(super) padding: bool,
 }
 
 impl Features {
@@ -40,6 +42,7 @@ impl Features {
         u8::from(self.forward_tsn)
             | u8::from(self.interleaving) << 1
             | u8::from(self.zero_checksum) << 2
+            | u8::from(self.padding) << 3
     }
 
     /// From that byte.
@@ -48,6 +51,7 @@ impl Features {
             forward_tsn: bits & 1 != 0,
             interleaving: bits & 2 != 0,
             zero_checksum: bits & 4 != 0,
+            padding: bits & 8 != 0,
         }
     }
 }
@@ -83,6 +87,9 @@ pub(super) fn init(local: &Endpoint) -> Vec<u8> {
     }
     if local.features.interleaving {
         extensions.extend([wire::kind::I_DATA, wire::kind::I_FORWARD_TSN]);
+    }
+    if local.features.padding {
+        extensions.push(wire::kind::PAD);
     }
     wire::put_parameter(&mut out, parameter::SUPPORTED_EXTENSIONS, &extensions);
     if local.features.zero_checksum {
@@ -151,6 +158,7 @@ fn note_extensions(list: &[u8], features: &mut Features) {
     let has = |kind| list.contains(&kind);
     features.forward_tsn |= has(wire::kind::FORWARD_TSN);
     features.interleaving = has(wire::kind::I_DATA) && has(wire::kind::I_FORWARD_TSN);
+    features.padding = has(wire::kind::PAD);
 }
 
 /// Notes a parameter that asks to be reported.
@@ -181,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_understood() {
-        for bits in 0..8 {
+        for bits in 0..16 {
             let local = endpoint(bits);
             assert_eq!(local.features.to_bits(), bits);
             let parsed = parse(&init(&local)).expect("valid");

@@ -1,7 +1,8 @@
 //! Packets longer than the base, where the path carries them: path MTU discovery by probes
-//! (DPLPMTUD, RFC 8899 §5, §6.2). A probe is a HEARTBEAT padded by a PAD chunk (RFC 4820), which a
-//! peer that does not know PAD skips. Sockets do not let packets be fragmented, so that a probe
-//! that is too long vanishes.
+//! (DPLPMTUD, RFC 8899 §5, §6.2). A probe is a HEARTBEAT padded by a PAD chunk (RFC 4820). Peers
+//! should pass over a chunk of a kind that they do not know (RFC 9260 §3.2), and some end at it, so
+//! only those are probed that list PAD among their extensions (RFC 5061 §4.2.7). Sockets do not let
+//! packets be fragmented, so that a probe that is too long vanishes.
 //!
 //! No chunk of data is longer than the base holds, since a chunk cannot be cut once it has its TSN:
 //! a longer packet carries more of them, and what is sent again always fits.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::handshake::{self, Endpoint};
+use super::super::pmtu::PathMtu;
 use super::super::reconfig::Reconfig;
 use super::super::wire::kind;
 use super::{Association, Control, Event, Repeat, State};
-use crate::sctp::CloseReason;
+use crate::sctp::{CloseReason, MAX_PACKET};
 
 /// The first repetition of INIT, COOKIE ECHO and SHUTDOWN ACK, and the longest wait between two.
 /// RFC 9260 §16 says one second and a minute; DTLS has shown that the path works.
@@ -135,6 +136,9 @@ impl Association {
         let (ours, theirs) = (self.local.features, peer.features);
         self.zero_checksum = both(ours.zero_checksum, theirs.zero_checksum);
         self.interleaving = both(ours.interleaving, theirs.interleaving);
+        if !theirs.padding {
+            self.mtu = PathMtu::new(MAX_PACKET);
+        }
         let streams_in = self.local.inbound.min(peer.outbound);
         self.streams = Some(self.local.outbound.min(peer.inbound).min(streams_in));
         let partial = both(ours.forward_tsn, theirs.forward_tsn);
