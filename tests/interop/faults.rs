@@ -338,6 +338,16 @@ const FAULTS: &[Fault] = &[
              acknowledged",
         ],
     ),
+    fails(
+        Kind::Werift,
+        Column::Throughput,
+        Verdict::AtTimes,
+        Who::Them,
+        [
+            "ended on its own",
+            "closes what has an id both when the other's reset of it arrives and when its own is answered (`onReconfigStreams`              in its `sctp.js`), also a channel that it has opened between under the same id, whose acknowledgement then ends it              (\"channel not found\")",
+        ],
+    ),
     stops(Column::TurnUdp),
     stops(Column::TurnTcp),
     stops(Column::TurnTls),
