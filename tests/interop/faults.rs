@@ -228,6 +228,22 @@ const fn stops(column: Column) -> Fault {
     )
 }
 
+/// werift, where it opens a channel under the id of one that it has just closed.
+const fn ends(column: Column) -> Fault {
+    fails(
+        Kind::Werift,
+        column,
+        Verdict::AtTimes,
+        Who::Them,
+        [
+            "ended on its own",
+            "closes what has an id both when the other's reset of it arrives and when its own is answered (`onReconfigStreams` \
+             in its `sctp.js`), also a channel that it has opened between under the same id, whose acknowledgement then ends it \
+             (\"channel not found\")",
+        ],
+    )
+}
+
 const NO_TCP: &str = "has no candidates over TCP";
 const NO_NAMES: &str = "its host candidates are addresses, never names";
 
@@ -338,16 +354,10 @@ const FAULTS: &[Fault] = &[
              acknowledged",
         ],
     ),
-    fails(
-        Kind::Werift,
-        Column::Throughput,
-        Verdict::AtTimes,
-        Who::Them,
-        [
-            "ended on its own",
-            "closes what has an id both when the other's reset of it arrives and when its own is answered (`onReconfigStreams`              in its `sctp.js`), also a channel that it has opened between under the same id, whose acknowledgement then ends it              (\"channel not found\")",
-        ],
-    ),
+    ends(Column::Unreliable),
+    ends(Column::Close),
+    ends(Column::Renegotiate),
+    ends(Column::Throughput),
     stops(Column::TurnUdp),
     stops(Column::TurnTcp),
     stops(Column::TurnTls),

@@ -94,7 +94,9 @@ impl PathMtu {
         } else {
             self.size.midpoint(self.failed)
         };
-        (size >= self.size + STEP || size == self.ceiling).then_some(size & !3)
+        let last = size == self.ceiling;
+        let size = size & !3;
+        (size > self.size && (last || size >= self.size + STEP)).then_some(size)
     }
 
     /// The value of a HEARTBEAT that is due as a probe, and the bytes of padding after it.
@@ -223,6 +225,17 @@ mod tests {
             );
             assert!(probes <= 13, "{probes}");
             assert_eq!(mtu.poll_timeout(), Some(now + RAISE));
+        }
+    }
+
+    #[test]
+    fn every_ceiling_is_reached_and_the_search_ends() {
+        let mut now = begin();
+        for ceiling in MAX_PACKET..=1412 {
+            let mut mtu = PathMtu::new(ceiling);
+            let probes = search(&mut mtu, 2000, &mut now);
+            assert!(probes <= 2, "{probes} for {ceiling}");
+            assert!(mtu.size() + 3 >= ceiling, "{} of {ceiling}", mtu.size());
         }
     }
 
