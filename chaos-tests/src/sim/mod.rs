@@ -5,7 +5,7 @@
 //! * [`net`]: latency, loss, partitions. [`dice`]: chance, one stream for each
 //!   node and purpose.
 //! * [`schedule`]: what is done to whom and when.
-//! * [`graph`], [`invariants`]: what must hold. [`run`]: goals, and the report.
+//! * [`graph`], [`invariants`]: what must hold. [`run`](mod@run): goals, and the report.
 //!
 //! What is left out: bandwidth, queues in sockets, packets of congestion
 //! control, NAT. A cut loses what crosses it; a stream does not send it again.

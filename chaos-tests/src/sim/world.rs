@@ -44,7 +44,7 @@ pub(crate) enum What {
     Closed { conn: u32 },
 }
 
-/// A whole world; [`run`](super::run) drives it.
+/// A whole world; [`run`](fn@super::run) drives it.
 #[derive(Debug)]
 pub struct World {
     pub(super) seed: u64,
