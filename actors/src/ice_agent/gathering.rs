@@ -14,6 +14,8 @@ use peerloom_transports::dns;
 use peerloom_transports::mdns::HostName;
 use peerloom_transports::proto::candidate::Candidate;
 use peerloom_transports::proto::ice_server::{IceServer, ServerKind};
+use peerloom_transports::proto::id::Path;
+use peerloom_transports::proto::stun::reflexive::Asked;
 use peerloom_transports::proto::stun::{Reflexive, ServerId};
 use peerloom_transports::turn::RelayEvent;
 use tokio::sync::{mpsc, watch};
@@ -168,6 +170,9 @@ impl Gathering {
         self.forget_idle();
         for server in named {
             let known = self.servers.values().any(|known| *known == server);
+            if !known && self.servers.len() >= MAX_SERVERS {
+                self.forget_asked(None);
+            }
             if !known && self.servers.len() < MAX_SERVERS {
                 self.last_id += 1;
                 let id = ServerId(self.last_id);
@@ -186,6 +191,30 @@ impl Gathering {
         let idle = self.progress.iter().filter(gave_nothing);
         for id in idle.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.forget(id);
+        }
+    }
+
+    /// Makes room where there is none: of those that are named no more and have not answered, the one
+    /// that was asked first is waited for no longer, unless it is `who` needs the room. Says whether
+    /// there was one.
+    fn forget_asked(&mut self, who: Option<ServerId>) -> bool {
+        let waits = |it: &(&ServerId, &Progress)| {
+            *it.1 == Progress::Asking && !self.configured.contains(it.0) && who != Some(*it.0)
+        };
+        let first = self.progress.iter().find(waits).map(|(id, _)| *id);
+        if let Some(id) = first {
+            self.forget(id);
+        }
+        first.is_some()
+    }
+
+    /// Asks about a base, if need be in the place of a server that is named no more.
+    fn ask(&mut self, id: ServerId, path: Path, now: Instant) -> Asked {
+        loop {
+            let asked = self.reflexive.ask(id, path, now);
+            if asked != Asked::TooMany || !self.forget_asked(Some(id)) {
+                return asked;
+            }
         }
     }
 

@@ -65,7 +65,7 @@ impl IceAgentActor {
             let server = addrs.iter().find(|addr| addr.is_ipv4() == base.is_ipv4());
             if let Some(server) = server {
                 let path = Path::new(base, *server);
-                outcomes.push(self.gathering.reflexive.ask(id, path, now));
+                outcomes.push(self.gathering.ask(id, path, now));
             }
         }
         if outcomes.contains(&Asked::Now) {
