@@ -209,10 +209,13 @@ impl<T: Transport> Mapping<T> {
         let (id, cost) = (datagram.id, datagram.data.len() + MESSAGE_OVERHEAD);
         let fits = self.datagram_bytes + cost <= MAX_DATAGRAM_BYTES && !datagram.data.is_empty();
         let current = datagram.epoch == self.epoch(id);
-        match self
-            .lane(id)
-            .filter(|lane| current && fits && !lane.main.ended)
-        {
+        // What is refused makes no lane.
+        let lane = if current && fits {
+            self.lane(id).filter(|lane| !lane.main.ended)
+        } else {
+            None
+        };
+        match lane {
             Some(lane) => {
                 lane.datagrams.push_back(datagram);
                 self.datagram_bytes += cost;
