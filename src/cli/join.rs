@@ -16,7 +16,7 @@ use super::failure::{Failure, chain};
 use super::interrupt::Interrupt;
 use super::node::{self, LOBBY, NodeArgs};
 use super::output::{self, Format};
-use super::tell::{Teller, member_json, name_of, printable};
+use super::tell::{Teller, members_json, name_of, printable};
 use input::Request;
 
 /// The channel of the room that chat goes through.
@@ -288,9 +288,7 @@ impl Session {
             format!("* {:<7} {}", marks, name_of(&self.room, member.peer))
         };
         let text: Vec<String> = roster.iter().map(line).collect();
-        let members: Vec<_> = roster.iter().map(member_json).collect();
-        let json = json!({"event": "members", "members": members});
-        output::told(self.format, &text.join("\n"), &json)
+        output::told(self.format, &text.join("\n"), &members_json(&roster))
     }
 
     fn show(&self, received: &Received<Say>) -> Result<(), Failure> {

@@ -11,6 +11,7 @@ mod failure;
 mod id;
 mod interrupt;
 mod join;
+mod lines;
 mod node;
 mod output;
 mod peer;

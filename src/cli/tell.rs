@@ -70,13 +70,19 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// A member, as `--json` shows it.
-pub(crate) fn member_json(member: &Member) -> Value {
+fn member_json(member: &Member) -> Value {
     json!({
         "peer": member.peer.to_string(),
         "nick": member.nick,
         "linked": member.linked,
         "me": member.me,
     })
+}
+
+/// Who is in a room, as `--json` shows it.
+pub(crate) fn members_json(roster: &[Member]) -> Value {
+    let members: Vec<_> = roster.iter().map(member_json).collect();
+    json!({"event": "members", "members": members})
 }
 
 /// Something that happened, for people and for programs.

@@ -1,19 +1,26 @@
 //! `peerloom up`: a node of a mesh.
 
 use futures::StreamExt;
-use peerloom::{Mesh, Room};
+use peerloom::{Member, Mesh, Room};
+use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::failure::Failure;
 use super::interrupt::Interrupt;
+use super::lines;
 use super::node::{self, LOBBY, NodeArgs};
 use super::output::{self, Format};
-use super::tell::Teller;
+use super::tell::{Teller, members_json};
 
 /// A node of a mesh; prints its ticket and runs until Ctrl-C.
 ///
 /// Gossip and peer connections bind all interfaces unless --listen and --bind
 /// say otherwise.
+///
+/// With --json, stdin takes objects: {"who":true} for the members of the room,
+/// {"watch":true} for them now and after each change, {"quit":true}. The end of
+/// stdin does not end the node.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the mesh; nodes of other meshes are strangers.
@@ -42,10 +49,19 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut events = mesh.events();
     let room = node::enter(&mesh, &args.room).await?;
     introduce(&mesh, &room, format).await?;
-    let mut teller = Teller::new(room);
+    let mut teller = Teller::new(room.clone());
+    let mut requests = format.is_json().then(|| lines::read(asked));
+    let mut watching = futures::stream::pending().left_stream();
     loop {
         tokio::select! {
             () = interrupted.asked() => break,
+            request = next_request(&mut requests) => match request {
+                Ok(Request::Who) => tell_members(&room.roster())?,
+                Ok(Request::Watch) => watching = room.members().right_stream(),
+                Ok(Request::Quit) => break,
+                Err(why) => output::told(format, &why, &json!({"event": "error", "error": why}))?,
+            },
+            Some(roster) = watching.next() => tell_members(&roster)?,
             event = events.next() => {
                 let Some(event) = event else { break };
                 if let Some(told) = teller.tell(&event) {
@@ -56,6 +72,54 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     }
     output::with_progress("leaving", mesh.close()).await;
     Ok(())
+}
+
+/// What a line of stdin asks of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// List the members.
+    Who,
+    /// List them now and after each change.
+    Watch,
+    /// Leave.
+    Quit,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Object {
+    who: bool,
+    watch: bool,
+    quit: bool,
+}
+
+fn asked(line: &str) -> Result<Request, String> {
+    let object: Object = serde_json::from_str(line)
+        .map_err(|error| format!("not a request: {error}; write {{\"who\":true}}"))?;
+    match object {
+        Object { quit: true, .. } => Ok(Request::Quit),
+        Object { watch: true, .. } => Ok(Request::Watch),
+        Object { who: true, .. } => Ok(Request::Who),
+        Object { .. } => Err("not a request: neither who, watch nor quit".into()),
+    }
+}
+
+/// The next request; never, where none is read or stdin has ended.
+async fn next_request(
+    requests: &mut Option<mpsc::Receiver<Result<Request, String>>>,
+) -> Result<Request, String> {
+    if let Some(received) = requests {
+        if let Some(request) = received.recv().await {
+            return request;
+        }
+        *requests = None;
+    }
+    std::future::pending().await
+}
+
+/// Tells a program who is here.
+fn tell_members(roster: &[Member]) -> Result<(), Failure> {
+    output::told(Format::Json, "", &members_json(roster))
 }
 
 /// Says who and where this node is, and how to join it.
@@ -87,4 +151,19 @@ async fn introduce(mesh: &Mesh, room: &Room, format: Format) -> Result<(), Failu
     text.push(format!("ticket   {ticket}"));
     text.push("others join with: peerloom join TICKET; Ctrl-C leaves".to_owned());
     output::told(format, &text.join("\n"), &json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piped_objects() {
+        assert_eq!(asked(r#"{"who":true}"#), Ok(Request::Who));
+        assert_eq!(asked(r#"{"watch":true}"#), Ok(Request::Watch));
+        assert_eq!(asked(r#"{"quit":true}"#), Ok(Request::Quit));
+        for line in ["who", "{}", r#"{"who":false}"#, r#"{"say":"hi"}"#] {
+            assert!(asked(line).is_err(), "{line}");
+        }
+    }
 }

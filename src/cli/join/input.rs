@@ -1,15 +1,10 @@
 //! What can be typed, or piped, into a session.
 
-use std::io::{self, BufRead};
-
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use crate::cli::lines;
 use crate::cli::output::Format;
-
-/// Requests read from stdin and not yet carried out; a full queue stops the
-/// reading.
-const REQUESTS: usize = 16;
 
 /// What a line of stdin asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,40 +33,11 @@ struct Object {
     quit: bool,
 }
 
-/// Reads stdin on a thread of its own: a read cannot be cancelled, and a
-/// thread does not hold up the end of the process.
+/// Reads what is typed or piped into a session.
 pub(super) fn read(format: Format) -> mpsc::Receiver<Result<Request, String>> {
-    let (requests, received) = mpsc::channel(REQUESTS);
-    std::thread::spawn(move || {
-        for line in io::stdin().lock().split(b'\n') {
-            let (request, end) = match line {
-                Ok(line) => (asked(format, line), false),
-                Err(error) => (Some(Err(format!("cannot read stdin: {error}"))), true),
-            };
-            if let Some(request) = request
-                && requests.blocking_send(request).is_err()
-            {
-                return;
-            }
-            if end {
-                return;
-            }
-        }
-    });
-    received
-}
-
-/// What a line asks for, if it is not empty.
-fn asked(format: Format, line: Vec<u8>) -> Option<Result<Request, String>> {
-    let Ok(line) = String::from_utf8(line) else {
-        return Some(Err("a line is not UTF-8 and was passed over".into()));
-    };
-    if line.trim().is_empty() {
-        return None;
-    }
-    Some(match format {
-        Format::Human => typed(&line),
-        Format::Json => object(&line),
+    lines::read(match format {
+        Format::Human => typed,
+        Format::Json => object,
     })
 }
 
@@ -136,16 +102,6 @@ mod tests {
         for line in ["/whoever", "/", "/msg", "/msg ada", "/msg ada  "] {
             assert!(typed(line).is_err(), "{line}");
         }
-    }
-
-    #[test]
-    fn lines_that_say_nothing_or_are_no_text() {
-        for format in [Format::Human, Format::Json] {
-            assert_eq!(asked(format, b" \r".to_vec()), None);
-            assert!(matches!(asked(format, b"caf\xe9".to_vec()), Some(Err(_))));
-        }
-        let hello = Some(Ok(say("hello", None)));
-        assert_eq!(asked(Format::Human, b"hello\r".to_vec()), hello);
     }
 
     #[test]
