@@ -202,7 +202,11 @@ impl NodeActor {
         if self.phase != Phase::Running {
             return;
         }
-        for contact in self.parts.bootstrap.take(Instant::now()) {
+        let Parts {
+            bootstrap, core, ..
+        } = &mut self.parts;
+        let present = |peer: &PeerId| core.roster().get(peer).is_some();
+        for contact in bootstrap.take(Instant::now(), present) {
             let dial = Command::Dial {
                 peer: contact.peer,
                 addresses: contact.addresses,

@@ -51,7 +51,7 @@ impl NodeActor {
             }
             GossipEvent::Up { peer, address } => {
                 tracing::debug!(%peer, address, "neighbour up");
-                self.parts.bootstrap.up();
+                self.parts.bootstrap.up(Instant::now());
                 core.handle(Input::NeighbourUp { peer }, time());
                 self.emit(Event::NeighbourUp { peer });
             }
@@ -274,12 +274,17 @@ impl NodeActor {
         }
     }
 
-    /// Keeps a peer for the next start.
-    fn remember(&self, peer: PeerId) {
+    /// Keeps a peer to be found again, in this life and after the next start.
+    fn remember(&mut self, peer: PeerId) {
+        let addresses = self.addresses_of(&peer);
+        self.parts.bootstrap.met(Contact {
+            peer,
+            addresses: addresses.clone(),
+        });
         let peer = RememberedPeer {
             mesh: self.parts.shared.mesh.clone(),
             peer: *peer.as_bytes(),
-            addresses: self.addresses_of(&peer),
+            addresses,
             last_good: unix_now(),
         };
         let store = self.parts.store.clone();
