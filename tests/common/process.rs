@@ -77,6 +77,15 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Ends the program at once (SIGKILL), as a crash does.
+    #[allow(dead_code, reason = "not every test that has this file kills")]
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
 impl Drop for Process {
     /// Asks the program to end by closing its stdin; one that does not is killed.
     fn drop(&mut self) {

@@ -12,6 +12,7 @@
 
 mod cases;
 mod certificate;
+#[path = "../common/command.rs"]
 mod command;
 mod internet;
 mod nat;

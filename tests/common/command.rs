@@ -1,4 +1,4 @@
-//! Programs of the system.
+//! Programs of the system, and network namespaces made by them.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -77,7 +77,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if let Err(problem) = run("ip", &["netns", "del", &self.0], "") {
-            eprintln!("NAT lab: {problem}");
+            eprintln!("a network namespace stays: {problem}");
         }
     }
 }
