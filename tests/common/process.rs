@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -28,6 +28,8 @@ pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     stderr: Arc<Mutex<VecDeque<String>>>,
+    /// Done when its stderr is closed.
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Process {
@@ -46,15 +48,16 @@ impl Process {
             thread::spawn(move || read_lines(stdout, deliver));
         }
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(pipe) = child.stderr.take() {
+        let reader = child.stderr.take().map(|pipe| {
             let kept = Arc::clone(&stderr);
-            thread::spawn(move || keep_last(pipe, &kept));
-        }
+            thread::spawn(move || keep_last(pipe, &kept))
+        });
         let stdin = child.stdin.take();
         Ok(Self {
             child,
             stdin,
             stderr,
+            reader,
         })
     }
 
@@ -75,14 +78,22 @@ impl Process {
             .cloned()
             .collect()
     }
-}
 
-impl Process {
     /// Ends the program at once (SIGKILL), as a crash does.
     #[allow(dead_code, reason = "not every test that has this file kills")]
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
+    }
+
+    /// What a program that has ended said it died of: the line that names an error, or its last one.
+    #[allow(dead_code, reason = "not every test that has this file asks")]
+    pub(crate) fn last_words(&mut self) -> String {
+        // It has nothing to add; a panic of the reader would have lost some lines.
+        drop(self.reader.take().map(JoinHandle::join));
+        let lines = self.stderr();
+        let error = lines.iter().find(|line| line.contains("Error: "));
+        error.or(lines.last()).cloned().unwrap_or_default()
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::faults::{self, Verdict};
+use crate::faults;
+use crate::judge::Verdict;
 use crate::peers::Kind;
 use crate::session::Side;
 
@@ -60,7 +61,7 @@ pub(crate) struct Case {
     /// What is known of the checks: the other side's fault.
     pub(crate) verdict: Verdict,
     /// What stands in the failure if it is that fault.
-    pub(crate) symptom: &'static str,
+    pub(crate) symptoms: &'static [&'static str],
     /// What the session's only check is, if it has a session of its own.
     alone: Option<String>,
 }
@@ -75,7 +76,7 @@ impl Case {
             way: Way::Direct,
             checks: Vec::new(),
             verdict: Verdict::Works,
-            symptom: "",
+            symptoms: &[],
             alone: None,
         }
     }
@@ -258,7 +259,7 @@ fn sessions(cases: &mut Vec<Case>, case: &Case, checks: &[&'static str]) {
             apart.push(Case {
                 checks,
                 verdict,
-                symptom: fault.map_or("", |fault| fault.symptom),
+                symptoms: fault.map_or(&[], |fault| fault.symptoms),
                 alone: Some(name.to_owned()),
                 ..case.clone()
             });

@@ -6,20 +6,8 @@
 //! fails: the entry is out of date then.
 
 use crate::cases::{Case, Way};
+use crate::judge::Verdict;
 use crate::peers::Kind;
-
-/// What is expected of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
-    /// It passes.
-    Works,
-    /// It is not run: the other side has no such feature.
-    Absent,
-    /// It fails, through the other side's fault.
-    Fails,
-    /// It fails now and then, through the other side's fault. It is run several times.
-    AtTimes,
-}
 
 /// Which of the two a fault depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +33,10 @@ pub(crate) struct Fault {
     pub(crate) verdict: Verdict,
     /// Who drives the check when it goes wrong.
     drives: Who,
-    /// What stands in the failure if it is this fault; any other is ours.
-    pub(crate) symptom: &'static str,
+    /// One of these stands in the failure if it is this fault; any other is ours.
+    pub(crate) symptoms: &'static [&'static str],
+    /// What shows it without Peerloom, where something does (`claims.rs`).
+    pub(crate) shown_by: &'static [&'static str],
     /// Why, with what was seen.
     pub(crate) why: &'static str,
 }
@@ -178,7 +168,8 @@ const fn absent(kind: Kind, column: Column, why: &'static str) -> Fault {
         column,
         verdict: Verdict::Absent,
         drives: Who::Either,
-        symptom: "",
+        symptoms: &[],
+        shown_by: &[],
         why,
     }
 }
@@ -191,27 +182,44 @@ const fn undriven(kind: Kind, column: Column, why: &'static str) -> Fault {
     }
 }
 
-/// A check that fails with `symptom`, always or at times.
+/// A check that fails with one of `symptoms`, always or at times.
 const fn fails(
     kind: Kind,
     column: Column,
     verdict: Verdict,
     drives: Who,
-    [symptom, why]: [&'static str; 2],
+    symptoms: &'static [&'static str],
+    why: &'static str,
 ) -> Fault {
     Fault {
         kind,
         column,
         verdict,
         drives,
-        symptom,
+        symptoms,
+        shown_by: &[],
         why,
     }
 }
 
+impl Fault {
+    /// The same, shown without Peerloom by these claims.
+    const fn shown_by(self, claims: &'static [&'static str]) -> Self {
+        Self {
+            shown_by: claims,
+            ..self
+        }
+    }
+}
+
+/// Everything that claims have to show.
+pub(crate) fn shown() -> impl Iterator<Item = &'static str> {
+    FAULTS.iter().flat_map(|fault| fault.shown_by).copied()
+}
+
 const CHECKS_NOTHING: &str = "sends no checks of its own after a restart (`connect` of its \
      `RTCPeerConnection` ends where DTLS is up) and forgets those that it answered before it knew the other's \
-     candidates (`earlyChecks` of its `ice.js`, which only that `connect` looks at); two of its own never come up again";
+     candidates (`earlyChecks` of its `ice.js`, which only that `connect` looks at); between two of its own none is sent";
 
 /// werift, through a relay.
 const fn stops(column: Column) -> Fault {
@@ -220,12 +228,11 @@ const fn stops(column: Column) -> Fault {
         column,
         Verdict::AtTimes,
         Who::Either,
-        [
-            "not done after",
-            "a flight of DTLS that is repeated after the Finished makes it change its keys (`exec` of its `flight5.js`), which \
-             the longer way makes likelier; and it stops after a lost packet as in the column of the 10,000",
-        ],
+        &["not done after"],
+        "a flight of DTLS that is repeated after the Finished makes it change its keys (`exec` of its `flight5.js`), which \
+         the longer way makes likelier; and it stops after a lost packet as in the column of the 10,000",
     )
+    .shown_by(&["newKeys", "numbers", "heldBack"])
 }
 
 /// werift, where it opens a channel under the id of one that it has just closed.
@@ -235,13 +242,12 @@ const fn ends(column: Column) -> Fault {
         column,
         Verdict::AtTimes,
         Who::Them,
-        [
-            "ended on its own",
-            "closes what has an id both when the other's reset of it arrives and when its own is answered (`onReconfigStreams` \
-             in its `sctp.js`), also a channel that it has opened between under the same id, whose acknowledgement then ends it \
-             (\"channel not found\")",
-        ],
+        &["channel not found"],
+        "closes what has an id both when the other's reset of it arrives and when its own is answered (`onReconfigStreams` \
+         in its `sctp.js`), also a channel that it has opened between under the same id, whose acknowledgement then ends it \
+         (\"channel not found\")",
     )
+    .shown_by(&["reusedId"])
 }
 
 const NO_TCP: &str = "has no candidates over TCP";
@@ -276,20 +282,16 @@ const FAULTS: &[Fault] = &[
         Column::Channels,
         Verdict::Fails,
         Who::Either,
-        [
-            "65535",
-            "says that `maxRetransmits` and `maxPacketLifeTime` are 65535 where the interface says null",
-        ],
+        &["65535"],
+        "says that `maxRetransmits` and `maxPacketLifeTime` are 65535 where the interface says null",
     ),
     fails(
         Kind::Wrtc,
         Column::Sizes,
         Verdict::Fails,
         Who::Them,
-        [
-            "were not refused",
-            "its `send` takes more than `sctp.maxMessageSize` without an error",
-        ],
+        &["were not refused"],
+        "its `send` takes more than `sctp.maxMessageSize` without an error",
     ),
     undriven(
         Kind::Wrtc,
@@ -301,59 +303,50 @@ const FAULTS: &[Fault] = &[
         Column::Channels,
         Verdict::Fails,
         Who::Them,
-        [
-            "unordered, 0 retransmits: ordered is true there and false here",
-            "says of an unordered channel with limited retransmissions or lifetime that it is ordered (RFC 8832 \
-             section 5.1: `dataChannelOpen` overwrites its `channelType`); it fails between two of its own",
-        ],
-    ),
+        &["unordered, 0 retransmits: ordered is true there and false here"],
+        "says of an unordered channel with limited retransmissions or lifetime that it is ordered (RFC 8832 \
+         section 5.1: `dataChannelOpen` overwrites its `channelType`); it fails between two of its own",
+    )
+    .shown_by(&["orderedThere"]),
     fails(
         Kind::Werift,
         Column::Empty,
         Verdict::Fails,
         Who::Either,
-        [
-            "no echo of a",
-            "sends no empty message: its SCTP cuts it into no chunks (`fragments` is 0), where RFC 8831 section 6.6 \
-             has one byte and a type of its own; it fails between two of its own",
-        ],
-    ),
-    fails(
-        Kind::Werift,
-        Column::Restart,
-        Verdict::AtTimes,
-        Who::Them,
-        ["within", CHECKS_NOTHING],
-    ),
+        &["no echo of a"],
+        "sends no empty message: its SCTP cuts it into no chunks (`fragments` is 0), where RFC 8831 section 6.6 \
+         has one byte and a type of its own; it fails between two of its own",
+    )
+    .shown_by(&["emptyMessages"]),
     fails(
         Kind::Werift,
         Column::Restart,
         Verdict::AtTimes,
         Who::Either,
-        ["their offer", CHECKS_NOTHING],
-    ),
+        &["offer: connected", "offer: over at"],
+        CHECKS_NOTHING,
+    )
+    .shown_by(&["restart"]),
     fails(
         Kind::Werift,
         Column::Sizes,
         Verdict::Fails,
         Who::Them,
-        [
-            "65537 bytes were not refused",
-            "its `sctp.maxMessageSize` is the size it takes itself, not what the other side takes",
-        ],
-    ),
+        &["65537 bytes were not refused"],
+        "its `sctp.maxMessageSize` is the size it takes itself, not what the other side takes",
+    )
+    .shown_by(&["sizes"]),
     fails(
         Kind::Werift,
         Column::Ordered,
         Verdict::AtTimes,
         Who::Either,
-        [
-            "not done after",
-            "after a lost packet does not deliver what lies behind a message of another stream until more arrives \
-             (`popMessages` of `InboundStream` in its `sctp.js`), and stops there if nothing does; all was received and \
-             acknowledged",
-        ],
-    ),
+        &["not done after"],
+        "after a lost packet does not deliver what lies behind a message of another stream until more arrives \
+         (`popMessages` of `InboundStream` in its `sctp.js`), and stops there if nothing does; all was received and \
+         acknowledged",
+    )
+    .shown_by(&["heldBack"]),
     ends(Column::Unreliable),
     ends(Column::Close),
     ends(Column::Renegotiate),
@@ -366,22 +359,18 @@ const FAULTS: &[Fault] = &[
         Column::Channels,
         Verdict::Fails,
         Who::Either,
-        [
-            "\"no echo on echo:unordered-lifetime-0\"",
-            "never sends a message with a lifetime of 0 ms: it has run out before it is looked at \
-             (`expire_pending_tail` of sctp-proto 0.10); the other ten kinds work",
-        ],
+        &["\"no echo on echo:unordered-lifetime-0\""],
+        "never sends a message with a lifetime of 0 ms: it has run out before it is looked at \
+         (`expire_pending_tail` of sctp-proto 0.10); the other ten kinds work",
     ),
     fails(
         Kind::Str0m,
         Column::Empty,
         Verdict::Fails,
         Who::Either,
-        [
-            "no echo of a string of 0 bytes",
-            "sends no empty message: sctp-proto 0.10 cuts it into no chunks (`packetize`), where RFC 8831 section 6.6 \
-             has one byte; Chromium and aiortc wait for it in vain, too",
-        ],
+        &["no echo of a string of 0 bytes"],
+        "sends no empty message: sctp-proto 0.10 cuts it into no chunks (`packetize`), where RFC 8831 section 6.6 \
+         has one byte; Chromium and aiortc wait for it in vain, too",
     ),
     absent(Kind::Str0m, Column::Mdns, NO_GATHERING),
     absent(Kind::Str0m, Column::TurnUdp, NO_GATHERING),

@@ -12,8 +12,10 @@
 
 mod candidates;
 mod cases;
+mod claims;
 mod compare;
 mod faults;
+mod judge;
 mod matrix;
 mod peers;
 #[path = "../common/process.rs"]
@@ -28,7 +30,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use cases::Case;
-use peers::Missing;
+use peers::{Kind, Missing};
 use relay::Relay;
 use table::Table;
 
@@ -147,6 +149,14 @@ fn conduct(options: &Options, cases: Vec<Case>) -> ExitCode {
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
     let mut table = Table::new(&cases, options.verbose);
     let cases = present(cases, &mut table);
+    if cases
+        .iter()
+        .any(|case| case.foreign() == Some(Kind::Werift))
+        && let Err(problem) = claims::show()
+    {
+        println!("FAILED: {problem}");
+        return ExitCode::FAILURE;
+    }
     let relay = match cases
         .iter()
         .any(|case| case.way.is_relayed())

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::cases::Case;
-use crate::faults::{self, Column, Verdict};
+use crate::faults::{self, Column};
+use crate::judge::Verdict;
 use crate::peers::Kind;
 
 const BEGIN: &str = "<!-- The run writes this matrix: --write-table -->";

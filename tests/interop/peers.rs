@@ -177,7 +177,8 @@ fn modules() -> PathBuf {
     root().join("target/interop/node")
 }
 
-fn node(script: &str) -> Command {
+/// A program for Node.
+pub(crate) fn node(script: &str) -> Command {
     let mut command = Command::new(venv("node"));
     command.arg(foreign(script));
     command.env("PEER_MODULES", modules());

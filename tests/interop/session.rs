@@ -265,7 +265,12 @@ impl<'a> Session<'a> {
             Input::Noise(text) => {
                 return Err(format!("{kind} printed something that is not JSON: {text}"));
             }
-            Input::End => return Err(format!("{kind} ended on its own while waiting for {what}")),
+            Input::End => {
+                let last = self.peers[side.index()].last_words();
+                return Err(format!(
+                    "{kind} ended on its own while waiting for {what}: {last}"
+                ));
+            }
         };
         self.remember(format!("{kind}: {line}"));
         match line["ev"].as_str() {

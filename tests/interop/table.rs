@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cases::Case;
-use crate::faults::Verdict;
+use crate::judge::{Tries, Verdict};
 use crate::matrix::Matrix;
 use crate::session::Outcome;
 
@@ -24,7 +24,7 @@ pub(crate) struct Table {
     /// What went otherwise than expected, and the first line of why.
     failures: Vec<(String, String)>,
     /// How often sessions passed of which each may fail.
-    at_times: BTreeMap<String, u32>,
+    at_times: Tries,
     pub(crate) matrix: Matrix,
 }
 
@@ -42,7 +42,7 @@ impl Table {
             columns: Vec::new(),
             skips: BTreeMap::new(),
             failures: Vec::new(),
-            at_times: BTreeMap::new(),
+            at_times: Tries::default(),
             matrix: Matrix::default(),
         }
     }
@@ -56,21 +56,14 @@ impl Table {
     pub(crate) fn add(&mut self, case: &Case, outcomes: Vec<Outcome>) {
         let ran_all = outcomes.iter().all(|outcome| outcome.result.is_ok());
         if case.verdict == Verdict::AtTimes {
-            *self.at_times.entry(case.to_string()).or_default() += u32::from(ran_all);
+            self.at_times.add(case.to_string(), ran_all);
         }
         for outcome in outcomes {
             // Only the check that the fault speaks of may fail.
             let known = case.checks.iter().any(|check| check.name == outcome.name);
             let verdict = if known { case.verdict } else { Verdict::Works };
-            let good = match (&outcome.result, verdict) {
-                (Ok(_), Verdict::Works | Verdict::Absent | Verdict::AtTimes) => true,
-                (Err(_), Verdict::Works | Verdict::Absent) => false,
-                (Ok(_), Verdict::Fails) => !ran_all,
-                (Err(problem), Verdict::Fails | Verdict::AtTimes) => {
-                    let first = problem.lines().next().unwrap_or_default();
-                    first.contains(case.symptom)
-                }
-            };
+            let failure = outcome.result.as_ref().err().map(String::as_str);
+            let good = verdict.expects(failure, case.symptoms, ran_all);
             self.note(case, outcome, verdict, good);
         }
     }
@@ -130,15 +123,14 @@ impl Table {
 
     /// Whether this case may fail at times, and has failed each time so far.
     pub(crate) fn never_passed(&self, case: &Case) -> bool {
-        self.at_times.get(&case.to_string()) == Some(&0)
+        self.at_times.never_passed(&case.to_string())
     }
 
     /// What fails each time does not fail at times.
     pub(crate) fn judge_at_times(&mut self) {
-        let never = self.at_times.iter().filter(|(_, passed)| **passed == 0);
-        for (name, _) in never {
+        for name in self.at_times.never() {
             let why = "it never passed, though it is known to fail at times only";
-            self.failures.push((name.clone(), why.to_owned()));
+            self.failures.push((name.to_owned(), why.to_owned()));
         }
     }
 
