@@ -17,7 +17,7 @@
 //!
 //! The engine is told the time before anything else, since a server that never saw the clock
 //! panics on its first ClientHello; and no cookie round trip is made, since ICE has
-//! validated the path already (RFC 8842 §6 leaves it to the endpoint).
+//! validated the path already (RFC 9147 §5.1: a server may ask for a cookie).
 //!
 //! Order: [`Transport::new`] starts the handshake at once in the client role. After each input
 //! drain [`Transport::poll_event`], then [`Transport::poll_transmit`], then arm

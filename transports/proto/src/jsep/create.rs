@@ -134,7 +134,7 @@ impl Common<'_> {
 }
 
 /// Makes the section live on another one's transport or not at all (RFC 9143 6). Transport
-/// attributes stay, although RFC 9143 7.2.1 would have them left out: without them Chromium 156
+/// attributes stay, although RFC 9143 7.1.3 would have them left out: without them Chromium 156
 /// refuses the sections that follow and aiortc 1.16 the description. Firefox writes them too.
 pub(super) fn only_bundled(mut section: Media) -> Media {
     section.port = 0;

@@ -46,7 +46,7 @@ pub enum Effect {
     StartSctp(StartSctp),
     /// The peer's limits changed in a later negotiation.
     UpdateSctp(StartSctp),
-    /// No data section is left: close the channels (RFC 8841 11, port 0).
+    /// No data section is left: close the channels (RFC 8841 10.5, port 0).
     StopData(DataStop),
     /// No section at all is left: the transport is over. A later negotiation starts another.
     StopTransport,
