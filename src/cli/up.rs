@@ -1,5 +1,7 @@
 //! `peerloom up`: a node of a mesh.
 
+use std::io::IsTerminal;
+
 use futures::StreamExt;
 use peerloom::{Member, Mesh, Room};
 use serde::Deserialize;
@@ -18,9 +20,9 @@ use super::tell::{Teller, members_json};
 /// Gossip and peer connections bind all interfaces unless --listen and --bind
 /// say otherwise.
 ///
-/// With --json, stdin takes objects: {"who":true} for the members of the room,
-/// {"watch":true} for them now and after each change, {"quit":true}. The end of
-/// stdin does not end the node.
+/// With --json, stdin takes objects unless it is a terminal: {"who":true} for
+/// the members of the room, {"watch":true} for them now and after each change,
+/// {"quit":true}. The end of stdin does not end the node.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the mesh; nodes of other meshes are strangers.
@@ -50,7 +52,9 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let room = node::enter(&mesh, &args.room).await?;
     introduce(&mesh, &room, format).await?;
     let mut teller = Teller::new(room.clone());
-    let mut requests = format.is_json().then(|| lines::read(asked));
+    // A job in the background that reads its terminal is stopped by it.
+    let asks = format.is_json() && !std::io::stdin().is_terminal();
+    let mut requests = asks.then(|| lines::read(asked));
     let mut watching = futures::stream::pending().left_stream();
     loop {
         tokio::select! {
