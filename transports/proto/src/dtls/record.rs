@@ -11,6 +11,7 @@
 
 mod epochs;
 mod keys;
+mod late;
 mod window;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::engine::Batch;
 use crate::id::DtlsRole;
 use epochs::{Receiving, Sending};
 use keys::{Suite, TAG};
+use late::Late;
 
 pub(super) use keys::Secret;
 
@@ -93,6 +95,8 @@ pub(super) struct Records {
     suite: Suite,
     sending: Sending,
     receiving: Receiving,
+    /// What the peer may still say of the handshake.
+    late: Option<Late>,
     pool: BytesMut,
     /// Bytes of the next one.
     pool_size: usize,
@@ -119,10 +123,15 @@ impl Records {
         let receiving = Receiving::new(suite, theirs, &tape.opened, expected)?;
         tape.sealed.clear();
         tape.opened = Vec::new();
+        let late = match role {
+            DtlsRole::Client => None,
+            DtlsRole::Server => tape.client_handshake.take().map(Late::new),
+        };
         Some(Self {
             suite,
             sending,
             receiving,
+            late,
             pool: BytesMut::new(),
             pool_size: FIRST_POOL,
             forged: 0,
@@ -224,6 +233,20 @@ impl Records {
             content_type,
             content,
         })
+    }
+
+    /// Whether this layer answers whatever the peer may still say of the handshake.
+    pub(super) fn answers_handshake(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// Takes a record of the epoch of the handshake that the peer says again, since it has not heard
+    /// that we have it: [`Records::poll_message`] tells it.
+    pub(super) fn take_late(&mut self, record: &[u8]) {
+        let late = self.late.as_mut();
+        if let Some(number) = late.and_then(|late| late.open(record, self.suite)) {
+            self.receiving.acknowledge(number);
+        }
     }
 
     /// Encrypts `content` into the batch, or the one after it. `None` if the keys have protected as

@@ -38,6 +38,8 @@ pub(super) struct Tape {
     /// The first traffic secret of what the client sends, and of what the server sends.
     pub(super) client: Option<Secret>,
     pub(super) server: Option<Secret>,
+    /// The traffic secret of the client's handshake: what a server answers late parts of it with.
+    pub(super) client_handshake: Option<Secret>,
     /// The key being made is for application data.
     for_data: bool,
     /// Highest number of a handshake message of ours, and of the peer's.
@@ -75,6 +77,7 @@ impl Tape {
     fn expanded(&mut self, secret: &[u8], info: &[u8], out: &[u8]) {
         let Some(label) = label(info) else { return };
         match label {
+            b"c hs traffic" => self.client_handshake = Some(Secret::new(out)),
             b"c ap traffic" => self.client = Some(Secret::new(out)),
             b"s ap traffic" => self.server = Some(Secret::new(out)),
             b"key" => {

@@ -34,12 +34,15 @@ const TIMEOUT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A DTLS connection over whatever path ICE has selected.
 pub struct Transport {
+    /// Gone when the connection is over, or our own record layer needs it no more.
     engine: Option<Dtls>,
     role: DtlsRole,
     state: State,
     expected: Vec<Fingerprint>,
     peer_certificate: Option<Bytes>,
     suite: Option<CipherSuite>,
+    /// The version of a handshake that is over.
+    version: Option<Version>,
     /// The peer is someone else: the engine lives on only to say so, and this remembers how.
     refused: Option<Farewell>,
     sent_alert: Option<Alert>,
@@ -85,6 +88,7 @@ impl Transport {
             expected,
             peer_certificate: None,
             suite: None,
+            version: None,
             refused: None,
             sent_alert: None,
             deadline: None,
@@ -148,12 +152,9 @@ impl Transport {
 
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Some(engine) = self.engine.as_mut() else {
-            return;
-        };
         self.told = Some(now);
         self.timed_out = Some(now);
-        if !self.settled {
+        if let Some(engine) = self.engine.as_mut().filter(|_| !self.settled) {
             let result = guard_with(&mut self.tape, || engine.handle_timeout(now));
             self.after_call(result);
         }
@@ -314,6 +315,7 @@ impl Transport {
             .version()
             .ok_or(Error::Handshake("no version".to_owned()))?;
         self.state = State::Connected;
+        self.version = Some(version);
         self.events.push_back(Event::Connected {
             version,
             peer_certificate,
@@ -382,11 +384,12 @@ impl Transport {
 
     /// The version, once negotiated.
     pub fn version(&self) -> Option<Version> {
-        match self.engine.as_ref()?.protocol_version()? {
-            ProtocolVersion::DTLS1_2 => Some(Version::Dtls12),
-            ProtocolVersion::DTLS1_3 => Some(Version::Dtls13),
-            _ => None,
-        }
+        self.version
+            .or_else(|| match self.engine.as_ref()?.protocol_version()? {
+                ProtocolVersion::DTLS1_2 => Some(Version::Dtls12),
+                ProtocolVersion::DTLS1_3 => Some(Version::Dtls13),
+                _ => None,
+            })
     }
 
     /// The cipher suite that the server has chosen.

@@ -227,7 +227,7 @@ pub(super) struct Epoch {
 }
 
 impl Epoch {
-    fn new(number: u64, suite: Suite, secret: &Secret) -> Option<Self> {
+    pub(super) fn new(number: u64, suite: Suite, secret: &Secret) -> Option<Self> {
         Some(Self {
             number,
             keys: Keys::new(suite, secret)?,
@@ -311,10 +311,15 @@ impl Receiving {
             asked |= update;
             messages = &messages[MESSAGE_HEADER + part..];
         }
+        self.acknowledge(record);
+        asked
+    }
+
+    /// The peer is to hear that this record, an epoch and a number, is here.
+    pub(super) fn acknowledge(&mut self, record: (u64, u64)) {
         if self.acks.len() < MAX_ACKS {
             self.acks.push(record);
         }
-        asked
     }
 
     /// `None` if the message cannot be taken, and must not be acknowledged.

@@ -262,6 +262,69 @@ fn the_end_of_the_handshake_is_acknowledged_again() {
     }
 }
 
+#[test]
+fn the_engine_is_let_go_when_the_handshake_is_settled() {
+    for ends in ENDS {
+        let mut pair = connected(ends, 8);
+        assert_eq!(pair.server.has_engine(), ends[1] == Packaged, "{ends:?}");
+        assert!(
+            pair.client.has_engine(),
+            "{ends:?}: it may have to say all again"
+        );
+        pair.server.send(b"x", pair.now).expect("sent");
+        pair.exchange(|packets| packets);
+        assert_eq!(data(events(&mut pair.client)).len(), 1);
+        assert_eq!(pair.client.has_engine(), ends[0] == Packaged, "{ends:?}");
+        for end in [&pair.client, &pair.server] {
+            assert_eq!(end.version(), Some(Version::Dtls13), "{ends:?}");
+            assert!(end.peer_certificate().is_some() && end.cipher_suite().is_some());
+        }
+        let native = |records: DtlsRecords, end: &Transport| {
+            records == Packaged || end.poll_timeout().is_none()
+        };
+        assert!(native(ends[0], &pair.client) && native(ends[1], &pair.server));
+        assert_eq!(
+            (pair.client.state(), pair.server.state()),
+            (State::Connected, State::Connected)
+        );
+    }
+}
+
+#[test]
+fn what_a_client_says_again_is_answered_so_often_and_no_more() {
+    let mut pair = pair_with(
+        &config(Packaged, 1 << 23),
+        &config(Native, 1 << 23),
+        Wrong::default(),
+    );
+    let mut last = Vec::new();
+    while pair.server.state() != State::Connected {
+        last = packets(&mut pair.client);
+        last.iter()
+            .for_each(|packet| pair.server.handle_packet(packet, pair.now));
+        for packet in packets(&mut pair.server) {
+            pair.client.handle_packet(&packet, pair.now);
+        }
+    }
+    assert!(!pair.server.has_engine());
+    let mut answers = 0;
+    for _ in 0..1_000 {
+        for packet in &last {
+            pair.server.handle_packet(packet, pair.now);
+        }
+        answers += packets(&mut pair.server).len();
+    }
+    assert!((1..=128).contains(&answers), "{answers}");
+    // What only looks like it gets none.
+    let mut pair = connected([Packaged, Native], 1 << 23);
+    for packet in &mut last {
+        let at = packet.len() - 1;
+        packet[at] ^= 1;
+        pair.server.handle_packet(packet, pair.now);
+    }
+    assert_eq!(packets(&mut pair.server), Vec::<Vec<u8>>::new());
+}
+
 /// The server is connected, and what it said of it got lost.
 fn connected_but_for_the_last_answer(ends: [DtlsRecords; 2]) -> Pair {
     let [client, server] = ends.map(|records| config(records, 1 << 23));

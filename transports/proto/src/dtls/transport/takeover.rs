@@ -13,7 +13,7 @@ impl Transport {
     /// Our record layer takes over when the engine has said all that it had to say, and from then
     /// on says for it what belongs to epochs of application data.
     pub(super) fn after_drain(&mut self) {
-        let is_13 = self.version() == Some(Version::Dtls13);
+        let is_13 = self.version == Some(Version::Dtls13);
         let (Some(tape), State::Connected) = (&mut self.tape, self.state) else {
             return;
         };
@@ -36,6 +36,25 @@ impl Transport {
             let why = "its keys could not be taken over".to_owned();
             self.fail(Error::Handshake(why));
         }
+        self.let_engine_go();
+    }
+
+    /// The engine, which is large, is needed no more once nothing of the handshake is to be said
+    /// again: our record layer answers a client that has not heard of its end, and a client is told.
+    fn let_engine_go(&mut self) {
+        let answers = self.records.as_ref().map(Records::answers_handshake);
+        let needed = match self.role {
+            DtlsRole::Client => !self.settled,
+            DtlsRole::Server => answers != Some(true),
+        };
+        if self.records.is_none() || needed || self.engine.is_none() {
+            return;
+        }
+        self.engine = None;
+        self.tape = None;
+        self.scratch = Vec::new();
+        self.deadline = None;
+        self.settled = true;
     }
 
     /// A datagram after the handshake: its records go to our record layer or to the engine.
@@ -48,8 +67,8 @@ impl Transport {
                 bits.is_some_and(|bits| records.keeps(bits))
             });
             match ours.map(|records| records.open(record, now)) {
-                None if found.is_of_handshake() => self.give_engine_more(record, now),
-                Some(Opened::HandshakeAck) => self.give_engine_more(record, now),
+                None if found.is_of_handshake() => self.take_handshake(record, now),
+                Some(Opened::HandshakeAck) => self.take_handshake(record, now),
                 // Of an epoch of data that is over: the engine knows its keys, and must not see it.
                 None | Some(Opened::Nothing) => {}
                 Some(Opened::Data(data)) => self.take_data(data),
@@ -59,13 +78,16 @@ impl Transport {
                 }
             }
         }
+        self.let_engine_go();
         self.say_messages(now);
     }
 
     /// The engine has to hear of the handshake as long as it is not known to be over at the peer.
-    fn give_engine_more(&mut self, record: &[u8], now: Instant) {
+    fn take_handshake(&mut self, record: &[u8], now: Instant) {
         if !self.settled {
             self.give_engine(record, now);
+        } else if let Some(records) = &mut self.records {
+            records.take_late(record);
         }
     }
 
@@ -114,6 +136,12 @@ impl Transport {
     #[cfg(test)]
     pub(in super::super) fn say(&mut self, kind: u8, content: &[u8]) {
         self.seal(kind, content);
+    }
+
+    /// Whether the packaged engine is still there.
+    #[cfg(test)]
+    pub(in super::super) fn has_engine(&self) -> bool {
+        self.engine.is_some()
     }
 
     /// The epoch that our own record layer sends in.
