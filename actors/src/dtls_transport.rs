@@ -232,7 +232,7 @@ impl DtlsTransportActor {
         };
         ctx.spawn(wrap_future::<_, Self>(writable).map(|(), actor, ctx| {
             actor.way.woken();
-            shell::turn(actor, ctx, |_, _| {});
+            shell::turn_aside(actor, ctx, |_, _| {});
         }));
     }
 

@@ -346,7 +346,7 @@ impl Actor for IceAgentActor {
 
 impl StreamHandler<Notice> for IceAgentActor {
     fn handle(&mut self, notice: Notice, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.notice(notice, now));
+        shell::turn_aside(self, ctx, |actor, now| actor.notice(notice, now));
     }
 }
 

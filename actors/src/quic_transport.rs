@@ -266,7 +266,7 @@ impl QuicTransportActor {
         };
         ctx.spawn(wrap_future::<_, Self>(writable).map(|(), actor, ctx| {
             actor.way.woken();
-            shell::turn(actor, ctx, |_, _| {});
+            shell::turn_aside(actor, ctx, |_, _| {});
         }));
     }
 

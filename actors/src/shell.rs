@@ -9,7 +9,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{self, Poll};
+use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use actix::fut::ActorFuture;
@@ -54,6 +54,8 @@ pub(crate) struct Alarm {
     more: bool,
     turns: u32,
     done: Turns,
+    /// Of the driver, once it was polled.
+    driver: Option<Waker>,
 }
 
 impl Alarm {
@@ -87,6 +89,20 @@ pub(crate) fn turn<S: Shell>(
     if alarm.turns >= TURNS_PER_POLL {
         alarm.turns = 0;
         ctx.wait(Yield(false));
+    }
+}
+
+/// A turn for what comes out of a stream or a future of the actor. The context polls those in an order
+/// that changes when one of them waits: the driver, which sees after each *message* what the turn has
+/// left to do and by when, may have had its turn before.
+pub(crate) fn turn_aside<S: Shell>(
+    shell: &mut S,
+    ctx: &mut Context<S>,
+    feed: impl FnOnce(&mut S, Instant),
+) {
+    turn(shell, ctx, feed);
+    if let Some(driver) = &shell.alarm().driver {
+        driver.wake_by_ref();
     }
 }
 
@@ -131,7 +147,12 @@ impl<S: Shell> ActorFuture<S> for Driver {
         ctx: &mut Context<S>,
         task: &mut task::Context<'_>,
     ) -> Poll<()> {
-        let turns = std::mem::take(&mut shell.alarm().turns);
+        let alarm = shell.alarm();
+        match &mut alarm.driver {
+            Some(known) => known.clone_from(task.waker()),
+            none @ None => *none = Some(task.waker().clone()),
+        }
+        let turns = std::mem::take(&mut alarm.turns);
         self.hurried &= turns == 0;
         if shell.alarm().more || self.hurries(shell) || self.rings(shell, task) {
             turn(shell, ctx, |_, _| {});
@@ -195,9 +216,10 @@ impl<A: Actor> ActorFuture<A> for Yield {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix::{Handler, Message, System};
+    use actix::{Handler, Message, StreamHandler, System};
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
+    use tokio_stream::wrappers::ReceiverStream;
 
     /// What happened, in order.
     type Log = Arc<Mutex<Vec<String>>>;
@@ -206,6 +228,7 @@ mod tests {
         log: Log,
         deadline: Option<Instant>,
         work: u32,
+        insists: u32,
         alarm: Alarm,
     }
 
@@ -215,6 +238,10 @@ mod tests {
         Arm(Duration),
         Work(u32),
         Note(u32),
+        /// Always late, so often.
+        Insist(u32),
+        /// From here on inputs come out of this as well.
+        Listen(tokio::sync::mpsc::Receiver<Input>),
     }
 
     impl Shell for Clockwork {
@@ -222,8 +249,9 @@ mod tests {
             self.deadline
         }
 
-        fn expire(&mut self, _: Instant) {
-            self.deadline = None;
+        fn expire(&mut self, now: Instant) {
+            self.deadline = (self.insists > 0).then_some(now);
+            self.insists = self.insists.saturating_sub(1);
             note(&self.log, "expired");
         }
 
@@ -257,11 +285,35 @@ mod tests {
         type Result = ();
 
         fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
-            turn(self, ctx, |shell, now| match input {
-                Input::Arm(after) => shell.deadline = Some(now + after),
-                Input::Work(units) => shell.work = units,
-                Input::Note(n) => note(&shell.log, &n.to_string()),
-            });
+            match input {
+                Input::Listen(inputs) => {
+                    ctx.add_stream(ReceiverStream::new(inputs));
+                }
+                input @ (Input::Arm(_) | Input::Work(_) | Input::Note(_) | Input::Insist(_)) => {
+                    turn(self, ctx, |shell, now| shell.take(input, now));
+                }
+            }
+        }
+    }
+
+    impl StreamHandler<Input> for Clockwork {
+        fn handle(&mut self, input: Input, ctx: &mut Self::Context) {
+            turn_aside(self, ctx, |shell, now| shell.take(input, now));
+        }
+    }
+
+    impl Clockwork {
+        fn take(&mut self, input: Input, now: Instant) {
+            match input {
+                Input::Arm(after) => self.deadline = Some(now + after),
+                Input::Work(units) => self.work = units,
+                Input::Note(n) => note(&self.log, &n.to_string()),
+                Input::Insist(times) => {
+                    self.insists = times;
+                    self.deadline = Some(now);
+                }
+                Input::Listen(_) => {}
+            }
         }
     }
 
@@ -304,6 +356,42 @@ mod tests {
             tokio::task::yield_now().await;
             assert_eq!(notes(&log), ["expired"]);
             assert_eq!(clock::now(), before);
+        });
+    }
+
+    /// It is polled after the driver.
+    #[test]
+    fn what_a_stream_leaves_to_do_is_done_now() {
+        paused(|addr, log| async move {
+            let (inputs, listen) = tokio::sync::mpsc::channel(4);
+            addr.send(Input::Listen(listen)).await.expect("alive");
+            let before = clock::now();
+            inputs.send(Input::Arm(Duration::ZERO)).await.expect("room");
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(notes(&log), ["expired"]);
+            inputs.send(Input::Work(40)).await.expect("room");
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(notes(&log).len(), 41);
+            assert_eq!(clock::now(), before);
+        });
+    }
+
+    /// An engine that asks for now again and again, whatever is done for it: it gets the timer's pace.
+    #[test]
+    fn an_engine_that_is_never_done_gets_the_pace_of_the_timer() {
+        paused(|addr, log| async move {
+            // Between two ticks of the timer, where the clock stands still as long as we are busy.
+            tokio::time::advance(Duration::from_micros(300)).await;
+            addr.send(Input::Insist(100)).await.expect("alive");
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+            let at_once = notes(&log).len();
+            assert!((1..=3).contains(&at_once), "{at_once} times");
         });
     }
 
@@ -373,6 +461,7 @@ mod tests {
                 log: log.clone(),
                 deadline: None,
                 work: 0,
+                insists: 0,
                 alarm: Alarm::default(),
             };
             context.run(shell);

@@ -251,6 +251,26 @@ async fn the_pool_follows_the_configuration_until_the_first_description() {
     }
 }
 
+/// More than are kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_were_named_before_take_no_room() {
+    let runtime = runtime(1);
+    let endpoint = endpoint(&runtime).await;
+    let (socket, url) = server().await;
+    tokio::spawn(answer_as(socket, ([203, 0, 113, 5], 4000).into()));
+    let peer = PeerConnection::new(&endpoint, config("stun:127.0.0.1:9".into())).await;
+    let peer = peer.expect("a connection");
+    for port in 1..300 {
+        let other = config(format!("stun:127.0.0.1:{port}"));
+        peer.set_configuration(other).await.expect("a new server");
+    }
+    let last = config(url);
+    peer.set_configuration(last).await.expect("a new server");
+    let (candidates, errors) = gather(&peer).await;
+    assert_eq!(kinds(&candidates), ["udp host", "tcp host", "udp srflx"]);
+    assert_eq!(errors, []);
+}
+
 /// Transport and type of each.
 fn kinds(candidates: &[IceCandidate]) -> Vec<String> {
     let kind = |it: &IceCandidate| {

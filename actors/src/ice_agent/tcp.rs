@@ -188,6 +188,6 @@ async fn carry(stream: Stream, path: Path) {
 
 impl StreamHandler<News> for IceAgentActor {
     fn handle(&mut self, news: News, ctx: &mut Self::Context) {
-        shell::turn(self, ctx, |actor, now| actor.tcp_news(news, now));
+        shell::turn_aside(self, ctx, |actor, now| actor.tcp_news(news, now));
     }
 }
