@@ -24,8 +24,14 @@
 
 mod agent;
 mod checks;
+#[cfg(test)]
+mod consent_tests;
+#[cfg(test)]
+mod early_tests;
 mod engine;
 mod pairs;
+#[cfg(test)]
+mod role_tests;
 mod stun;
 #[cfg(test)]
 mod tcp_tests;
@@ -36,7 +42,7 @@ use std::time::Duration;
 
 pub use agent::{
     Agent, MAX_CONNECTIONS, MAX_EARLY_CHECKS, MAX_HOSTS_PER_FAMILY, MAX_LOCAL_CANDIDATES,
-    MAX_PAIRS, MAX_QUEUED_PACKETS, MAX_REMOTE_CANDIDATES,
+    MAX_PAIRS, MAX_QUEUED_PACKETS, MAX_REMOTE_CANDIDATES, MAX_ROLE_CHANGES,
 };
 pub use pairs::{Cause, MAX_MARKS, Mark, Pair, PairState};
 pub use stun::{is_stun, username};

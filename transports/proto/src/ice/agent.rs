@@ -2,6 +2,7 @@
 
 mod candidates;
 mod connections;
+mod consent;
 mod nomination;
 mod pace;
 mod packets;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use candidates::Local;
 use connections::Connections;
 pub use connections::MAX_CONNECTIONS;
+use consent::Consent;
 use nomination::Nomination;
 
 use super::checks::Checks;
@@ -47,9 +49,14 @@ pub const MAX_PAIRS: usize = 100;
 /// as the network might do: checks are repeated.
 pub const MAX_QUEUED_PACKETS: usize = 1024;
 
-/// Checks kept until the remote description is known. Filled by the peer; more are dropped,
-/// since the peer repeats them.
+/// Paths of which the latest check is kept until the remote description is known (RFC 8445 §7.3 expects
+/// checks before it). Filled by the peer; when full, the oldest is given up, since the peer repeats it.
 pub const MAX_EARLY_CHECKS: usize = 16;
+
+/// Changes of our role in one generation, whoever asks for them. An honest peer asks for one, or for one more
+/// if its refusal and ours cross; one that knows the password and contradicts itself would make us change
+/// without end. After these the role stays, refusals are ignored and checks that contradict it dropped.
+pub const MAX_ROLE_CHANGES: u8 = 3;
 
 /// How long early checks wait for the candidates that come with the remote description.
 const EARLY_CHECK_WAIT: Duration = Duration::from_millis(1);
@@ -65,6 +72,8 @@ pub struct Agent {
     engine: Option<Engine>,
     state: State,
     role: IceRole,
+    /// How often it changed in this generation.
+    role_changes: u8,
     local: Credentials,
     remote: Option<Credentials>,
     locals: Vec<Local>,
@@ -77,7 +86,7 @@ pub struct Agent {
     selected: Option<Path>,
     /// The path of the generation before, during a restart.
     previous: Option<Path>,
-    consent_at: Option<Instant>,
+    consent: Consent,
     checks: Checks,
     /// Over TCP.
     connections: Connections,
@@ -86,8 +95,12 @@ pub struct Agent {
     early_due: Option<Instant>,
     /// Checks from unknown addresses wait until then.
     candidates_due: Option<Instant>,
+    /// When this generation began to check, in the engine's time.
+    checking_since: Option<Instant>,
     next_round: Option<Instant>,
     last_round: Option<Instant>,
+    /// How many pairs there were in the last round, if it had nothing to check.
+    idle_round: Option<usize>,
     /// When answered pairs that nobody nominates are checked again.
     again: Option<Instant>,
     /// When we were called last, and how long we were not there in all.
@@ -114,6 +127,7 @@ impl Agent {
             engine: Some(engine),
             state: State::New,
             role,
+            role_changes: 0,
             local,
             remote: None,
             locals: Vec::new(),
@@ -124,15 +138,17 @@ impl Agent {
             remote_done: false,
             selected: None,
             previous: None,
-            consent_at: None,
+            consent: Consent::default(),
             checks: Checks::default(),
             connections: Connections::default(),
             nomination: Nomination::default(),
             early: VecDeque::new(),
             early_due: None,
             candidates_due: None,
+            checking_since: None,
             next_round: None,
             last_round: None,
+            idle_round: None,
             again: None,
             called: now,
             stalled: Duration::ZERO,
@@ -155,6 +171,7 @@ impl Agent {
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
         engine.start(&remote, role, engine_now)?;
         self.role = role;
+        self.checking_since = Some(engine_now);
         self.remote = Some(remote);
         self.pause = self.config.check_interval_min;
         self.candidates_due = Some(now + CANDIDATE_WAIT);
@@ -192,10 +209,11 @@ impl Agent {
         self.pairs.clear();
         self.local = local;
         self.remote = None;
+        self.role_changes = 0;
         self.remotes.clear();
         self.known_remotes.clear();
         self.previous = self.selected.take().or(self.previous);
-        self.consent_at = None;
+        self.consent.clear();
         self.checks.clear();
         self.nomination = Nomination::default();
         self.early.clear();
@@ -210,6 +228,9 @@ impl Agent {
             self.events.push_back(Event::LocalCandidate(candidate));
         }
         self.collect(now);
+        if self.state != State::New {
+            self.set_state(State::Checking);
+        }
         Ok(())
     }
 
@@ -243,6 +264,7 @@ impl Agent {
 
     fn take_role(&mut self, role: IceRole) {
         self.role = role;
+        self.role_changes = self.role_changes.saturating_add(1);
         self.pairs.set_role(role);
         self.events.push_back(Event::RoleChange(role));
     }
@@ -258,6 +280,7 @@ impl Agent {
                     self.checks
                         .sent(binding.transaction, path, binding.role, now);
                     self.pairs.sent(path, now);
+                    self.consent_checked(path, now);
                     self.nomination.sent(path, &packet);
                 }
                 Class::Success => {
@@ -283,8 +306,7 @@ impl Agent {
         self.selected = Some(path);
         self.previous = None;
         self.pairs.selected(path, now);
-        self.consent_at = Some(now);
-        self.next_round = Some(self.next_consent_round(now));
+        self.consent_begins(now);
         self.events.push_back(Event::SelectedPath(path));
         self.close_connections();
         self.complete();
@@ -307,7 +329,7 @@ impl Agent {
         if state == State::Failed {
             self.selected = None;
             self.previous = None;
-            self.consent_at = None;
+            self.consent.clear();
             self.close_connections();
         }
         self.complete();

@@ -55,16 +55,16 @@ impl Engine {
         now: Instant,
     ) -> Result<Self, Error> {
         let crypto = rtc_crypto::default_provider().map_err(|_| Error::Crypto)?;
-        let failed = config
-            .failed_after
-            .saturating_sub(config.disconnected_after);
         let engine_config = AgentConfig {
             local_ufrag: local.ufrag.clone(),
             local_pwd: local.pwd.clone(),
             multicast_dns_mode: MulticastDnsMode::Disabled,
-            disconnected_timeout: Some(config.disconnected_after),
-            failed_timeout: Some(failed),
-            keepalive_interval: Some(config.consent_interval),
+            // What silence means, when consent is asked for and when to fail is `Agent`'s matter: each
+            // round is a check of the selected pair, and the engine would count the time that the
+            // generation before has checked as well.
+            disconnected_timeout: Some(Duration::ZERO),
+            failed_timeout: Some(Duration::ZERO),
+            keepalive_interval: Some(ENGINE_TICK),
             check_interval: ENGINE_TICK,
             max_binding_requests: Some(MAX_CHECKS),
             is_controlling: role == IceRole::Controlling,

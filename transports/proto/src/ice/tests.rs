@@ -17,22 +17,28 @@ use crate::engine::Transmit;
 use crate::id::{IceRole, Path};
 use crate::stun::message::{Builder, Class, Message, attribute};
 
-struct Pair {
-    a: Agent,
-    b: Agent,
-    now: Instant,
-    wire: Vec<(bool, Instant, Transmit)>,
-    cut: bool,
+/// Whether a packet is lost: whether `a` sends it, and what it is.
+type Lose = Box<dyn FnMut(bool, &Transmit) -> bool>;
+
+pub(super) struct Pair {
+    pub(super) a: Agent,
+    pub(super) b: Agent,
+    pub(super) now: Instant,
+    pub(super) wire: Vec<(bool, Instant, Transmit)>,
+    pub(super) cut: bool,
+    pub(super) lose: Lose,
+    /// When who has sent a check.
+    pub(super) checked: Vec<(bool, Instant)>,
     /// Nominations of `a` that `b` will answer without noticing what they are.
     unnoticed: usize,
-    events: [Vec<Event>; 2],
+    pub(super) events: [Vec<Event>; 2],
 }
 
-fn addr(text: &str) -> SocketAddr {
+pub(super) fn addr(text: &str) -> SocketAddr {
     text.parse().expect("address")
 }
 
-fn credentials(seed: u64) -> Credentials {
+pub(super) fn credentials(seed: u64) -> Credentials {
     Credentials::generate(&mut rand_chacha::ChaCha20Rng::seed_from_u64(seed))
 }
 
@@ -58,7 +64,7 @@ fn without_nomination(packet: &[u8], password: &str) -> Bytes {
 const LATENCY: Duration = Duration::from_micros(300);
 
 impl Pair {
-    fn new(role_a: IceRole, role_b: IceRole) -> Self {
+    pub(super) fn new(role_a: IceRole, role_b: IceRole) -> Self {
         let now = Instant::now();
         let new = |seed, role| {
             Agent::new(IceConfig::default(), credentials(seed), role, now).expect("agent")
@@ -74,12 +80,14 @@ impl Pair {
             now,
             wire: Vec::new(),
             cut: false,
+            lose: Box::new(|_, _| false),
+            checked: Vec::new(),
             unnoticed: 0,
             events: Default::default(),
         }
     }
 
-    fn start(&mut self, role_a: IceRole, role_b: IceRole) {
+    pub(super) fn start(&mut self, role_a: IceRole, role_b: IceRole) {
         let (a, b) = (
             self.a.local_credentials().clone(),
             self.b.local_credentials().clone(),
@@ -88,7 +96,7 @@ impl Pair {
         self.b.start(a, role_b, self.now).expect("start");
     }
 
-    fn trickle(&mut self) {
+    pub(super) fn trickle(&mut self) {
         self.drain();
         for (from, event) in self.take_events() {
             let Event::LocalCandidate(candidate) = event else {
@@ -100,7 +108,7 @@ impl Pair {
         }
     }
 
-    fn take_events(&mut self) -> Vec<(usize, Event)> {
+    pub(super) fn take_events(&mut self) -> Vec<(usize, Event)> {
         let mut all = Vec::new();
         for (index, events) in self.events.iter_mut().enumerate() {
             all.extend(events.drain(..).map(|event| (index, event)));
@@ -108,7 +116,7 @@ impl Pair {
         all
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         for (index, agent) in [&mut self.a, &mut self.b].into_iter().enumerate() {
             while let Some(event) = agent.poll_event() {
                 self.events[index].push(event);
@@ -119,7 +127,11 @@ impl Pair {
                     let password = &agent.remote_credentials().expect("started").pwd;
                     transmit.contents = without_nomination(&transmit.contents, password);
                 }
-                if !self.cut {
+                let check = Message::parse(&transmit.contents);
+                if check.is_some_and(|it| it.class == Class::Request) {
+                    self.checked.push((index == 0, self.now));
+                }
+                if !self.cut && !(self.lose)(index == 0, &transmit) {
                     self.wire.push((index == 0, self.now + LATENCY, transmit));
                 }
             }
@@ -127,7 +139,7 @@ impl Pair {
     }
 
     /// Runs until `done` or until `limit` has passed; returns whether it was done.
-    fn run(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+    pub(super) fn run(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + limit;
         loop {
             self.drain();
@@ -164,7 +176,7 @@ impl Pair {
         }
     }
 
-    fn connected(&self) -> bool {
+    pub(super) fn connected(&self) -> bool {
         [&self.a, &self.b]
             .iter()
             .all(|agent| agent.state() == State::Connected)
@@ -672,7 +684,9 @@ fn a_pair_that_never_answers_has_a_cause_though_another_is_in_use() {
             .expect("a pair")
     };
     assert_eq!(of(&pair.a, addr("10.0.0.77:7")).cause, None, "too soon");
-    assert!(!pair.run(IceConfig::default().failed_after, |_| false));
+    // Looked at with each check.
+    let patience = IceConfig::default().failed_after + Duration::from_secs(6);
+    assert!(!pair.run(patience, |_| false));
     assert!(pair.connected());
     let silent = of(&pair.a, addr("10.0.0.77:7"));
     assert_eq!(silent.state, PairState::Failed);

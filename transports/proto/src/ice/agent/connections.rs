@@ -241,6 +241,7 @@ impl Agent {
         self.stats.requests_sent += 1;
         self.checks.sent(transaction, path, Some(self.role), now);
         self.pairs.sent(path, now);
+        self.consent_checked(path, now);
         self.packets.push_front((path, packet));
     }
 
@@ -276,14 +277,6 @@ impl Agent {
             && old != new
             && !self.connections.carry(old)
             && self.connections.carry(new)
-    }
-
-    /// An answer arrived on the path in use. The packaged engine does not notice when a connection
-    /// is lost and back soon.
-    pub(super) fn recovered(&mut self, path: Path) {
-        if path.protocol == Protocol::Tcp && self.state == State::Disconnected {
-            self.set_state(State::Connected);
-        }
     }
 
     /// Whether connections of this path are opened by us.

@@ -14,9 +14,6 @@ const MIN_ROUND_PAUSE: Duration = Duration::from_millis(2);
 /// got no time. Guess: far above what timers are late, far below `IceConfig::disconnected_after`.
 const STALL: Duration = Duration::from_millis(500);
 
-/// Pause between two looks at a peer that is silent: how late it may be called disconnected or gone.
-const SILENCE_PAUSE: Duration = Duration::from_secs(1);
-
 /// Pause between two repeated checks of a pair that was answered and not nominated. Guess: a connection
 /// that needs one is up within half a second, and few are sent to a peer that takes its time.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -46,6 +43,16 @@ impl Agent {
             return;
         }
         let engine_now = self.engine_time(now);
+        let since = |at| engine_now.saturating_duration_since(at);
+        let checked = self.checking_since.map(since).unwrap_or_default();
+        if self.state == State::Checking && checked >= self.config.failed_after {
+            self.set_state(State::Failed);
+            self.next_round = None;
+            return;
+        }
+        if self.is_silent(engine_now) {
+            self.set_state(State::Disconnected);
+        }
         let sent = self.stats.requests_sent;
         let Some(engine) = self.engine.as_mut() else {
             return;
@@ -56,9 +63,8 @@ impl Agent {
             Err(error) => tracing::debug!(%error, "round of checks"),
         }
         self.collect(now);
-        if self.stats.requests_sent > sent {
-            self.last_round = Some(now); // one without pairs need not be waited for
-        }
+        self.last_round = Some(now);
+        self.idle_round = (self.stats.requests_sent == sent).then(|| self.pairs.len());
         self.pairs.give_up(self.config.failed_after, now);
         self.check_again(now);
         self.schedule(now);
@@ -96,11 +102,6 @@ impl Agent {
         now.checked_sub(self.stalled).unwrap_or(now)
     }
 
-    fn consent_expired(&self, now: Instant) -> bool {
-        let expired = |at| now.saturating_duration_since(at) >= self.config.failed_after;
-        self.state != State::Failed && self.consent_at.is_some_and(expired)
-    }
-
     fn schedule(&mut self, now: Instant) {
         self.next_round = match self.state {
             State::Checking => {
@@ -115,24 +116,15 @@ impl Agent {
         };
     }
 
-    /// The next check of consent; sooner when the peer has been silent for so long that it may have to
-    /// be called disconnected.
-    pub(super) fn next_consent_round(&self, now: Instant) -> Instant {
-        let check = now + self.config.consent_interval;
-        let heard = self.consent_at.unwrap_or(now);
-        // From then on the engine counts what else it has heard, which is not known here.
-        let silent = (heard + self.config.disconnected_after).max(now + SILENCE_PAUSE);
-        check.min(silent)
-    }
-
-    /// Brings the next round forward, but never closer than [`MIN_ROUND_PAUSE`] to the last one.
+    /// Brings the next round forward, but never closer than [`MIN_ROUND_PAUSE`] to the last one, unless
+    /// that had nothing to check and there is a pair since.
     pub(super) fn hasten(&mut self, now: Instant) {
         if self.state != State::Checking {
             return;
         }
-        let soonest = self
-            .last_round
-            .map_or(now, |last| now.max(last + MIN_ROUND_PAUSE));
+        let new_pair = self.idle_round.is_some_and(|had| self.pairs.len() > had);
+        let last = self.last_round.filter(|_| !new_pair);
+        let soonest = last.map_or(now, |last| now.max(last + MIN_ROUND_PAUSE));
         self.next_round = Some(self.next_round.map_or(soonest, |at| at.min(soonest)));
     }
 }

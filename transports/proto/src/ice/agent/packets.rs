@@ -5,8 +5,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::super::stun::{Binding, Class};
-use super::super::{Error, Event};
-use super::{Agent, MAX_EARLY_CHECKS};
+use super::super::{Error, Event, State};
+use super::{Agent, MAX_EARLY_CHECKS, MAX_ROLE_CHANGES};
 use crate::candidate::Protocol;
 use crate::id::{IceRole, Path};
 
@@ -49,7 +49,8 @@ impl Agent {
         now: Instant,
     ) -> Result<(), Error> {
         let binding = Binding::parse(packet).ok_or(Error::NotStun)?;
-        if self.engine.is_none() {
+        // Who has failed answers nobody, so that the peer finds out.
+        if self.engine.is_none() || self.state == State::Failed {
             return Err(Error::Closed);
         }
         if !self.is_local(path) {
@@ -78,14 +79,19 @@ impl Agent {
             return Err(Error::Unauthenticated);
         }
         let Some(remote) = &self.remote else {
-            return self.keep_early(path, packet);
+            self.keep_early(path, packet);
+            return Ok(());
         };
         if from != remote.ufrag {
             return Err(Error::Unauthenticated);
         }
         if let Some(due) = self.awaits_candidate(path, now) {
             self.early_due = Some(self.early_due.map_or(due, |at| at.min(due)));
-            return self.keep_early(path, packet);
+            self.keep_early(path, packet);
+            return Ok(());
+        }
+        if binding.role == Some(self.role) && self.role_changes >= MAX_ROLE_CHANGES {
+            return Err(Error::TooMany("changes of role"));
         }
         self.stats.requests_received += 1;
         self.reconnected(path, now);
@@ -102,12 +108,14 @@ impl Agent {
         Ok(())
     }
 
-    fn keep_early(&mut self, path: Path, packet: &[u8]) -> Result<(), Error> {
+    /// An answer to the latest check of each path is of use to the peer: it may have given up those before.
+    fn keep_early(&mut self, path: Path, packet: &[u8]) {
+        self.early.retain(|(other, _)| *other != path);
         if self.early.len() >= MAX_EARLY_CHECKS {
-            return Err(Error::TooMany("early checks"));
+            self.early.pop_front();
+            self.stats.dropped += 1;
         }
         self.early.push_back((path, Bytes::copy_from_slice(packet)));
-        Ok(())
     }
 
     /// Until when a check waits for the candidate that it comes from, if we are to nominate and the peer
@@ -139,24 +147,23 @@ impl Agent {
                 .push_back(Event::PathAnswered { path, round_trip });
         }
         if self.selected == Some(path) {
-            self.consent_at = Some(now);
             self.stats.round_trip = Some(answer.round_trip);
         }
+        self.consent_given(path, now);
         self.give_to_engine(path, packet, now)?;
         self.nominated_before(path, now);
         if answer.first && self.role == IceRole::Controlling && self.selected.is_none() {
             self.next_round = Some(now); // nominate without waiting for the next round
         }
         if self.selected == Some(path) {
-            self.consent_at = Some(now);
             self.stats.round_trip = Some(answer.round_trip);
-            self.recovered(path);
         }
         Ok(())
     }
 
     /// The peer keeps the role that we take ourselves to have: it is ours to change, which the
-    /// engine does only when the peer checks us (RFC 8445 §7.2.5.1).
+    /// engine does only when the peer checks us (RFC 8445 §7.2.5.1). Only while pairs are checked: later
+    /// nobody nominates, and refusals of consent are what becomes of consent.
     fn take_refusal(
         &mut self,
         path: Path,
@@ -167,8 +174,11 @@ impl Agent {
         let refused = self.checks.refused(binding.transaction, path);
         let role = refused.ok_or(Error::Unauthenticated)?;
         // Several checks of the old role may be refused.
-        if !binding.is_role_conflict() || role != Some(self.role) {
+        if !binding.is_role_conflict() || role != Some(self.role) || self.state != State::Checking {
             return Ok(());
+        }
+        if self.role_changes >= MAX_ROLE_CHANGES {
+            return Err(Error::TooMany("changes of role"));
         }
         let engine = self.engine.as_mut().ok_or(Error::Closed)?;
         engine.set_role(self.role.other())?;
