@@ -12,7 +12,7 @@
 //! | names and strings | [`id`], [`ticket`], [`safety_words`] |
 //! | how anything is written, signed, sealed | [`wire`], [`seal`] |
 //! | who is there | [`presence`], [`obituary`], [`roster`] |
-//! | signaling | [`envelope`], [`glare`], [`assertion`] |
+//! | signaling | [`envelope`], [`hop`] (its way to one peer), [`glare`], [`assertion`] |
 //! | links | [`links`] (whom), [`liveness`] (still there?), [`frame`] (what they carry) |
 //! | messages | [`flood`] (to everyone), [`forward`] (to one) |
 //! | large meshes | [`overlay`] (whom to be connected with), [`broadcast`] (trees over it) |
@@ -32,9 +32,9 @@
 //!
 //! # Absent on purpose
 //!
-//! Partial rosters and envelopes routed over several hops: the wire format has
-//! their fields, the logic is to come. [`node`] does not use [`overlay`] and
-//! [`broadcast`] yet; the simulator of `chaos-tests` does. Sender anonymity: the
+//! Partial rosters: the wire format has their fields, the logic is to come.
+//! [`node`] does not use [`overlay`], [`broadcast`] and [`hop`] yet; the
+//! simulator of `chaos-tests` does. Sender anonymity: the
 //! gossip's authors are visible. History: who joins later gets what is said
 //! later.
 
@@ -45,6 +45,7 @@ pub mod flood;
 pub mod forward;
 pub mod frame;
 pub mod glare;
+pub mod hop;
 pub mod id;
 pub mod limit;
 pub mod links;

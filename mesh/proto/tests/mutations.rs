@@ -6,7 +6,7 @@ mod mutate;
 #[test]
 fn no_mutation_makes_a_parser_panic() {
     let report = mutate::run(1, 3_000);
-    assert_eq!(report.len(), 15, "{report:?}");
+    assert_eq!(report.len(), 16, "{report:?}");
     assert!(
         report.values().all(|[refused, _]| *refused > 0),
         "{report:?}"

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Envelope, INFO, Letter, letter};
+use super::{Envelope, INFO, Letter, Proof, letter};
 use crate::id::{MessageId, PeerId, RoomId, SessionId};
 use crate::presence::MAX_CLOCK_SKEW_MS;
 use crate::replay::SeenCache;
@@ -89,6 +89,18 @@ impl Inbox {
         rooms: impl IntoIterator<Item = RoomId>,
         time: Time,
     ) -> Result<Letter, OpenError> {
+        self.open_proved(envelope, prekeys, rooms, time)
+            .map(|(letter, _)| letter)
+    }
+
+    /// Opens an envelope, and says how to prove that to its author.
+    pub fn open_proved(
+        &mut self,
+        envelope: &Envelope,
+        prekeys: &Prekeys,
+        rooms: impl IntoIterator<Item = RoomId>,
+        time: Time,
+    ) -> Result<(Letter, Proof), OpenError> {
         if self.ids.contains(&envelope.id) {
             return Err(OpenError::Duplicate);
         }
@@ -130,7 +142,7 @@ impl Inbox {
         {
             return Err(OpenError::Replayed);
         }
-        Ok(letter)
+        Ok((letter, Proof::of(&plaintext)))
     }
 }
 

@@ -8,9 +8,9 @@
 //! to somebody else, nor sent again in another envelope.
 //!
 //! [`HopFrame`] is what neighbours of the gossip overlay say to each other.
-//! It already carries what routed envelopes need (forwarding with hops and
-//! TTL, acknowledgement, refusal, credit); today a node forwards nothing and
-//! answers [`Refusal::NoRoute`] for other people's envelopes.
+//! Envelopes that are routed travel in [`hop::Frame`]s inside of it. A
+//! [`Node`](crate::Node) does not speak these yet: it sends envelopes to their
+//! addressees only, and answers [`Refusal::NoRoute`] for other people's.
 
 mod inbox;
 mod letter;
@@ -24,6 +24,7 @@ pub use letter::{
     Body, CANDIDATE_LEN, Candidates, Letter, MAX_CANDIDATES, MAX_SDP, RejectReason, Sdp, SealFailed,
 };
 
+use crate::hop;
 use crate::id::{Identity, MessageId, PeerId, RoomId, tagged_hash};
 use crate::presence::{MAX_CLOCK_SKEW_MS, Records};
 use crate::seal::{self, Encapsulated, PublicPrekey};
@@ -54,6 +55,11 @@ impl RouteTag {
         Self::of_hour(to, room, unix_ms / HOUR_MS)
     }
 
+    /// The bytes of the tag.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     fn of_hour(to: &PeerId, room: &RoomId, hour: u64) -> Self {
         let parts: [&[u8]; 3] = [to.as_bytes(), room.as_bytes(), &hour.to_be_bytes()];
         RouteTag(tagged_hash("peerloom/route/1", &parts))
@@ -64,6 +70,23 @@ impl RouteTag {
     pub fn is(&self, to: &PeerId, room: &RoomId, unix_ms: u64) -> bool {
         let hour = unix_ms / HOUR_MS;
         (hour.saturating_sub(1)..=hour + 1).any(|hour| Self::of_hour(to, room, hour) == *self)
+    }
+}
+
+/// Proof of having opened an envelope: a hash of what is sealed in it, the
+/// author's signature included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Proof(#[serde(with = "serde_bytes")] [u8; 8]);
+
+impl Proof {
+    /// The proof with these bytes.
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Proof(bytes)
+    }
+
+    fn of(plaintext: &[u8]) -> Self {
+        Proof(tagged_hash("peerloom/opened/1", &[plaintext]))
     }
 }
 
@@ -99,6 +122,17 @@ impl Envelope {
         prekey: &PublicPrekey,
         rng: &mut impl CryptoRng,
     ) -> Result<Envelope, SealFailed> {
+        Envelope::seal_proved(letter, identity, prekey, rng).map(|(envelope, _)| envelope)
+    }
+
+    /// Seals `letter`, and says what its addressee will prove to have opened
+    /// it with.
+    pub fn seal_proved(
+        letter: &Letter,
+        identity: &Identity,
+        prekey: &PublicPrekey,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(Envelope, Proof), SealFailed> {
         let payload = letter.encode()?;
         let id = MessageId::random(rng);
         let sent_s = u32::try_from(letter.sent_ms / 1000).unwrap_or(u32::MAX);
@@ -114,12 +148,15 @@ impl Envelope {
             sealed: Bytes::new(),
         };
         let expires_s = envelope.expires_s;
+        let mut proof = Proof([0; 8]);
         let (enc, sealed) = seal::seal_with(prekey, INFO, &envelope.aad(), rng, |enc| {
-            letter::sign(identity, &letter.to, enc, &id, expires_s, &payload)
+            let text = letter::sign(identity, &letter.to, enc, &id, expires_s, &payload);
+            proof = Proof::of(&text);
+            text
         })?;
         envelope.enc = enc;
         envelope.sealed = sealed.into();
-        Ok(envelope)
+        Ok((envelope, proof))
     }
 
     /// What the seal authenticates besides the letter: version, recipient,
@@ -197,6 +234,9 @@ pub enum HopFrame {
     /// Presences, leaves and obituaries.
     #[serde(rename = "r")]
     Records(Records),
+    /// Signaling that goes from neighbour to neighbour.
+    #[serde(rename = "h")]
+    Hop(hop::Frame),
 }
 
 impl HopFrame {
@@ -213,6 +253,10 @@ impl HopFrame {
                 len: bytes.len(),
                 max: MAX_ENVELOPE,
             }),
+            HopFrame::Hop(hop) => {
+                hop.check(bytes.len())?;
+                Ok(frame)
+            }
             HopFrame::Forward(_)
             | HopFrame::Ack { .. }
             | HopFrame::Nack { .. }

@@ -188,7 +188,9 @@ impl Node {
                 id,
                 why: Refusal::Expired | Refusal::Unreadable,
             }) => drop(self.posts.remove(&id)),
-            Ok(HopFrame::Credit { .. }) => {}
+            // Envelopes are not routed yet; whoever sends such a frame hears
+            // nothing and goes another way.
+            Ok(HopFrame::Credit { .. } | HopFrame::Hop(_)) => {}
             Ok(HopFrame::Records(records)) => self.hop_records(from, &records, time),
             Err(error) => {
                 self.stats.refused += 1;

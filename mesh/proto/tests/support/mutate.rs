@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use peerloom_mesh_proto::assertion;
@@ -13,6 +13,7 @@ use peerloom_mesh_proto::broadcast;
 use peerloom_mesh_proto::envelope::{Envelope, Gossip, HopFrame, Inbox};
 use peerloom_mesh_proto::flood::Flood;
 use peerloom_mesh_proto::frame::{ChannelName, Frame};
+use peerloom_mesh_proto::hop::{self, Hop, Parcel};
 use peerloom_mesh_proto::obituary::Obituary;
 use peerloom_mesh_proto::overlay::{self, Class, Contact, Contacts, Named};
 use peerloom_mesh_proto::presence::{Record, Records};
@@ -45,6 +46,7 @@ struct World {
     node: Node,
     roster: Roster,
     inbox: Inbox,
+    hop: Hop,
     certificate: forge::Certificate,
 }
 
@@ -54,6 +56,18 @@ fn node(bob: &Identity, rng: &mut ChaCha20Rng, time: Time) -> Node {
     let mut node = Node::new(config, Arc::new(bob.clone()), rng, time);
     node.join("r", time);
     node
+}
+
+/// The router of a node with two neighbours.
+fn hop(bob: &Identity, time: Time) -> Hop {
+    let (mut rng, mut out) = (ChaCha20Rng::seed_from_u64(1), Vec::new());
+    let mut hop = Hop::new(hop::Config::default(), bob.peer_id(), time.now);
+    hop.set_rooms([room()], time.now);
+    for neighbour in [1, 3] {
+        let peer = Identity::from_seed([neighbour; 32]).peer_id();
+        hop.link_up(peer, time, &mut rng, &mut out);
+    }
+    hop
 }
 
 /// One to three changes: bits, bytes, lengths, MessagePack markers.
@@ -96,6 +110,7 @@ impl World {
             node: node(&bob, &mut rng, time),
             roster: Roster::new(bob.peer_id(), MeshTag::new("m")),
             inbox: Inbox::new(bob.peer_id(), time.now),
+            hop: hop(&bob, time),
             certificate: forge::Certificate::new(),
             rng,
             ada,
@@ -202,6 +217,49 @@ impl World {
         taken
     }
 
+    /// A frame of the router: an envelope on its way or what is around, from
+    /// one router to another.
+    fn routed(&mut self) -> bool {
+        let ada = self.ada.peer_id();
+        let mut frames = Vec::new();
+        let mut other = hop(&self.bob, self.time);
+        let letter = forge::letter(&self.bob, &self.ada, SessionId::random(&mut self.rng));
+        let prekey = self.prekeys.public();
+        let sealed = Envelope::seal_proved(&letter, &self.bob, &prekey, &mut self.rng);
+        let (envelope, proof) = sealed.unwrap();
+        let parcel = Parcel {
+            to: Identity::from_seed([9; 32]).peer_id(),
+            relays: vec![envelope.to],
+            along: None,
+            envelope,
+            proof,
+        };
+        let sent = other.send(parcel, self.time, &mut self.rng, &mut frames);
+        sent.unwrap();
+        other.link_up(self.bob.peer_id(), self.time, &mut self.rng, &mut frames);
+        let frames = frames.into_iter().filter_map(|output| match output {
+            hop::Output::Send { frame, .. } => Some(frame),
+            hop::Output::Deliver { .. } | hop::Output::Flood { .. } | hop::Output::Ended { .. } => {
+                None
+            }
+        });
+        let frames: Vec<hop::Frame> = frames.collect();
+        let raw = frames[self.rng.random_range(0..frames.len())]
+            .encode()
+            .unwrap();
+        let Ok(HopFrame::Hop(frame)) = HopFrame::decode(&mutate(&mut self.rng, &raw)) else {
+            return false;
+        };
+        // Its credit comes back.
+        self.time = self.time.after(Duration::from_millis(10));
+        let mut out = Vec::new();
+        self.hop
+            .handle_frame(ada, frame, self.time, &mut self.rng, &mut out);
+        self.hop.handle_timeout(self.time, &mut self.rng, &mut out);
+        assert!(self.hop.sizes().are_bounded());
+        true
+    }
+
     fn ticket(&mut self, inside: bool) -> bool {
         let addresses = vec!["/ip4/192.0.2.7/udp/4001/quic-v1".to_owned()];
         let ticket = Ticket::new(self.ada.peer_id(), addresses, "m", Some(vec![7; 8]));
@@ -271,7 +329,7 @@ impl World {
     }
 
     fn once(&mut self, kind: usize) -> (&'static str, bool) {
-        match kind % 14 {
+        match kind % 15 {
             0 => ("hop frame and gossip", self.hop()),
             at @ (1 | 2) => {
                 let envelope = self.resealed(at == 1);
@@ -294,6 +352,7 @@ impl World {
             10 => ("assertion text", self.assertion(0)),
             11 => ("overlay message", self.overlay()),
             12 => ("tree message", self.tree()),
+            13 => ("router's frame", self.routed()),
             _ if self.rng.random() => ("claims, before signing", self.assertion(1)),
             _ => ("statement, before signing", self.assertion(2)),
         }
