@@ -53,6 +53,7 @@ impl Scenario {
         draft.actions.retain(|timed| timed.at < at);
         draft.actions.sort_by_key(|timed| timed.at);
         draft.speak(at);
+        draft.call(at);
         Schedule {
             schema: SCHEMA,
             seed,
@@ -291,6 +292,37 @@ impl Draft<'_> {
     }
 }
 
+impl Draft<'_> {
+    /// Sessions between those who live then.
+    fn call(&mut self, end: u64) {
+        let Some(sessions) = &self.scenario.workload.sessions else {
+            return;
+        };
+        let every = sessions.every.0;
+        let mut dice = Dice::new(self.seed, u32::MAX, 0, Stream::Calls);
+        let mut alive = Population::new(self.scenario.nodes.count);
+        let mut calls = Vec::new();
+        let mut rest = self.actions.iter().peekable();
+        let mut at = every;
+        while at < end {
+            while let Some(timed) = rest.next_if(|timed| timed.at <= at) {
+                alive.apply(timed);
+            }
+            let from = alive.speaker(at, false, &mut dice);
+            let to = alive.speaker(at, false, &mut dice);
+            if let (Some(from), Some(to)) = (from, to)
+                && from != to
+            {
+                let action = Action::Call { from, to };
+                calls.push(Timed { at, action });
+            }
+            at += every;
+        }
+        self.actions.extend(calls);
+        self.actions.sort_by_key(|timed| timed.at);
+    }
+}
+
 /// Who lives, and since when.
 struct Population {
     since: Vec<Option<u64>>,
@@ -312,7 +344,8 @@ impl Population {
             | Action::Weather(_)
             | Action::Clock { .. }
             | Action::Act { .. }
-            | Action::Say { .. } => return,
+            | Action::Say { .. }
+            | Action::Call { .. } => return,
         };
         for node in nodes {
             if let Some(place) = usize::try_from(*node)

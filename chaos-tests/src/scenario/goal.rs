@@ -78,6 +78,50 @@ pub enum Goal {
         /// At most.
         max: f64,
     },
+    /// Sessions of the phase come to their end: every letter is opened.
+    SignalDelivery {
+        /// The phase.
+        phase: String,
+        /// From so long after its beginning on.
+        #[serde(default)]
+        from: Span,
+        /// Part of those between honest nodes that had lived for five seconds,
+        /// still do, and were not on two sides of a partition.
+        min: Part,
+        /// So long after the offer was sent.
+        within: Span,
+    },
+    /// How long 99 of 100 offers take that arrive.
+    SignalLatency {
+        /// The phase.
+        phase: String,
+        /// From so long after its beginning on.
+        #[serde(default)]
+        from: Span,
+        /// At most.
+        max: Span,
+    },
+    /// Bytes of one session in the whole network, framing included, what nodes
+    /// tell each other all the time aside.
+    SignalBytes {
+        /// The phase.
+        phase: String,
+        /// From so long after its beginning on.
+        #[serde(default)]
+        from: Span,
+        /// At most.
+        max: f64,
+    },
+    /// Bytes a second that a node sends to tell neighbours who is around.
+    DigestUpkeep {
+        /// The phase.
+        phase: String,
+        /// From so long after its beginning on.
+        #[serde(default)]
+        from: Span,
+        /// At most.
+        max: f64,
+    },
     /// Median part of honest nodes' links that lead to Sybils, at the end.
     SybilShare {
         /// The phase.
@@ -116,6 +160,16 @@ pub enum Sometimes {
     Vouched,
     /// A node's timers were late.
     Late,
+    /// An envelope took a step that no table led to.
+    Wander,
+    /// An envelope came back to where it had been.
+    Circle,
+    /// An envelope went a second way, because the first brought no answer.
+    SecondTry,
+    /// An envelope waited for its addressee.
+    Mail,
+    /// An envelope was flooded.
+    Flood,
 }
 
 impl Goal {
@@ -129,6 +183,10 @@ impl Goal {
             Goal::OneComponent { .. } => "one-component",
             Goal::MinCut { .. } => "min-cut",
             Goal::Upkeep { .. } => "upkeep",
+            Goal::SignalDelivery { .. } => "signal-delivery",
+            Goal::SignalLatency { .. } => "signal-latency",
+            Goal::SignalBytes { .. } => "signal-bytes",
+            Goal::DigestUpkeep { .. } => "digest-upkeep",
             Goal::SybilShare { .. } => "sybil-share",
             Goal::Eclipsed { .. } => "eclipsed",
         }
@@ -144,6 +202,10 @@ impl Goal {
             | Goal::OneComponent { phase, .. }
             | Goal::MinCut { phase, .. }
             | Goal::Upkeep { phase, .. }
+            | Goal::SignalDelivery { phase, .. }
+            | Goal::SignalLatency { phase, .. }
+            | Goal::SignalBytes { phase, .. }
+            | Goal::DigestUpkeep { phase, .. }
             | Goal::SybilShare { phase, .. }
             | Goal::Eclipsed { phase, .. } => phase,
         }

@@ -5,6 +5,7 @@ mod expand;
 mod goal;
 mod units;
 
+use peerloom_mesh_proto::envelope::{MAX_CANDIDATES, MAX_SDP};
 use serde::{Deserialize, Serialize};
 
 pub use goal::{Goal, Sometimes};
@@ -146,6 +147,39 @@ pub struct Workload {
     /// All broadcasts by one node, rather than each by another.
     #[serde(default)]
     pub single: bool,
+    /// Sessions between random pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Sessions>,
+}
+
+/// Sessions: an offer, an answer, and candidates from both sides, as envelopes
+/// that are routed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sessions {
+    /// Pause between two sessions, whoever begins them.
+    pub every: Span,
+    /// Bytes of a description, which an offer and an answer hold.
+    #[serde(default = "bytes")]
+    pub description: u32,
+    /// Part of all frames with envelopes and acknowledgements that is lost,
+    /// whatever links are made of.
+    #[serde(default)]
+    pub lost: Part,
+    /// Letters of candidates from each side.
+    #[serde(default = "one_letter")]
+    pub letters: u32,
+    /// Candidates in each.
+    #[serde(default = "two_candidates")]
+    pub candidates: u32,
+}
+
+fn one_letter() -> u32 {
+    1
+}
+
+fn two_candidates() -> u32 {
+    2
 }
 
 fn second() -> Span {
@@ -162,6 +196,7 @@ impl Default for Workload {
             every: second(),
             size: bytes(),
             single: false,
+            sessions: None,
         }
     }
 }
@@ -344,6 +379,15 @@ impl Scenario {
         }
         if self.workload.every.0 == 0 {
             return senseless("broadcasts every 0 ms".into());
+        }
+        if let Some(sessions) = &self.workload.sessions {
+            let fits = sessions.every.0 > 0
+                && sessions.description as usize <= MAX_SDP - 100
+                && sessions.letters <= 8
+                && sessions.candidates as usize <= MAX_CANDIDATES;
+            if !fits {
+                return senseless("sessions that do not fit into envelopes".into());
+            }
         }
         if self.nodes.browsers.0 + self.nodes.supers.0 > 1.0 {
             return senseless("more browsers and super-peers than nodes".into());

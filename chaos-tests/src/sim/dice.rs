@@ -24,6 +24,10 @@ pub enum Stream {
     Schedule = 5,
     /// When a node comes and goes.
     Churn = 6,
+    /// Keys and seals.
+    Signal = 7,
+    /// Who calls whom.
+    Calls = 8,
 }
 
 /// One stream.

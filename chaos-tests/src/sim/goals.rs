@@ -12,7 +12,7 @@ use super::world::World;
 use crate::scenario::{Goal, Span};
 
 /// A node owes and is owed broadcasts once it has lived this long.
-const AGE: u64 = 5_000;
+pub(super) const AGE: u64 = 5_000;
 /// How often the graph is looked at, in milliseconds; its cuts, which take
 /// longer to find, less often.
 const LOOK: u64 = 500;
@@ -121,6 +121,10 @@ impl Watch {
             }
             Goal::Redundancy { .. }
             | Goal::Upkeep { .. }
+            | Goal::SignalDelivery { .. }
+            | Goal::SignalLatency { .. }
+            | Goal::SignalBytes { .. }
+            | Goal::DigestUpkeep { .. }
             | Goal::SybilShare { .. }
             | Goal::Eclipsed { .. } => {}
         }
@@ -142,6 +146,26 @@ impl Watch {
                 self.measured = counters
                     .filter(|c| c.lived > 0)
                     .map(|c| ratio(c.bytes, c.lived) * 1_000.0);
+            }
+            Goal::DigestUpkeep { .. } => {
+                self.measured = counters
+                    .filter(|c| c.lived > 0)
+                    .map(|c| ratio(c.digests, c.lived) * 1_000.0);
+            }
+            Goal::SignalDelivery { within, .. } => {
+                let due = self.from..self.to.saturating_sub(within.0);
+                self.measured = world.sessions_done(due, within.0);
+            }
+            Goal::SignalLatency { .. } => {
+                let times = world.offer_times(self.from..self.to);
+                let p99 = times.get(times.len() * 99 / 100).copied();
+                self.measured = p99.map(seconds);
+            }
+            Goal::SignalBytes { .. } => {
+                let begun = world.sessions_begun(self.from..self.to);
+                self.measured = counters
+                    .filter(|_| begun > 0)
+                    .map(|c| ratio(c.signal, begun));
             }
             Goal::SybilShare { .. } => {
                 let shares = world.sybil_shares();
@@ -235,7 +259,11 @@ fn from(goal: &Goal) -> Span {
         Goal::Delivery { from, .. }
         | Goal::Hops { from, .. }
         | Goal::Redundancy { from, .. }
-        | Goal::Upkeep { from, .. } => *from,
+        | Goal::Upkeep { from, .. }
+        | Goal::SignalDelivery { from, .. }
+        | Goal::SignalLatency { from, .. }
+        | Goal::SignalBytes { from, .. }
+        | Goal::DigestUpkeep { from, .. } => *from,
         Goal::Recovery { .. }
         | Goal::OneComponent { .. }
         | Goal::MinCut { .. }
@@ -247,13 +275,16 @@ fn from(goal: &Goal) -> Span {
 /// The number wanted, and whether more of it is better.
 fn wanted(goal: &Goal) -> (f64, bool) {
     match goal {
-        Goal::Delivery { min, .. } => (min.0, true),
-        Goal::Recovery { max, .. } | Goal::OneComponent { max, .. } | Goal::MinCut { max, .. } => {
-            (seconds(max.0), false)
-        }
+        Goal::Delivery { min, .. } | Goal::SignalDelivery { min, .. } => (min.0, true),
+        Goal::Recovery { max, .. }
+        | Goal::OneComponent { max, .. }
+        | Goal::MinCut { max, .. }
+        | Goal::SignalLatency { max, .. } => (seconds(max.0), false),
         Goal::Hops { max, .. }
         | Goal::Redundancy { max, .. }
         | Goal::Upkeep { max, .. }
+        | Goal::SignalBytes { max, .. }
+        | Goal::DigestUpkeep { max, .. }
         | Goal::SybilShare { max, .. }
         | Goal::Eclipsed { max, .. } => (*max, false),
     }

@@ -7,6 +7,9 @@
 //! * [`schedule`]: what is done to whom and when.
 //! * [`graph`], [`invariants`]: what must hold. [`run`](mod@run): goals, and the report.
 //!
+//! * `signal`: sessions between pairs, signaled by routed envelopes, if a scenario
+//!   has them.
+//!
 //! What is left out: bandwidth, queues in sockets, packets of congestion
 //! control, NAT. A cut loses what crosses it; a stream does not send it again.
 
@@ -24,9 +27,12 @@ mod clock;
 mod goals;
 mod lies;
 mod node;
+mod signal;
+mod signal_report;
 mod traffic;
 mod wheel;
 
 pub use invariants::Violation;
 pub use run::{Report, check, explain, run};
 pub use schedule::Schedule;
+pub use signal_report::SignalReport;

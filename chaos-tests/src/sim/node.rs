@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use peerloom_mesh_proto::PeerId;
 use peerloom_mesh_proto::broadcast::{self, Broadcast};
+use peerloom_mesh_proto::hop;
 use peerloom_mesh_proto::overlay::{self, Class, ConnId, Contact, DialId, Overlay};
 
 use super::clock::Clock;
 use super::dice::{Dice, Stream, mix};
 use super::net::Place;
 use super::schedule::Act;
+use super::signal::{Signal, SignalLife};
 
 /// Connections of one node, links and all that may become one: more are
 /// refused, as a host without ports would.
@@ -22,6 +24,7 @@ const SLOT_BITS: u32 = 8;
 pub(crate) enum Packet {
     Overlay(overlay::Message),
     Tree(Box<broadcast::Message>),
+    Hop(Box<hop::Frame>),
 }
 
 /// One end of a connection.
@@ -45,6 +48,8 @@ pub(crate) struct Conn {
 pub(crate) struct Node {
     pub(crate) overlay: Overlay,
     pub(crate) tree: Broadcast,
+    /// If the scenario has sessions.
+    pub(crate) signal: Option<Box<Signal>>,
     pub(crate) dice: Dice,
     pub(crate) net: Dice,
     pub(crate) conns: Vec<Conn>,
@@ -91,6 +96,7 @@ impl Slot {
             index,
             now,
             base,
+            signaling,
         } = life;
         let class = self.class;
         let mut dice = Dice::new(seed, index, self.life, Stream::Engine);
@@ -98,9 +104,20 @@ impl Slot {
         let at = base + Duration::from_millis(clock.local(now));
         let me = contact(seed, index, class);
         let config = overlay::Config::new(class);
+        let signal = signaling.map(|floods| {
+            let number = self.life;
+            Box::new(Signal::new(SignalLife {
+                seed,
+                index,
+                number,
+                at,
+                floods,
+            }))
+        });
         self.node = Some(Node {
             overlay: Overlay::new(config, me, bootstrap, at, &mut dice),
             tree: Broadcast::new(broadcast::Config::default(), at),
+            signal,
             net: Dice::new(seed, index, self.life, Stream::Network),
             dice,
             conns: Vec::new(),
@@ -144,6 +161,8 @@ pub(crate) struct Life {
     pub(crate) index: u32,
     pub(crate) now: u64,
     pub(crate) base: Instant,
+    /// Whether nodes signal, and may flood.
+    pub(crate) signaling: Option<bool>,
 }
 
 impl Node {
@@ -165,6 +184,8 @@ impl Node {
         let tree = self.tree.deadline().map(|deadline| deadline.at);
         let overlay = self.overlay.deadline().at;
         let at = tree.map_or(overlay, |tree| tree.min(overlay));
+        let hop = self.signal.as_ref().map(|signal| signal.hop.deadline().at);
+        let at = hop.map_or(at, |hop| hop.min(at));
         let local = at.saturating_duration_since(base);
         let local = local.as_secs() * 1_000 + u64::from(local.subsec_millis());
         self.clock.world(local)
@@ -220,6 +241,7 @@ mod tests {
             index: 1,
             now: 0,
             base: Instant::now(),
+            signaling: None,
         };
         slot.start(life, Vec::new());
         let first = slot.open(2, 10, None).unwrap();

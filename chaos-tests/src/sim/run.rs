@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::goals::{Outcome, Watch, ratio};
 use super::invariants::Violation;
 use super::schedule::{Action, Schedule};
+use super::signal_report::SignalReport;
 use super::tally::Counters;
 use super::trace::{Trace, seconds};
 use super::world::{Genesis, World};
@@ -41,6 +42,8 @@ pub struct Report {
     pub last_events: Vec<String>,
     /// Everything that was counted.
     pub counters: Totals,
+    /// What came of sessions, if there were any.
+    pub signaling: Option<SignalReport>,
 }
 
 /// What was counted.
@@ -119,7 +122,11 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "  {events} events; {bytes_per_node_second:.0} B/s a node, and {handshake_bytes_per_node_second:.0} for connecting"
-        )
+        )?;
+        match &self.signaling {
+            Some(signaling) => writeln!(f, "  {signaling}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -166,6 +173,7 @@ fn course(schedule: &Schedule, trace: Trace, tell: &mut dyn FnMut(f64)) -> (Worl
         classes: scenario.classes(),
         weather: scenario.net.weather(),
         payload: usize::try_from(scenario.workload.size).unwrap_or(usize::MAX),
+        sessions: scenario.workload.sessions.clone(),
     };
     let mut world = World::new(genesis, trace);
     let mut watches = Watch::all(schedule);
@@ -193,6 +201,7 @@ fn course(schedule: &Schedule, trace: Trace, tell: &mut dyn FnMut(f64)) -> (Worl
         let before = world.lopsided();
         world.run_until(end + PATIENCE);
         world.violation = world.violation.take().or_else(|| world.unquiet(&before));
+        world.violation = world.violation.take().or_else(|| world.lost_envelope());
     }
     let report = report(schedule, &world, watches, &seen, &counters);
     (world, report)
@@ -252,6 +261,7 @@ fn report(
             delivered: counters.delivered,
             redundancy: ratio(counters.pushes, counters.delivered.max(1)) - 1.0,
         },
+        signaling: world.signal_report(counters),
     }
 }
 
@@ -273,7 +283,10 @@ impl World {
                 (overlay.vouched > 0, Sometimes::Vouched),
                 (overlay.late > 0, Sometimes::Late),
             ];
-            for (_, deed) in all.into_iter().filter(|(done, _)| *done) {
+            let all = all
+                .into_iter()
+                .chain(node.signal.iter().flat_map(|s| s.deeds()));
+            for (_, deed) in all.filter(|(done, _)| *done) {
                 if !deeds.contains(&deed) {
                     deeds.push(deed);
                 }

@@ -145,4 +145,11 @@ pub enum Action {
         /// Who.
         node: u32,
     },
+    /// A node begins a session with another.
+    Call {
+        /// Who.
+        from: u32,
+        /// With whom.
+        to: u32,
+    },
 }

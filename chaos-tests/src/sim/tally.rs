@@ -28,6 +28,10 @@ pub struct Counters {
     pub delivered: u64,
     /// Milliseconds lived by all nodes together.
     pub lived: u64,
+    /// Bytes of routed envelopes and their acknowledgements, framing included.
+    pub signal: u64,
+    /// Bytes of what nodes tell each other for routing, framing included.
+    pub digests: u64,
 }
 
 impl Counters {
@@ -42,6 +46,8 @@ impl Counters {
             pushes: self.pushes - before.pushes,
             delivered: self.delivered - before.delivered,
             lived: self.lived - before.lived,
+            signal: self.signal - before.signal,
+            digests: self.digests - before.digests,
         }
     }
 }

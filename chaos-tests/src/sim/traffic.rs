@@ -1,6 +1,7 @@
 //! Carrying out what nodes want: sending, dialling, closing.
 
 use peerloom_mesh_proto::broadcast;
+use peerloom_mesh_proto::hop;
 use peerloom_mesh_proto::overlay::{self, Contact, DialId};
 
 use super::invariants;
@@ -38,6 +39,13 @@ impl Packet {
                 broadcast::Message::Graft { .. } => 22,
                 broadcast::Message::Prune => 23,
             },
+            Packet::Hop(frame) => match &**frame {
+                hop::Frame::Route(route) => 30 | u64::from(route.envelope.hops) << 48,
+                hop::Frame::Ack { .. } => 31,
+                hop::Frame::Nack { left, .. } => 32 | u64::from(*left) << 48,
+                hop::Frame::Kept { .. } => 33,
+                hop::Frame::Digest(_) => 34,
+            },
         }
     }
 
@@ -64,6 +72,7 @@ impl Packet {
                 broadcast::Message::Graft { id } => 9 + if id.is_some() { 18 } else { 1 },
                 broadcast::Message::Prune => 7,
             },
+            Packet::Hop(frame) => frame.encode().map_or(0, |bytes| bytes.len() as u64),
         }
     }
 }
@@ -91,7 +100,7 @@ impl World {
                     }
                 }
                 overlay::Output::Close { conn } => self.close(index, conn.0),
-                overlay::Output::LinkUp { conn, .. } => {
+                overlay::Output::LinkUp { conn, peer } => {
                     let now = self.now();
                     if let Some(node) = self.node(index) {
                         node.tree.link_up(conn);
@@ -99,11 +108,13 @@ impl World {
                             self.violation.get_or_insert(violation);
                         }
                     }
+                    self.hop_link(index, peer, true);
                 }
-                overlay::Output::LinkDown { conn, .. } => {
+                overlay::Output::LinkDown { conn, peer } => {
                     if let Some(node) = self.node(index) {
                         node.tree.link_down(conn);
                     }
+                    self.hop_link(index, peer, false);
                 }
             }
         }
@@ -126,6 +137,9 @@ impl World {
 
     fn delivered(&mut self, index: u32, payload: &[u8], hops: u8) {
         let now = self.now();
+        if self.hop_flood(index, payload) {
+            return;
+        }
         self.counters.delivered += 1;
         let number = payload.first_chunk::<8>().copied().map(u64::from_le_bytes);
         let number = number.and_then(|n| usize::try_from(n).ok());

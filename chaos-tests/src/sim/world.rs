@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use peerloom_mesh_proto::broadcast;
+use peerloom_mesh_proto::hop::FLOOD_MEMBERS;
 use peerloom_mesh_proto::overlay::{self, Class, ConnId, Contact, Input};
 
 use super::invariants::{self, Violation};
@@ -11,9 +12,11 @@ use super::lies;
 use super::net::{Cut, Place, Weather};
 use super::node::{Conn, Life, Node, Packet, Slot, contact};
 use super::schedule::{Act, Action};
+use super::signal::Signaling;
 use super::tally::{Counters, HANDSHAKE, Said};
 use super::trace::Trace;
 use super::wheel::Wheel;
+use crate::scenario::Sessions;
 
 /// How late a slow node is in everything, in milliseconds.
 const SLOWNESS: u64 = 500;
@@ -59,6 +62,7 @@ pub struct World {
     pub(super) said: Vec<Said>,
     pub(super) living: u32,
     pub(super) payload: usize,
+    pub(super) signaling: Option<Signaling>,
     /// The course of the run.
     pub trace: Trace,
     /// What went wrong first.
@@ -78,6 +82,8 @@ pub struct Genesis {
     pub weather: Weather,
     /// Bytes of a broadcast.
     pub payload: usize,
+    /// Sessions that are signaled, if any.
+    pub sessions: Option<Sessions>,
 }
 
 impl World {
@@ -98,6 +104,7 @@ impl World {
             said: Vec::new(),
             living: 0,
             payload: genesis.payload.max(8),
+            signaling: genesis.sessions.map(Signaling::new),
             trace,
             violation: None,
             overlay_out: Vec::new(),
@@ -233,9 +240,35 @@ impl World {
                         .handle_message(ConnId(conn), *message, at, &mut out);
                 }
                 self.counters.pushes += u64::from(is_push);
+                self.note_news(index, conn, &out);
                 self.carry_out_tree(index, &mut out);
                 self.tree_out = out;
                 self.rearm(index);
+            }
+            Packet::Hop(frame) => {
+                if let Some(node) = self.node(index) {
+                    let at = Self::instant(base, node, now);
+                    node.overlay.heard(ConnId(conn), at);
+                }
+                self.hop_frame(index, conn, *frame);
+            }
+        }
+    }
+
+    /// A broadcast tells where its author is: presence does in a mesh.
+    fn note_news(&mut self, index: u32, conn: u32, out: &[broadcast::Output]) {
+        if self.signaling.is_none() {
+            return;
+        }
+        for output in out {
+            let broadcast::Output::Deliver { payload, .. } = output else {
+                continue;
+            };
+            let number = payload.first_chunk::<8>().copied().map(u64::from_le_bytes);
+            let number = number.and_then(|n| usize::try_from(n).ok());
+            let by = number.and_then(|n| self.said.get(n)).map(|said| said.by);
+            if let Some(by) = by {
+                self.hop_learn(index, conn, by);
             }
         }
     }
@@ -279,6 +312,7 @@ impl World {
         }
         self.carry_out(index, &mut out);
         self.carry_out_tree(index, &mut tree_out);
+        self.hop_wake(index);
         if self.slot(index).is_some_and(|slot| slot.act == Act::Sybil) {
             lies::flood(self, index);
         }
@@ -403,6 +437,7 @@ impl World {
                 }
             }
             Action::Say { node } => self.say(*node),
+            Action::Call { from, to } => self.call(*from, *to),
         }
     }
 
@@ -412,6 +447,10 @@ impl World {
             index,
             now: self.now(),
             base: self.base,
+            signaling: self
+                .signaling
+                .as_ref()
+                .map(|_| self.slots.len() <= FLOOD_MEMBERS),
         };
         let mut bootstrap: Vec<Contact> = contacts.iter().map(|n| self.contact(*n)).collect();
         let Some(slot) = self.slot(index) else { return };
@@ -445,20 +484,25 @@ impl World {
 
     fn say(&mut self, index: u32) {
         let (now, number) = (self.now(), self.said.len());
-        let base = self.base;
         let mut payload = u64::try_from(number)
             .unwrap_or(u64::MAX)
             .to_le_bytes()
             .to_vec();
         payload.resize(self.payload, 0);
+        let mut said = Said::new(now, index, self.slots.len());
+        said.reach(index, 0, now);
+        self.said.push(said);
+        self.publish(index, payload);
+    }
+
+    /// Sends to everybody.
+    pub(super) fn publish(&mut self, index: u32, payload: Vec<u8>) {
+        let (now, base) = (self.now(), self.base);
         let mut out = std::mem::take(&mut self.tree_out);
         if let Some(node) = self.node(index) {
             let at = Self::instant(base, node, now);
             node.tree.publish(Bytes::from(payload), at, &mut out);
         }
-        let mut said = Said::new(now, index, self.slots.len());
-        said.reach(index, 0, now);
-        self.said.push(said);
         self.carry_out_tree(index, &mut out);
         self.tree_out = out;
         self.rearm(index);
