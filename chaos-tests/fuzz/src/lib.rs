@@ -20,6 +20,7 @@ mod dcep;
 mod dtls;
 mod envelope;
 mod framing;
+mod hop;
 mod ice;
 mod mdns;
 mod oidc;
@@ -44,6 +45,7 @@ pub use dcep::dcep;
 pub use dtls::dtls;
 pub use envelope::envelope;
 pub use framing::framing;
+pub use hop::hop;
 pub use ice::ice;
 pub use mdns::mdns;
 pub use oidc::oidc;
@@ -58,12 +60,13 @@ pub use turn::turn;
 pub type Target = fn(&[u8]) -> bool;
 
 /// All targets by name; each has a program in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("assertion", assertion),
     ("dcep", dcep),
     ("dtls", dtls),
     ("envelope", envelope),
     ("framing", framing),
+    ("hop", hop),
     ("ice", ice),
     ("mdns", mdns),
     ("oidc", oidc),

@@ -5,7 +5,9 @@ use peerloom_transports_proto::channel::{ChannelInit, DcepMessage, Message, Open
 use peerloom_transports_proto::jsep::OfferOptions;
 
 use super::sdp::{CERTIFICATE, session};
-use super::{assertion, dtls, envelope, framing, ice, mdns, oidc, quic, sctp_seeds, stun, turn};
+use super::{
+    assertion, dtls, envelope, framing, hop, ice, mdns, oidc, quic, sctp_seeds, stun, turn,
+};
 
 /// One input.
 pub struct Seed {
@@ -77,6 +79,10 @@ pub fn seeds() -> Vec<Seed> {
     }
     for (bytes, real) in turn::real() {
         add("turn", real, bytes);
+    }
+    for bytes in hop::real() {
+        add("hop", false, bytes[..bytes.len() / 2].to_vec());
+        add("hop", true, bytes);
     }
     for (bytes, real) in framing::real() {
         add("framing", real, bytes);

@@ -1,0 +1,3 @@
+#![no_main]
+
+peerloom_fuzz::target!(hop);
