@@ -13,7 +13,8 @@
 //! * the engine's timeouts are kept apart, since it can ask for one without end;
 //! * records are packed into batches for segmentation offload as they are made;
 //! * with [`crate::config::DtlsRecords::Native`] the records of version 1.3 are our own once the
-//!   handshake is over.
+//!   handshake is over;
+//! * keys for media ([`Transport::take_srtp_keys`]) are given out only once the peer is known.
 //!
 //! The engine is told the time before anything else, since a server that never saw the clock
 //! panics on its first ClientHello; and no cookie round trip is made, since ICE has
@@ -27,6 +28,7 @@ mod alert;
 mod engine;
 mod farewell;
 mod filter;
+mod keying;
 mod record;
 mod suite;
 mod tape;
@@ -39,6 +41,7 @@ use bytes::Bytes;
 use crate::error::EngineFault;
 
 pub use alert::Alert;
+pub use keying::{SrtpKeys, SrtpMaster, SrtpProfile};
 pub use suite::CipherSuite;
 pub use transport::{MAX_QUEUED_BYTES, Transport};
 

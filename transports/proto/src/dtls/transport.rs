@@ -14,6 +14,7 @@ use super::alert::{self, Alert};
 use super::engine::{new_engine, told_by};
 use super::farewell::Farewell;
 use super::filter::opens_server_flight;
+use super::keying::{SrtpKeys, SrtpProfile};
 use super::record::{Limits, Records, content};
 use super::suite::CipherSuite;
 use super::tape::Tape;
@@ -43,6 +44,8 @@ pub struct Transport {
     suite: Option<CipherSuite>,
     /// The version of a handshake that is over.
     version: Option<Version>,
+    /// For media, until somebody takes them.
+    srtp_keys: Option<SrtpKeys>,
     /// The peer is someone else: the engine lives on only to say so, and this remembers how.
     refused: Option<Farewell>,
     sent_alert: Option<Alert>,
@@ -89,6 +92,7 @@ impl Transport {
             peer_certificate: None,
             suite: None,
             version: None,
+            srtp_keys: None,
             refused: None,
             sent_alert: None,
             deadline: None,
@@ -294,8 +298,12 @@ impl Transport {
                     .push_back(Event::Data(Bytes::copy_from_slice(data)));
             }
             Output::CloseNotify => self.closed_by_peer(),
-            // Data nobody was verified for; keys for media.
-            Output::ApplicationData(_) | Output::KeyingMaterial(..) | _ => {}
+            Output::KeyingMaterial(material, profile) => {
+                let split = |profile| SrtpKeys::split(profile, self.role, &material);
+                self.srtp_keys = SrtpProfile::of(profile).and_then(split);
+            }
+            // Data nobody was verified for.
+            Output::ApplicationData(_) | _ => {}
         }
         Ok(true)
     }
@@ -333,6 +341,7 @@ impl Transport {
     fn stop(&mut self) {
         self.engine = None;
         self.records = None;
+        self.srtp_keys = None;
         self.deadline = None;
     }
 
@@ -395,6 +404,13 @@ impl Transport {
     /// The cipher suite that the server has chosen.
     pub fn cipher_suite(&self) -> Option<CipherSuite> {
         self.suite
+    }
+
+    /// The keys for media, once and only while connected. `None` if the peer knows none of our
+    /// profiles, as a peer without media may.
+    pub fn take_srtp_keys(&mut self) -> Option<SrtpKeys> {
+        let connected = self.state == State::Connected;
+        connected.then(|| self.srtp_keys.take()).flatten()
     }
 
     /// The peer's certificate in DER, once it was seen and found to be the expected one.
