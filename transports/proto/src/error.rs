@@ -13,6 +13,8 @@ pub enum Layer {
     Sctp,
     /// Data channels.
     Channel,
+    /// Protection of media.
+    Srtp,
 }
 
 impl Layer {
@@ -23,6 +25,7 @@ impl Layer {
             Layer::Dtls => "DTLS",
             Layer::Sctp => "SCTP",
             Layer::Channel => "data channel",
+            Layer::Srtp => "SRTP",
         }
     }
 }

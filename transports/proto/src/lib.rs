@@ -21,6 +21,7 @@
 //! | [`sctp`] | streams, retransmission, windows, resets |
 //! | [`quic`] | the same streams of messages over QUIC, between Peerloom peers |
 //! | [`channel`] | data channels: DCEP, priorities, credit, long messages |
+//! | [`media`] | audio and video: protection of RTP and RTCP so far |
 //! | [`stack`] | the layers composed by plain calls, for simulations and tests |
 //!
 //! # How the layers lie on each other
@@ -53,7 +54,7 @@
 //!
 //! # Deliberately absent
 //!
-//! ICE-lite and simultaneous open of ICE-TCP; media beyond its negotiation; SCTP multihoming, zero
+//! ICE-lite and simultaneous open of ICE-TCP; media beyond its negotiation and its protection; SCTP multihoming, zero
 //! checksum and message interleaving; DTLS resumption, which WebRTC does not use.
 
 pub mod candidate;
@@ -69,6 +70,7 @@ pub mod ice_server;
 pub mod id;
 pub mod jsep;
 pub mod mdns;
+pub mod media;
 pub mod quic;
 pub mod sctp;
 pub mod sdp;

@@ -3,11 +3,14 @@
 //! This is what simulations and tests drive. The actors compose the same layers with messages
 //! between them; what is decided here is only the wiring:
 //!
-//! * a packet goes to ICE or DTLS by its first byte (RFC 7983 §7);
+//! * a packet goes to ICE, DTLS or SRTP by its first byte (RFC 7983 §7);
 //! * the DTLS server listens from [`Stack::start`] on, since the client may have found the path
 //!   first; the client starts when a path is selected;
 //! * SCTP starts when DTLS is connected, channels open when SCTP is;
+//! * SRTP takes its keys from DTLS when that is connected; media that comes sooner is lost;
 //! * what arrives is read before anything is sent.
+
+mod media;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,6 +24,7 @@ use crate::dtls;
 use crate::engine::{Deadline, Transmit};
 use crate::ice;
 use crate::id::{ChannelId, DtlsRole, IceRole, Path};
+use crate::media::{is_media, srtp};
 use crate::sctp;
 
 /// Settings of all layers.
@@ -75,7 +79,11 @@ pub enum Event {
     Dtls(dtls::Event),
     /// From the channels.
     Channel(channel::Event),
+    /// A packet of media, without its protection.
+    Media(srtp::Packet),
 }
+
+pub use media::{MAX_QUEUED_MEDIA, SendMediaError};
 
 /// Why a call had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +106,7 @@ pub struct Stack {
     dtls: Option<dtls::Transport>,
     sctp: Option<sctp::Association>,
     channels: Channels,
+    media: media::Media,
     /// From the layers upwards. Filled by what one input causes; drained after each.
     events: VecDeque<Event>,
 }
@@ -125,6 +134,7 @@ impl Stack {
             dtls: None,
             sctp: None,
             channels,
+            media: media::Media::default(),
             events: VecDeque::new(),
         };
         stack.advance(now);
@@ -211,6 +221,7 @@ impl Stack {
                     dtls.handle_packet(packet, now);
                 }
             }
+            Some(_) if is_media(packet) && self.ice.accepts(path) => self.take_media(packet),
             Some(_) | None => {}
         }
     }
@@ -266,6 +277,7 @@ impl Stack {
             sctp.abort(now);
         }
         self.advance(now);
+        self.media = media::Media::default();
         if let Some(dtls) = &mut self.dtls {
             dtls.close(now);
         }
@@ -309,9 +321,11 @@ impl Stack {
                     .as_ref()
                     .map_or(DtlsRole::Client, dtls::Transport::role);
                 self.channels.start(role);
+                self.start_media();
                 self.sctp = sctp::Association::new(self.config.sctp.clone(), role, now).ok();
             }
             dtls::Event::Closed | dtls::Event::Failed(_) => {
+                self.media = media::Media::default();
                 if let Some(sctp) = &mut self.sctp {
                     sctp.abort(now);
                 }
@@ -340,6 +354,9 @@ impl Stack {
             return Some(transmit);
         }
         let path = self.ice.selected_path()?;
+        if let Some(packet) = self.media.poll() {
+            return Some(Transmit::single(path, packet));
+        }
         self.send_sctp(now);
         self.dtls.as_mut()?.poll_transmit(path)
     }

@@ -4,6 +4,7 @@
 )]
 
 mod records;
+mod srtp;
 
 use std::time::{Duration, Instant, SystemTime};
 
