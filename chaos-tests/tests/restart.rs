@@ -39,6 +39,31 @@ async fn a_node_rejoins_from_disk_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_rejoins_from_disk_when_every_bootstrap_is_dead() {
+    let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
+    let node = || Config::local("orphaned").with_runtime(runtime.clone());
+    let bootstrap = Node::start(node()).await;
+    let ticket = within(bootstrap.mesh.ticket()).await.unwrap();
+    let mut nodes = vec![bootstrap];
+    for _ in 0..3 {
+        nodes.push(Node::start(node().with_ticket(ticket.clone())).await);
+    }
+    let config = on_disk("orphaned", &dir).with_runtime(runtime.clone());
+    nodes.push(Node::start(config.clone().with_ticket(ticket)).await);
+    formed(&nodes).await;
+    let last = nodes.pop().unwrap();
+    within(last.mesh.close()).await;
+    drop(last);
+    let bootstrap = nodes.remove(0);
+    within(bootstrap.mesh.close()).await;
+    drop(bootstrap);
+
+    nodes.push(Node::start(config).await);
+    formed(&nodes).await;
+    close(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_lost_at_run_time_is_reported_and_rebuilt() {
     let (runtime, dir) = (runtime(), tempfile::tempdir().unwrap());
     let config = on_disk("rebuilt", &dir).with_runtime(runtime.clone());
