@@ -18,7 +18,7 @@ use crate::id::{IceRole, Path};
 use crate::stun::message::{Builder, Class, Message, attribute};
 
 /// Whether a packet is lost: whether `a` sends it, and what it is.
-type Lose = Box<dyn FnMut(bool, &Transmit) -> bool>;
+pub(super) type Lose = Box<dyn FnMut(bool, &Transmit) -> bool>;
 
 pub(super) struct Pair {
     pub(super) a: Agent,
