@@ -6,8 +6,6 @@
 //! perfect negotiation's "polite" side (W3C webrtc-pc, section 10.7, example
 //! 16) without the rollback: the smaller id is polite.
 
-use crate::id::PeerId;
-
 /// What to do with an offer that crosses this node's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Glare {
@@ -17,8 +15,8 @@ pub enum Glare {
     Stand,
 }
 
-/// Settles glare between `me` and `other`.
-pub fn settle(me: &PeerId, other: &PeerId) -> Glare {
+/// Settles glare between `me` and `other`, peer ids wherever it is about peers.
+pub fn settle<I: Ord>(me: &I, other: &I) -> Glare {
     if me > other {
         Glare::Stand
     } else {
@@ -29,6 +27,7 @@ pub fn settle(me: &PeerId, other: &PeerId) -> Glare {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::PeerId;
 
     #[test]
     fn exactly_one_offer_stands() {

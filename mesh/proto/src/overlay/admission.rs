@@ -1,16 +1,13 @@
 //! Dials of others: who gets a link.
 
-use std::net::{IpAddr, SocketAddr};
-
 use rand::{Rng, RngExt};
 
-use super::contact::Contact;
 use super::io::{ConnId, Output};
 use super::links::NewLink;
 use super::message::{Contacts, MAX_CONTACTS, Message, Need};
+use super::peer::{Peer, Subnet};
 use super::{Overlay, Turn};
 use crate::glare::{self, Glare};
-use crate::id::PeerId;
 
 /// Connections of others that have not said what they want. Whoever comes when
 /// they are so many is named others at once: a crowd at the door must not keep
@@ -22,31 +19,30 @@ const EVICT_EVERY: u64 = 500;
 
 /// A connection that somebody else opened and has not asked over yet.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct Guest<I> {
     pub(super) conn: ConnId,
-    peer: PeerId,
-    subnet: Option<[u8; 6]>,
+    peer: I,
+    subnet: Option<Subnet>,
     pub(super) until: u64,
 }
 
-impl Overlay {
+impl<C: Peer> Overlay<C> {
     pub(super) fn on_accepted<R: Rng>(
         &mut self,
         conn: ConnId,
-        peer: PeerId,
-        ip: IpAddr,
-        turn: &mut Turn<'_, R>,
+        peer: C::Id,
+        subnet: Option<Subnet>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         if self.guests.len() >= MAX_GUESTS {
             self.refuse(conn, &peer, turn);
             return;
         }
         let until = turn.now + self.patience();
-        let seen = Contact::new(peer, SocketAddr::new(ip, 0), self.me.class);
         self.guests.push(Guest {
             conn,
             peer,
-            subnet: seen.subnet(),
+            subnet,
             until,
         });
         self.wake_by(until);
@@ -55,24 +51,24 @@ impl Overlay {
     pub(super) fn on_ask<R: Rng>(
         &mut self,
         conn: ConnId,
-        me: &Contact,
+        me: &C,
         need: Need,
-        turn: &mut Turn<'_, R>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         let Some(index) = self.guests.iter().position(|guest| guest.conn == conn) else {
             return;
         };
         let guest = self.guests.remove(index);
-        if me.peer != guest.peer || me.peer == self.me.peer {
+        if me.id() != guest.peer || me.id() == self.me.id() {
             turn.out.push(Output::Close { conn });
             return;
         }
         if self.stands_against(&guest.peer, turn) {
-            self.refuse(conn, &me.peer, turn);
+            self.refuse(conn, &me.id(), turn);
         } else if self.make_room(guest.subnet, need, turn) {
             self.admit(conn, me, guest.subnet, turn);
         } else {
-            self.refuse(conn, &me.peer, turn);
+            self.refuse(conn, &me.id(), turn);
             self.reserve.met(*me, turn.now);
             self.remember(*me, turn);
         }
@@ -80,9 +76,9 @@ impl Overlay {
 
     /// Whether an own dial to the same peer is to become the link instead.
     /// Whatever else connects the two is cleared away.
-    fn stands_against<R: Rng>(&mut self, peer: &PeerId, turn: &mut Turn<'_, R>) -> bool {
+    fn stands_against<R: Rng>(&mut self, peer: &C::Id, turn: &mut Turn<'_, R, C>) -> bool {
         if let Some(index) = self.attempt_to(peer) {
-            if glare::settle(&self.me.peer, peer) == Glare::Stand {
+            if glare::settle(&self.me.id(), peer) == Glare::Stand {
                 return true;
             }
             self.cancel(index, turn);
@@ -98,9 +94,9 @@ impl Overlay {
     /// because room was made.
     fn make_room<R: Rng>(
         &mut self,
-        subnet: Option<[u8; 6]>,
+        subnet: Option<Subnet>,
         need: Need,
-        turn: &mut Turn<'_, R>,
+        turn: &mut Turn<'_, R, C>,
     ) -> bool {
         if !self.subnet_has_room(subnet) {
             return false;
@@ -125,9 +121,9 @@ impl Overlay {
     fn admit<R: Rng>(
         &mut self,
         conn: ConnId,
-        me: &Contact,
-        subnet: Option<[u8; 6]>,
-        turn: &mut Turn<'_, R>,
+        me: &C,
+        subnet: Option<Subnet>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         let message = Message::Admit {
             me: Box::new(self.me),
@@ -148,7 +144,7 @@ impl Overlay {
 
     /// No room; the asker closes the connection once it has read whom else to
     /// ask, or time does.
-    fn refuse<R: Rng>(&mut self, conn: ConnId, asker: &PeerId, turn: &mut Turn<'_, R>) {
+    fn refuse<R: Rng>(&mut self, conn: ConnId, asker: &C::Id, turn: &mut Turn<'_, R, C>) {
         self.stats.refused += 1;
         let others = Box::new(self.sample(asker, turn));
         let message = Message::Refuse { others };
@@ -157,14 +153,14 @@ impl Overlay {
     }
 
     /// A few of the peers this node knows, of all its views, for `peer`.
-    pub(super) fn sample<R: Rng>(&self, peer: &PeerId, turn: &mut Turn<'_, R>) -> Contacts {
-        let mut sample: Vec<Contact> = Vec::with_capacity(MAX_CONTACTS);
+    pub(super) fn sample<R: Rng>(&self, peer: &C::Id, turn: &mut Turn<'_, R, C>) -> Contacts<C> {
+        let mut sample: Vec<C> = Vec::with_capacity(MAX_CONTACTS);
         for _ in 0..2 * MAX_CONTACTS {
             let Some(contact) = self.any_contact(turn.rng) else {
                 continue;
             };
-            let known = sample.iter().any(|other| other.peer == contact.peer);
-            if !known && contact.peer != *peer && contact.is_dialable() {
+            let known = sample.iter().any(|other| other.id() == contact.id());
+            if !known && contact.id() != *peer && contact.is_dialable() {
                 sample.push(contact);
             }
         }
@@ -172,7 +168,7 @@ impl Overlay {
     }
 
     /// A peer of any view, by a throw that may miss.
-    fn any_contact(&self, rng: &mut impl Rng) -> Option<Contact> {
+    fn any_contact(&self, rng: &mut impl Rng) -> Option<C> {
         let (links, passive) = (self.cold.len(), self.passive.len());
         let nth = rng.random_range(0..links + passive + self.reserve.len());
         if let Some(link) = self.cold.get(nth) {

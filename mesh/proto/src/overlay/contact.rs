@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::config::Class;
 use super::coordinate::Coordinate;
+use super::peer::{Peer, Subnet};
+use super::reserve::siphash;
 use crate::id::PeerId;
 
 /// Bytes of a contact on the wire.
@@ -55,24 +57,6 @@ impl Contact {
         self.port != 0
     }
 
-    /// The network its address is in, /24 or /48: addresses that one operator
-    /// gets many of. `None` for loopback, private and link-local ones, where
-    /// everybody is in one network rightly.
-    pub(crate) fn subnet(&self) -> Option<[u8; 6]> {
-        match self.address().ip() {
-            IpAddr::V4(ip) if is_local_v4(ip) => None,
-            IpAddr::V4(ip) => {
-                let [a, b, c, _] = ip.octets();
-                Some([4, 0, 0, a, b, c])
-            }
-            IpAddr::V6(ip) if is_local_v6(ip) => None,
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, e, f, ..] = ip.octets();
-                Some([a, b, c, d, e, f])
-            }
-        }
-    }
-
     fn to_bytes(self) -> [u8; LEN] {
         let port = self.port.to_be_bytes();
         let coordinate = self.coordinate.to_bytes();
@@ -105,12 +89,72 @@ impl Contact {
     }
 }
 
+/// The network an address is in, /24 or /48: addresses that one operator gets
+/// many of. `None` for loopback, private and link-local ones, where everybody
+/// is in one network rightly.
+pub(super) fn subnet(ip: IpAddr) -> Option<Subnet> {
+    match ip {
+        IpAddr::V4(ip) if is_local_v4(ip) => None,
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            Some([4, 0, 0, a, b, c])
+        }
+        IpAddr::V6(ip) if is_local_v6(ip) => None,
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, e, f, ..] = ip.octets();
+            Some([a, b, c, d, e, f])
+        }
+    }
+}
+
 fn is_local_v4(ip: Ipv4Addr) -> bool {
     ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified()
 }
 
 fn is_local_v6(ip: Ipv6Addr) -> bool {
     ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified()
+}
+
+impl Peer for Contact {
+    type Id = PeerId;
+
+    fn id(&self) -> PeerId {
+        self.peer
+    }
+
+    fn class(&self) -> Class {
+        self.class
+    }
+
+    fn coordinate(&self) -> Coordinate {
+        self.coordinate
+    }
+
+    fn set_coordinate(&mut self, coordinate: Coordinate) {
+        self.coordinate = coordinate;
+    }
+
+    fn update(&mut self, said: &Self) {
+        self.class = said.class;
+        self.coordinate = said.coordinate;
+    }
+
+    fn is_dialable(&self) -> bool {
+        self.port != 0
+    }
+
+    fn subnet(&self) -> Option<Subnet> {
+        subnet(self.address().ip())
+    }
+
+    fn digest(id: &PeerId, key: [u64; 2]) -> u64 {
+        siphash(key, id.as_bytes())
+    }
+
+    fn short(id: &PeerId) -> u32 {
+        let [a, b, c, d, ..] = *id.as_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
 }
 
 impl fmt::Debug for Contact {

@@ -7,8 +7,8 @@ use super::config::Class;
 use super::io::{ConnId, Output};
 use super::links::Hot;
 use super::message::Message;
+use super::peer::Peer;
 use super::{Overlay, Turn};
-use crate::id::PeerId;
 
 /// Pings due within this many milliseconds go out with the first of them: one
 /// wake instead of several.
@@ -27,13 +27,13 @@ const VOUCHING: usize = 8;
 
 /// A neighbour wants to know whether another one answers.
 #[derive(Debug)]
-pub(super) struct Vouching {
+pub(super) struct Vouching<I> {
     asker: ConnId,
-    peer: PeerId,
+    peer: I,
     until: u64,
 }
 
-impl Overlay {
+impl<C: Peer> Overlay<C> {
     pub(super) fn ping_millis(&self) -> u64 {
         u64::try_from(self.config.ping.as_millis()).unwrap_or(u64::MAX)
     }
@@ -71,7 +71,7 @@ impl Overlay {
     }
 
     /// Pings who is silent, gives up who stays so.
-    pub(super) fn check_links<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    pub(super) fn check_links<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         for index in (0..self.hot.len()).rev() {
             let Some(link) = self.hot.get(index) else {
                 continue;
@@ -90,7 +90,7 @@ impl Overlay {
         self.vouching.retain(|vouching| vouching.until > turn.now);
     }
 
-    fn ping<R>(&mut self, index: usize, turn: &mut Turn<'_, R>) {
+    fn ping<R>(&mut self, index: usize, turn: &mut Turn<'_, R, C>) {
         let Some(link) = self.hot.get_mut(index) else {
             return;
         };
@@ -105,14 +105,14 @@ impl Overlay {
 
     /// Whether neighbours are asked before a link is given up: for browsers,
     /// whose timers may just be slow, once.
-    fn asks_witnesses<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R>) -> bool {
+    fn asks_witnesses<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R, C>) -> bool {
         let (Some(link), Some(cold)) = (self.hot.get(index), self.cold.get(index)) else {
             return false;
         };
-        if cold.contact.class != Class::Browser || link.vouch_asked {
+        if cold.contact.class() != Class::Browser || link.vouch_asked {
             return false;
         }
-        let peer = cold.contact.peer;
+        let peer = cold.contact.id();
         let sound = |link: &&Hot| link.asked == 0;
         let witnesses = self.hot.iter().filter(sound).map(|link| link.conn);
         for conn in witnesses.sample(turn.rng, WITNESSES) {
@@ -127,13 +127,19 @@ impl Overlay {
         true
     }
 
-    pub(super) fn on_ping<R>(&mut self, conn: ConnId, n: u16, turn: &mut Turn<'_, R>) {
+    pub(super) fn on_ping<R>(&mut self, conn: ConnId, n: u16, turn: &mut Turn<'_, R, C>) {
         let degree = self.degree();
         let message = Message::Pong { n, degree };
         turn.out.push(Output::Send { conn, message });
     }
 
-    pub(super) fn on_pong<R>(&mut self, index: usize, n: u16, degree: u8, turn: &mut Turn<'_, R>) {
+    pub(super) fn on_pong<R>(
+        &mut self,
+        index: usize,
+        n: u16,
+        degree: u8,
+        turn: &mut Turn<'_, R, C>,
+    ) {
         let Some(link) = self.hot.get_mut(index) else {
             return;
         };
@@ -144,7 +150,7 @@ impl Overlay {
         if self.vouching.is_empty() {
             return;
         }
-        let Some(peer) = self.cold.get(index).map(|cold| cold.contact.peer) else {
+        let Some(peer) = self.cold.get(index).map(|cold| cold.contact.id()) else {
             return;
         };
         for vouching in self.vouching.extract_if(.., |v| v.peer == peer) {
@@ -153,7 +159,7 @@ impl Overlay {
     }
 
     /// A neighbour asks about another peer. Who has no link to it says nothing.
-    pub(super) fn on_vouch<R>(&mut self, asker: ConnId, peer: &PeerId, turn: &mut Turn<'_, R>) {
+    pub(super) fn on_vouch<R>(&mut self, asker: ConnId, peer: &C::Id, turn: &mut Turn<'_, R, C>) {
         let Some(index) = self.link_to(peer) else {
             return;
         };
@@ -176,7 +182,7 @@ impl Overlay {
         }
     }
 
-    pub(super) fn on_alive(&mut self, peer: &PeerId, now: u64) {
+    pub(super) fn on_alive(&mut self, peer: &C::Id, now: u64) {
         let Some(index) = self.link_to(peer) else {
             return;
         };
@@ -190,7 +196,7 @@ impl Overlay {
     }
 }
 
-fn vouches(conn: ConnId, peer: PeerId) -> Output {
+fn vouches<C: Peer>(conn: ConnId, peer: C::Id) -> Output<C> {
     let peer = Box::new(peer);
     Output::Send {
         conn,

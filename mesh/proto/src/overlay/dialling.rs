@@ -3,12 +3,12 @@
 use rand::seq::IteratorRandom as _;
 use rand::{Rng, RngExt};
 
-use super::contact::Contact;
 use super::io::{ConnId, DialId, Output};
-use super::links::{NewLink, source};
+use super::links::NewLink;
 use super::message::{Contacts, Message, Need};
+use super::peer::Peer;
+use super::reserve::tick;
 use super::{Overlay, Turn};
-use crate::id::PeerId;
 
 /// The first pause after everybody was asked, and the longest, in milliseconds.
 const PAUSE: u64 = 500;
@@ -29,9 +29,9 @@ pub(super) enum Purpose {
 }
 
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct Attempt<C> {
     pub(super) dial: DialId,
-    pub(super) contact: Contact,
+    pub(super) contact: C,
     pub(super) purpose: Purpose,
     /// Once connected.
     pub(super) conn: Option<ConnId>,
@@ -40,7 +40,7 @@ pub(super) struct Attempt {
     pub(super) until: u64,
 }
 
-impl Overlay {
+impl<C: Peer> Overlay<C> {
     /// Links of this node's own choice that are missing. One more than it must
     /// have, and not all it could have: if newcomers took all their links from
     /// others, who have room for fewer, a crowd would find no room anywhere.
@@ -64,7 +64,7 @@ impl Overlay {
     }
 
     /// Dials until enough dials are in flight.
-    pub(super) fn refill<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    pub(super) fn refill<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         if turn.now < self.schedule.refill {
             return;
         }
@@ -91,7 +91,7 @@ impl Overlay {
     /// Nobody new is left to ask: the same ones again only after a while, and
     /// after twice as long the next time. A crowd that knows one contact would
     /// keep it from answering anybody.
-    fn pause<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    fn pause<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         let pause = self.schedule.pause.clamp(PAUSE, PAUSE_MAX);
         self.schedule.pause = (pause * 2).min(PAUSE_MAX);
         self.schedule.refill = turn.now + turn.rng.random_range(pause / 2..=pause);
@@ -105,19 +105,19 @@ impl Overlay {
     }
 
     /// Whether `contact` may be dialled for a link.
-    pub(super) fn is_eligible(&self, contact: &Contact) -> bool {
-        let peer = &contact.peer;
+    pub(super) fn is_eligible(&self, contact: &C) -> bool {
+        let peer = &contact.id();
         contact.is_dialable()
-            && *peer != self.me.peer
+            && *peer != self.me.id()
             && self.link_to(peer).is_none()
-            && !self.attempts.iter().any(|a| a.contact.peer == *peer)
+            && !self.attempts.iter().any(|a| a.contact.id() == *peer)
             && self.subnet_has_room(contact.subnet())
     }
 
     /// A random contact worth a dial: mostly of the passive view, now and then
     /// of the reserve, which nobody can flood; who was configured comes last.
-    pub(super) fn candidate<R: Rng>(&self, turn: &mut Turn<'_, R>) -> Option<Contact> {
-        let may = |contact: &&Contact| self.is_eligible(contact);
+    pub(super) fn candidate<R: Rng>(&self, turn: &mut Turn<'_, R, C>) -> Option<C> {
+        let may = |contact: &&C| self.is_eligible(contact);
         let reserve_first = turn.rng.random_range(0..4_u8) == 0;
         let passive = |rng: &mut R| self.passive.iter().filter(may).choose(rng).copied();
         // Who did not answer lately comes after who may.
@@ -135,7 +135,7 @@ impl Overlay {
         found.or_else(|| self.bootstrap.iter().filter(may).choose(turn.rng).copied())
     }
 
-    pub(super) fn dial<R>(&mut self, contact: Contact, purpose: Purpose, turn: &mut Turn<'_, R>) {
+    pub(super) fn dial<R>(&mut self, contact: C, purpose: Purpose, turn: &mut Turn<'_, R, C>) {
         self.next_dial = self.next_dial.wrapping_add(1);
         let dial = DialId(self.next_dial);
         let until = turn.now + self.patience();
@@ -161,7 +161,7 @@ impl Overlay {
         &mut self,
         dial: DialId,
         conn: ConnId,
-        turn: &mut Turn<'_, R>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         let patience = self.patience();
         let Some(index) = self.attempts.iter().position(|a| a.dial == dial) else {
@@ -209,15 +209,15 @@ impl Overlay {
         if attempt.purpose != Purpose::Probe {
             return true;
         }
-        let peer = &attempt.contact.peer;
+        let peer = &attempt.contact.id();
         let mut slots = self.reserve.iter();
-        let slot = slots.find(|slot| slot.contact.peer == *peer);
+        let slot = slots.find(|slot| slot.contact.id() == *peer);
         slot.is_some_and(|slot| {
-            slot.failed > 0 || self.shock_at.is_some_and(|shock| slot.met < shock)
+            slot.failed > 0 || self.shock_at.is_some_and(|shock| slot.met < tick(shock))
         })
     }
 
-    pub(super) fn on_dial_failed<R: Rng>(&mut self, dial: DialId, turn: &mut Turn<'_, R>) {
+    pub(super) fn on_dial_failed<R: Rng>(&mut self, dial: DialId, turn: &mut Turn<'_, R, C>) {
         if let Some(index) = self.attempts.iter().position(|a| a.dial == dial) {
             self.fail(index, turn);
             self.refill(turn);
@@ -225,11 +225,11 @@ impl Overlay {
     }
 
     /// A dial or a question stays without answer.
-    pub(super) fn fail<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R>) {
+    pub(super) fn fail<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R, C>) {
         let attempt = self.attempts.swap_remove(index);
         self.stats.failed += 1;
-        self.passive.remove(&attempt.contact.peer);
-        self.reserve.missed(&attempt.contact.peer, turn.now);
+        self.passive.remove(&attempt.contact.id());
+        self.reserve.missed(&attempt.contact.id(), turn.now);
         let untried = self.passive.len() > 0 || self.reserve.iter().any(|slot| slot.failed == 0);
         if self.hot.is_empty() && self.attempts.is_empty() && !untried {
             self.pause(turn);
@@ -237,14 +237,14 @@ impl Overlay {
     }
 
     /// The connection of an attempt closed before it was answered.
-    pub(super) fn attempt_closed<R: Rng>(&mut self, conn: ConnId, turn: &mut Turn<'_, R>) {
+    pub(super) fn attempt_closed<R: Rng>(&mut self, conn: ConnId, turn: &mut Turn<'_, R, C>) {
         if let Some(index) = self.attempts.iter().position(|a| a.conn == Some(conn)) {
             self.fail(index, turn);
         }
     }
 
     /// Stops an attempt, whatever its state.
-    pub(super) fn cancel<R>(&mut self, index: usize, turn: &mut Turn<'_, R>) {
+    pub(super) fn cancel<R>(&mut self, index: usize, turn: &mut Turn<'_, R, C>) {
         let attempt = self.attempts.swap_remove(index);
         turn.out.push(match attempt.conn {
             Some(conn) => Output::Close { conn },
@@ -252,11 +252,11 @@ impl Overlay {
         });
     }
 
-    pub(super) fn attempt_to(&self, peer: &PeerId) -> Option<usize> {
-        self.attempts.iter().position(|a| a.contact.peer == *peer)
+    pub(super) fn attempt_to(&self, peer: &C::Id) -> Option<usize> {
+        self.attempts.iter().position(|a| a.contact.id() == *peer)
     }
 
-    pub(super) fn on_admit<R: Rng>(&mut self, conn: ConnId, me: &Contact, turn: &mut Turn<'_, R>) {
+    pub(super) fn on_admit<R: Rng>(&mut self, conn: ConnId, me: &C, turn: &mut Turn<'_, R, C>) {
         let Some(index) = self.attempts.iter().position(|a| a.conn == Some(conn)) else {
             return;
         };
@@ -264,8 +264,7 @@ impl Overlay {
         // Its word about itself counts for its coordinate only: the address
         // that was dialled is the one that works.
         let mut contact = attempt.contact;
-        contact.coordinate = me.coordinate;
-        contact.class = me.class;
+        contact.update(me);
         self.encourage();
         let victim = self.victim(attempt.purpose, turn);
         self.add_link(
@@ -284,7 +283,7 @@ impl Overlay {
     }
 
     /// Which link is to go for a new one, chosen before the new one is there.
-    fn victim<R: Rng>(&self, purpose: Purpose, turn: &mut Turn<'_, R>) -> Option<usize> {
+    fn victim<R: Rng>(&self, purpose: Purpose, turn: &mut Turn<'_, R, C>) -> Option<usize> {
         match purpose {
             Purpose::Fill => None,
             Purpose::Mix => self.sparest(turn, |_| true),
@@ -299,7 +298,7 @@ impl Overlay {
         &mut self,
         purpose: Purpose,
         victim: Option<usize>,
-        turn: &mut Turn<'_, R>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         let newest = self.hot.len() - 1;
         let over = self.hot.len() > usize::from(self.degrees().target);
@@ -333,27 +332,27 @@ impl Overlay {
     pub(super) fn on_refuse<R: Rng>(
         &mut self,
         conn: ConnId,
-        others: &Contacts,
-        turn: &mut Turn<'_, R>,
+        others: &Contacts<C>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         let Some(index) = self.attempts.iter().position(|a| a.conn == Some(conn)) else {
             return;
         };
         let attempt = self.attempts.swap_remove(index);
         turn.out.push(Output::Close { conn });
-        let peer = attempt.contact.peer;
+        let peer = attempt.contact.id();
         // It lives, but has no room: somebody else may name it later.
         self.passive.remove(&peer);
         self.reserve.met(attempt.contact, turn.now);
-        for contact in others.iter().filter(|contact| contact.peer != peer) {
-            self.learn(*contact, source(&peer), turn);
+        for contact in others.iter().filter(|contact| contact.id() != peer) {
+            self.learn(*contact, C::short(&peer), turn);
         }
         self.refill(turn);
     }
 
     /// Takes a contact that somebody named into the passive view.
-    pub(super) fn learn<R: Rng>(&mut self, contact: Contact, from: u32, turn: &mut Turn<'_, R>) {
-        if contact.peer != self.me.peer && self.link_to(&contact.peer).is_none() {
+    pub(super) fn learn<R: Rng>(&mut self, contact: C, from: u32, turn: &mut Turn<'_, R, C>) {
+        if contact.id() != self.me.id() && self.link_to(&contact.id()).is_none() {
             self.passive.add(contact, from, turn.rng);
             self.encourage();
         }

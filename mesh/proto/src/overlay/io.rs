@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::contact::Contact;
 use super::message::Message;
-use crate::id::PeerId;
+use super::peer::Peer;
 
 /// A connection, named by the shell; one name for one connection, ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +16,7 @@ pub struct DialId(pub u32);
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum Input<C: Peer = Contact> {
     /// A dial was answered, by the peer that was meant.
     Dialled {
         /// The dial.
@@ -34,7 +34,7 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
         /// Who it is; the transport has verified it.
-        peer: PeerId,
+        peer: C::Id,
         /// Where it comes from.
         ip: IpAddr,
     },
@@ -48,19 +48,19 @@ pub enum Input {
         /// The connection.
         conn: ConnId,
         /// The message.
-        message: Message,
+        message: Message<C>,
     },
 }
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum Output<C: Peer = Contact> {
     /// Connect. The answer is [`Input::Dialled`] or [`Input::DialFailed`].
     Dial {
         /// Names the dial.
         dial: DialId,
         /// Whom.
-        contact: Contact,
+        contact: C,
     },
     /// Stop connecting; nothing is answered.
     CancelDial {
@@ -72,7 +72,7 @@ pub enum Output {
         /// Over this connection.
         conn: ConnId,
         /// What.
-        message: Message,
+        message: Message<C>,
     },
     /// Close once everything sent is delivered; nothing is answered.
     Close {
@@ -84,14 +84,14 @@ pub enum Output {
         /// The connection.
         conn: ConnId,
         /// With whom.
-        peer: PeerId,
+        peer: C::Id,
     },
     /// A link is one no longer.
     LinkDown {
         /// The connection.
         conn: ConnId,
         /// With whom.
-        peer: PeerId,
+        peer: C::Id,
     },
 }
 

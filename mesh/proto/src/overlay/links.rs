@@ -4,11 +4,10 @@ use rand::Rng;
 use rand::seq::IteratorRandom as _;
 
 use super::config::Degrees;
-use super::contact::Contact;
 use super::io::{ConnId, Output};
 use super::message::Message;
+use super::peer::{Peer, Subnet};
 use super::{Overlay, Turn};
-use crate::id::PeerId;
 
 /// Links lost within this many milliseconds count as lost together.
 const SHOCK_SPAN: u64 = 10_000;
@@ -59,25 +58,25 @@ impl Hot {
 
 /// The rest of a link.
 #[derive(Debug)]
-pub(super) struct Cold {
-    pub(super) contact: Contact,
-    pub(super) subnet: Option<[u8; 6]>,
+pub(super) struct Cold<C> {
+    pub(super) contact: C,
+    pub(super) subnet: Option<Subnet>,
     pub(super) outbound: bool,
     pub(super) since: u64,
 }
 
 /// A link about to be.
-pub(super) struct NewLink {
+pub(super) struct NewLink<C> {
     pub(super) conn: ConnId,
-    pub(super) contact: Contact,
-    pub(super) subnet: Option<[u8; 6]>,
+    pub(super) contact: C,
+    pub(super) subnet: Option<Subnet>,
     pub(super) outbound: bool,
     pub(super) random: bool,
     /// The round trip that its making took, if this node measured it.
     pub(super) took: Option<u64>,
 }
 
-impl Overlay {
+impl<C: Peer> Overlay<C> {
     pub(super) fn degrees(&self) -> &Degrees {
         &self.config.degrees
     }
@@ -90,18 +89,18 @@ impl Overlay {
         self.hot.iter().filter(|link| !link.outbound).count()
     }
 
-    pub(super) fn link_to(&self, peer: &PeerId) -> Option<usize> {
-        self.cold.iter().position(|link| link.contact.peer == *peer)
+    pub(super) fn link_to(&self, peer: &C::Id) -> Option<usize> {
+        self.cold.iter().position(|link| link.contact.id() == *peer)
     }
 
     /// Whether one more link into `subnet` is allowed.
-    pub(super) fn subnet_has_room(&self, subnet: Option<[u8; 6]>) -> bool {
+    pub(super) fn subnet_has_room(&self, subnet: Option<Subnet>) -> bool {
         let Some(subnet) = subnet else { return true };
         let same = self.cold.iter().filter(|link| link.subnet == Some(subnet));
         same.count() < usize::from(self.config.per_subnet)
     }
 
-    pub(super) fn add_link<R>(&mut self, new: NewLink, turn: &mut Turn<'_, R>) {
+    pub(super) fn add_link<R>(&mut self, new: NewLink<C>, turn: &mut Turn<'_, R, C>) {
         let mut hot = Hot {
             conn: new.conn,
             asked: 0,
@@ -126,12 +125,12 @@ impl Overlay {
             since: turn.now,
         });
         self.limit_random();
-        self.passive.remove(&new.contact.peer);
+        self.passive.remove(&new.contact.id());
         self.reserve.met(new.contact, turn.now);
         self.wake_by(turn.now + self.ping_millis());
         turn.out.push(Output::LinkUp {
             conn: new.conn,
-            peer: new.contact.peer,
+            peer: new.contact.id(),
         });
         self.shuffle_soon(turn.now);
     }
@@ -146,19 +145,19 @@ impl Overlay {
         }
     }
 
-    fn remove_link<R>(&mut self, index: usize, turn: &mut Turn<'_, R>) -> (Hot, Cold) {
+    fn remove_link<R>(&mut self, index: usize, turn: &mut Turn<'_, R, C>) -> (Hot, Cold<C>) {
         // Order is age: `limit_random` and `anchors` rest on it.
         let (hot, cold) = (self.hot.remove(index), self.cold.remove(index));
         turn.out.push(Output::LinkDown {
             conn: hot.conn,
-            peer: cold.contact.peer,
+            peer: cold.contact.id(),
         });
         self.wake_by(turn.now + 1);
         (hot, cold)
     }
 
     /// Ends a link whose peer lives; it stays a contact.
-    pub(super) fn drop_link<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R>) {
+    pub(super) fn drop_link<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R, C>) {
         let (hot, cold) = self.remove_link(index, turn);
         turn.out.push(Output::Send {
             conn: hot.conn,
@@ -169,19 +168,24 @@ impl Overlay {
     }
 
     /// The peer has ended the link, and lives.
-    pub(super) fn on_leave<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R>) {
+    pub(super) fn on_leave<R: Rng>(&mut self, index: usize, turn: &mut Turn<'_, R, C>) {
         let (hot, cold) = self.remove_link(index, turn);
         turn.out.push(Output::Close { conn: hot.conn });
         self.remember(cold.contact, turn);
     }
 
     /// The link is dead, and so may the peer be.
-    pub(super) fn lose_link<R: Rng>(&mut self, index: usize, close: bool, turn: &mut Turn<'_, R>) {
+    pub(super) fn lose_link<R: Rng>(
+        &mut self,
+        index: usize,
+        close: bool,
+        turn: &mut Turn<'_, R, C>,
+    ) {
         let (hot, cold) = self.remove_link(index, turn);
         if close {
             turn.out.push(Output::Close { conn: hot.conn });
         }
-        self.reserve.missed(&cold.contact.peer, turn.now);
+        self.reserve.missed(&cold.contact.id(), turn.now);
         self.stats.lost += 1;
         if turn.now.saturating_sub(self.lost_at) > SHOCK_SPAN {
             self.losses = 0;
@@ -193,7 +197,7 @@ impl Overlay {
         }
     }
 
-    pub(super) fn on_closed<R: Rng>(&mut self, conn: ConnId, turn: &mut Turn<'_, R>) {
+    pub(super) fn on_closed<R: Rng>(&mut self, conn: ConnId, turn: &mut Turn<'_, R, C>) {
         self.guests.retain(|guest| guest.conn != conn);
         if let Some(index) = self.hot.iter().position(|link| link.conn == conn) {
             self.lose_link(index, false, turn);
@@ -203,15 +207,15 @@ impl Overlay {
     }
 
     /// A peer that lives is a contact of its own naming.
-    pub(super) fn remember<R: Rng>(&mut self, contact: Contact, turn: &mut Turn<'_, R>) {
-        let source = source(&contact.peer);
+    pub(super) fn remember<R: Rng>(&mut self, contact: C, turn: &mut Turn<'_, R, C>) {
+        let source = C::short(&contact.id());
         self.passive.add(contact, source, turn.rng);
     }
 
     /// Of the links that `may` go, the one whose peer can best spare it.
     pub(super) fn sparest<R: Rng>(
         &self,
-        turn: &mut Turn<'_, R>,
+        turn: &mut Turn<'_, R, C>,
         may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let degree = |index: &usize| self.hot.get(*index).map_or(0, |link| link.degree);
@@ -221,11 +225,4 @@ impl Overlay {
             .filter(|index| degree(index) == most)
             .choose(turn.rng)
     }
-}
-
-/// A short name for whoever named a contact.
-pub(super) fn source(peer: &PeerId) -> u32 {
-    // A collision makes two neighbours share one quota; nothing else.
-    let [a, b, c, d, ..] = *peer.as_bytes();
-    u32::from_le_bytes([a, b, c, d])
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::contact::Contact;
-use crate::id::PeerId;
+use super::peer::Peer;
 use crate::wire::{self, BoundedVec, WireError};
 
 const VERSION: u8 = 1;
@@ -14,15 +14,15 @@ const MAX: usize = 64 * (MAX_CONTACTS + 1) + 32;
 pub const MAX_CONTACTS: usize = 7;
 
 /// Contacts of a message.
-pub type Contacts = BoundedVec<Contact, MAX_CONTACTS>;
+pub type Contacts<C = Contact> = BoundedVec<C, MAX_CONTACTS>;
 
 /// Who swaps contacts, and the contacts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
+pub struct Named<C = Contact> {
     /// The one who names them, with its present coordinate.
-    pub me: Contact,
+    pub me: C,
     /// Some peers it knows.
-    pub contacts: Contacts,
+    pub contacts: Contacts<C>,
 }
 
 /// How much the asker needs the link.
@@ -37,23 +37,27 @@ pub enum Need {
 
 /// One message of the overlay, over one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Message {
+#[serde(bound(
+    serialize = "C: Serialize, C::Id: Serialize",
+    deserialize = "C: Deserialize<'de>, C::Id: Deserialize<'de>"
+))]
+pub enum Message<C: Peer = Contact> {
     /// First words of whoever has dialled: may this become a link?
     Ask {
         /// The asker, by its own word; the connection proves its identity.
-        me: Box<Contact>,
+        me: Box<C>,
         /// How much it needs the link.
         need: Need,
     },
     /// It may, and is one from now on.
     Admit {
         /// Who says so.
-        me: Box<Contact>,
+        me: Box<C>,
     },
     /// It may not; ask these.
     Refuse {
         /// Others that may have room.
-        others: Box<Contacts>,
+        others: Box<Contacts<C>>,
     },
     /// The link ends; its peer lives.
     Leave,
@@ -70,18 +74,18 @@ pub enum Message {
         degree: u8,
     },
     /// Some peers I know; which do you?
-    Shuffle(Box<Named>),
+    Shuffle(Box<Named<C>>),
     /// These.
-    Shuffled(Box<Named>),
+    Shuffled(Box<Named<C>>),
     /// Does this peer, silent towards me, answer you?
     Vouch {
         /// The one in doubt.
-        peer: Box<PeerId>,
+        peer: Box<C::Id>,
     },
     /// It does.
     Alive {
         /// The one asked about.
-        peer: Box<PeerId>,
+        peer: Box<C::Id>,
     },
 }
 

@@ -46,6 +46,7 @@ mod io;
 mod links;
 mod message;
 mod passive;
+mod peer;
 mod reserve;
 mod upkeep;
 
@@ -62,8 +63,10 @@ pub use contact::Contact;
 pub use coordinate::Coordinate;
 pub use io::{ConnId, DialId, Input, Output, Stats, Timer};
 pub use message::{Contacts, MAX_CONTACTS, Message, Named, Need};
+pub use peer::{Peer, Subnet};
 
 use admission::Guest;
+use contact::subnet;
 use detect::Vouching;
 use dialling::Attempt;
 use links::{Cold, Hot};
@@ -80,29 +83,29 @@ pub const MAX_BOOTSTRAP: usize = 32;
 pub const MAX_ANCHORS: usize = 16;
 
 /// One call's surroundings.
-struct Turn<'a, R> {
+struct Turn<'a, R, C: Peer> {
     /// Milliseconds since the overlay was made.
     now: u64,
     rng: &'a mut R,
-    out: &'a mut Vec<Output>,
+    out: &'a mut Vec<Output<C>>,
 }
 
 /// The overlay of one peer; see the module's documentation.
 #[derive(Debug)]
-pub struct Overlay {
+pub struct Overlay<C: Peer = Contact> {
     /// When something is due, or earlier.
     wake: u64,
     hot: Vec<Hot>,
-    cold: Vec<Cold>,
+    cold: Vec<Cold<C>>,
     born: Instant,
     config: Config,
-    me: Contact,
-    passive: Passive,
-    reserve: Reserve,
-    bootstrap: Box<[Contact]>,
-    attempts: Vec<Attempt>,
-    guests: Vec<Guest>,
-    vouching: Vec<Vouching>,
+    me: C,
+    passive: Passive<C>,
+    reserve: Reserve<C>,
+    bootstrap: Box<[C]>,
+    attempts: Vec<Attempt<C>>,
+    guests: Vec<Guest<C::Id>>,
+    vouching: Vec<Vouching<C::Id>>,
     schedule: Schedule,
     next_dial: u32,
     /// How late this node's own timers are: 0 (never) to 7.
@@ -116,11 +119,11 @@ pub struct Overlay {
 
 /// A link, as pages and checks see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkView {
+pub struct LinkView<I = PeerId> {
     /// The connection.
     pub conn: ConnId,
     /// With whom.
-    pub peer: PeerId,
+    pub peer: I,
     /// Whether this node dialled it.
     pub outbound: bool,
     /// Smoothed round trip; `None` until one was measured.
@@ -142,18 +145,18 @@ pub struct Sizes {
     pub guests: usize,
 }
 
-impl Overlay {
+impl<C: Peer> Overlay<C> {
     /// A peer without links that knows `bootstrap`: contacts from a ticket or
     /// the configuration, and the [`anchors`](Self::anchors) of its last life.
     pub fn new(
         config: Config,
-        me: Contact,
-        bootstrap: impl IntoIterator<Item = Contact>,
+        me: C,
+        bootstrap: impl IntoIterator<Item = C>,
         now: Instant,
         rng: &mut impl Rng,
     ) -> Self {
         let degrees = config.degrees;
-        let others = bootstrap.into_iter().filter(|c| c.peer != me.peer);
+        let others = bootstrap.into_iter().filter(|c| c.id() != me.id());
         Overlay {
             wake: 0,
             hot: Vec::new(),
@@ -180,10 +183,10 @@ impl Overlay {
     /// Takes note of what happened.
     pub fn handle_input(
         &mut self,
-        input: Input,
+        input: Input<C>,
         now: Instant,
         rng: &mut impl Rng,
-        out: &mut Vec<Output>,
+        out: &mut Vec<Output<C>>,
     ) {
         let now = self.millis(now);
         let turn = &mut Turn { now, rng, out };
@@ -191,13 +194,13 @@ impl Overlay {
             Input::Message { conn, message } => self.on_message(conn, message, turn),
             Input::Dialled { dial, conn } => self.on_dialled(dial, conn, turn),
             Input::DialFailed { dial } => self.on_dial_failed(dial, turn),
-            Input::Accepted { conn, peer, ip } => self.on_accepted(conn, peer, ip, turn),
+            Input::Accepted { conn, peer, ip } => self.on_accepted(conn, peer, subnet(ip), turn),
             Input::Closed { conn } => self.on_closed(conn, turn),
         }
     }
 
     /// Does what is due; call it at the [`deadline`](Self::deadline).
-    pub fn handle_timeout(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<Output>) {
+    pub fn handle_timeout(&mut self, now: Instant, rng: &mut impl Rng, out: &mut Vec<Output<C>>) {
         let now = self.millis(now);
         if now < self.wake {
             return;
@@ -230,32 +233,32 @@ impl Overlay {
     }
 
     /// The links.
-    pub fn links(&self) -> impl Iterator<Item = LinkView> {
+    pub fn links(&self) -> impl Iterator<Item = LinkView<C::Id>> {
         self.hot.iter().zip(&self.cold).map(|(hot, cold)| LinkView {
             conn: hot.conn,
-            peer: cold.contact.peer,
+            peer: cold.contact.id(),
             outbound: hot.outbound,
             rtt: (hot.rtt > 0).then(|| Duration::from_millis(hot.rtt.into())),
         })
     }
 
     /// Contacts to fall back on.
-    pub fn passive(&self) -> impl Iterator<Item = &Contact> {
+    pub fn passive(&self) -> impl Iterator<Item = &C> {
         self.passive.iter()
     }
 
     /// Peers worth remembering on disk, best first: give them to
     /// [`Overlay::new`] after a restart. Longest links that this node chose
     /// itself, then peers met lately.
-    pub fn anchors(&self) -> Vec<Contact> {
-        let mut links: Vec<&Cold> = self.cold.iter().collect();
+    pub fn anchors(&self) -> Vec<C> {
+        let mut links: Vec<&Cold<C>> = self.cold.iter().collect();
         links.sort_by_key(|cold| (!cold.outbound, cold.since));
         let mut met: Vec<_> = self.reserve.iter().collect();
         met.sort_by_key(|slot| std::cmp::Reverse(slot.met));
         let links = links.into_iter().map(|cold| cold.contact);
-        let mut anchors: Vec<Contact> = Vec::new();
+        let mut anchors: Vec<C> = Vec::new();
         for contact in links.chain(met.into_iter().map(|slot| slot.contact)) {
-            let known = anchors.iter().any(|other| other.peer == contact.peer);
+            let known = anchors.iter().any(|other| other.id() == contact.id());
             if contact.is_dialable() && !known && anchors.len() < MAX_ANCHORS {
                 anchors.push(contact);
             }
@@ -264,7 +267,7 @@ impl Overlay {
     }
 
     /// This peer, with its present coordinate.
-    pub fn me(&self) -> &Contact {
+    pub fn me(&self) -> &C {
         &self.me
     }
 
@@ -308,7 +311,7 @@ impl Overlay {
         due.max(now + 1)
     }
 
-    fn on_message<R: Rng>(&mut self, conn: ConnId, message: Message, turn: &mut Turn<'_, R>) {
+    fn on_message<R: Rng>(&mut self, conn: ConnId, message: Message<C>, turn: &mut Turn<'_, R, C>) {
         let index = self.hot.iter().position(|link| link.conn == conn);
         if let Some(link) = index.and_then(|index| self.hot.get_mut(index)) {
             link.hear(turn.now);

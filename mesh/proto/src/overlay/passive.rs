@@ -2,26 +2,25 @@
 
 use rand::{Rng, RngExt};
 
-use super::contact::Contact;
-use crate::id::PeerId;
+use super::peer::Peer;
 
 /// Of a full view one neighbour may have named a fifth at most.
 const SHARE: usize = 5;
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    contact: Contact,
+struct Entry<C> {
+    contact: C,
     /// Short hash of whoever named it.
     source: u32,
 }
 
 #[derive(Debug)]
-pub(crate) struct Passive {
+pub(crate) struct Passive<C> {
     size: u8,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<C>>,
 }
 
-impl Passive {
+impl<C: Peer> Passive<C> {
     pub(crate) fn new(size: u8) -> Self {
         Passive {
             size,
@@ -35,12 +34,12 @@ impl Passive {
 
     /// Takes a contact that `source` named. A full view loses a random one for
     /// it; a source that has named its share already, one of its own.
-    pub(crate) fn add(&mut self, contact: Contact, source: u32, rng: &mut impl Rng) {
+    pub(crate) fn add(&mut self, contact: C, source: u32, rng: &mut impl Rng) {
         if !contact.is_dialable() {
             return;
         }
         let entry = Entry { contact, source };
-        if let Some(known) = self.find(&contact.peer) {
+        if let Some(known) = self.find(&contact.id()) {
             known.contact = contact;
             return;
         }
@@ -62,19 +61,19 @@ impl Passive {
         }
     }
 
-    fn find(&mut self, peer: &PeerId) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|e| e.contact.peer == *peer)
+    fn find(&mut self, peer: &C::Id) -> Option<&mut Entry<C>> {
+        self.entries.iter_mut().find(|e| e.contact.id() == *peer)
     }
 
-    pub(crate) fn remove(&mut self, peer: &PeerId) {
-        self.entries.retain(|entry| entry.contact.peer != *peer);
+    pub(crate) fn remove(&mut self, peer: &C::Id) {
+        self.entries.retain(|entry| entry.contact.id() != *peer);
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<&Contact> {
+    pub(crate) fn get(&self, index: usize) -> Option<&C> {
         self.entries.get(index).map(|entry| &entry.contact)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Contact> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
         self.entries.iter().map(|entry| &entry.contact)
     }
 }
@@ -90,7 +89,8 @@ fn pick_mut<'a, T>(items: &'a mut [T], rng: &mut impl Rng) -> Option<&'a mut T> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overlay::Class;
+    use crate::id::PeerId;
+    use crate::overlay::{Class, Contact};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 

@@ -11,31 +11,39 @@
 
 use rand::{Rng, RngExt};
 
-use super::contact::Contact;
-use crate::id::PeerId;
+use super::peer::Peer;
 
 /// A peer not met for so long is given up, in milliseconds: a week. Guess:
 /// longer than any split that ends by itself.
 const FORGOTTEN_AFTER: u64 = 7 * 24 * 3_600_000;
 
+/// Milliseconds of a tick, in which meetings are told apart.
+const TICK: u64 = 64;
+
+/// Milliseconds as ticks; enough for eight years.
+pub(crate) fn tick(now: u64) -> u32 {
+    u32::try_from(now / TICK).unwrap_or(u32::MAX)
+}
+
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot {
-    pub(crate) contact: Contact,
-    hash: u64,
-    /// When it was last met.
-    pub(crate) met: u64,
+pub(crate) struct Slot<C> {
+    pub(crate) contact: C,
+    /// The upper half of its hash.
+    hash: u32,
+    /// When it was last met, in [ticks](tick): there are many slots.
+    pub(crate) met: u32,
     /// Dials that failed since.
     pub(crate) failed: u8,
 }
 
 #[derive(Debug)]
-pub(crate) struct Reserve {
+pub(crate) struct Reserve<C> {
     key: [u64; 2],
-    slots: Box<[Option<Slot>]>,
+    slots: Box<[Option<Slot<C>>]>,
     next: u8,
 }
 
-impl Reserve {
+impl<C: Peer> Reserve<C> {
     pub(crate) fn new(size: u8, rng: &mut impl Rng) -> Self {
         Reserve {
             key: [rng.next_u64(), rng.next_u64()],
@@ -45,12 +53,12 @@ impl Reserve {
     }
 
     /// Takes note of a peer that was met.
-    pub(crate) fn met(&mut self, contact: Contact, now: u64) {
-        let digest = siphash(self.key, contact.peer.as_bytes());
+    pub(crate) fn met(&mut self, contact: C, now: u64) {
+        let digest = C::digest(&contact.id(), self.key);
         for (index, slot) in (0_u64..).zip(self.slots.iter_mut()) {
-            let hash = mix(digest ^ mix(index + 1));
+            let hash = upper(mix(digest ^ mix(index + 1)));
             let wins = match slot {
-                Some(held) if held.contact.peer == contact.peer => true,
+                Some(held) if held.contact.id() == contact.id() => true,
                 Some(held) => hash < held.hash,
                 None => true,
             };
@@ -58,7 +66,7 @@ impl Reserve {
                 *slot = Some(Slot {
                     contact,
                     hash,
-                    met: now,
+                    met: tick(now),
                     failed: 0,
                 });
             }
@@ -66,21 +74,21 @@ impl Reserve {
     }
 
     /// Takes note of a dial that failed.
-    pub(crate) fn missed(&mut self, peer: &PeerId, now: u64) {
+    pub(crate) fn missed(&mut self, peer: &C::Id, now: u64) {
         for slot in &mut self.slots {
             let Some(held) = slot else { continue };
-            if held.contact.peer != *peer {
+            if held.contact.id() != *peer {
                 continue;
             }
             held.failed = held.failed.saturating_add(1);
-            if now.saturating_sub(held.met) > FORGOTTEN_AFTER {
+            if tick(now).saturating_sub(held.met) > tick(FORGOTTEN_AFTER) {
                 *slot = None;
             }
         }
     }
 
     /// The next slot to look after, round and round.
-    pub(crate) fn turn(&mut self) -> Option<Slot> {
+    pub(crate) fn turn(&mut self) -> Option<Slot<C>> {
         for _ in 0..self.slots.len() {
             let slot = self.slots.get(usize::from(self.next)).copied().flatten();
             self.next = self.next.checked_add(1).unwrap_or(0);
@@ -100,15 +108,20 @@ impl Reserve {
     }
 
     /// Who is in this slot.
-    pub(crate) fn get(&self, index: usize) -> Option<Contact> {
+    pub(crate) fn get(&self, index: usize) -> Option<C> {
         let slot = self.slots.get(index).copied().flatten();
         slot.map(|slot| slot.contact)
     }
 
     /// All of them, a peer possibly more than once.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot<C>> {
         self.slots.iter().flatten()
     }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the upper half")]
+fn upper(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 fn mix(mut z: u64) -> u64 {
@@ -121,7 +134,7 @@ fn mix(mut z: u64) -> u64 {
 
 /// SipHash-1-3 (Aumasson and Bernstein, INDOCRYPT 2012) of an id. The standard
 /// library has it too, and may change it from one version to the next.
-fn siphash([k0, k1]: [u64; 2], data: &[u8; 32]) -> u64 {
+pub(super) fn siphash([k0, k1]: [u64; 2], data: &[u8; 32]) -> u64 {
     let mut v = [
         k0 ^ 0x736f_6d65_7073_6575,
         k1 ^ 0x646f_7261_6e64_6f6d,
@@ -158,7 +171,8 @@ fn sip_round([a, b, c, d]: &mut [u64; 4]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::overlay::Class;
+    use crate::id::PeerId;
+    use crate::overlay::{Class, Contact};
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
@@ -171,7 +185,7 @@ mod tests {
         Contact::new(PeerId::from_bytes(id), address, Class::Native)
     }
 
-    fn reserve(seed: u64) -> Reserve {
+    fn reserve(seed: u64) -> Reserve<Contact> {
         Reserve::new(64, &mut ChaCha8Rng::seed_from_u64(seed))
     }
 
@@ -224,7 +238,7 @@ mod tests {
             reserve.missed(&contact(1).peer, FORGOTTEN_AFTER);
         }
         assert_eq!(reserve.iter().next().unwrap().failed, 255);
-        reserve.missed(&contact(1).peer, FORGOTTEN_AFTER + 1);
+        reserve.missed(&contact(1).peer, FORGOTTEN_AFTER + TICK);
         assert_eq!(reserve.iter().count(), 0);
         assert!(reserve.turn().is_none());
     }

@@ -7,11 +7,10 @@ use rand::seq::IteratorRandom as _;
 use rand::{Rng, RngExt};
 
 use super::config::Config;
-use super::contact::Contact;
 use super::dialling::Purpose;
 use super::io::Output;
-use super::links::source;
 use super::message::{Message, Named};
+use super::peer::Peer;
 use super::{Overlay, Turn};
 
 /// How much faster a peer mixes and shuffles right after its start.
@@ -85,8 +84,8 @@ fn jitter(every: Duration, rng: &mut impl Rng) -> u64 {
     rng.random_range(every - every / 4..=every + every / 4)
 }
 
-impl Overlay {
-    pub(super) fn upkeep<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+impl<C: Peer> Overlay<C> {
+    pub(super) fn upkeep<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         let settling = u128::from(turn.now) < self.config.settling.as_millis();
         let haste = |fast| if settling { fast } else { 1 };
         if turn.now >= self.schedule.shuffle {
@@ -113,7 +112,7 @@ impl Overlay {
     }
 
     /// Gives up dials and guests whose time is over.
-    pub(super) fn expire<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    pub(super) fn expire<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         for index in (0..self.attempts.len()).rev() {
             let Some(attempt) = self.attempts.get(index) else {
                 continue;
@@ -140,12 +139,12 @@ impl Overlay {
         }
     }
 
-    fn shuffle<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    fn shuffle<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         let partner = (0..self.hot.len()).choose(turn.rng);
         let Some((hot, cold)) = partner.and_then(|i| self.hot.get(i).zip(self.cold.get(i))) else {
             return;
         };
-        let (conn, peer) = (hot.conn, cold.contact.peer);
+        let (conn, peer) = (hot.conn, cold.contact.id());
         let contacts = self.sample(&peer, turn);
         let me = self.me;
         let message = Message::Shuffle(Box::new(Named { me, contacts }));
@@ -155,8 +154,8 @@ impl Overlay {
     pub(super) fn on_shuffle<R: Rng>(
         &mut self,
         index: usize,
-        named: &Named,
-        turn: &mut Turn<'_, R>,
+        named: &Named<C>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         if turn.now < self.schedule.answer {
             return;
@@ -165,7 +164,7 @@ impl Overlay {
         let Some(cold) = self.cold.get(index) else {
             return;
         };
-        let mine = self.sample(&cold.contact.peer, turn);
+        let mine = self.sample(&cold.contact.id(), turn);
         let Some(conn) = self.hot.get(index).map(|hot| hot.conn) else {
             return;
         };
@@ -180,18 +179,19 @@ impl Overlay {
     pub(super) fn on_shuffled<R: Rng>(
         &mut self,
         index: usize,
-        named: &Named,
-        turn: &mut Turn<'_, R>,
+        named: &Named<C>,
+        turn: &mut Turn<'_, R, C>,
     ) {
         let (Some(hot), Some(cold)) = (self.hot.get(index), self.cold.get_mut(index)) else {
             return;
         };
-        cold.contact.coordinate = named.me.coordinate;
-        let from = source(&cold.contact.peer);
+        cold.contact.set_coordinate(named.me.coordinate());
+        let from = C::short(&cold.contact.id());
         if hot.rtt > 0 {
             let angle = turn.rng.next_u32();
-            let theirs = &named.me.coordinate;
-            self.me.coordinate.learn(theirs, hot.rtt.into(), angle);
+            let mut mine = self.me.coordinate();
+            mine.learn(&named.me.coordinate(), hot.rtt.into(), angle);
+            self.me.set_coordinate(mine);
         }
         for contact in named.contacts.iter() {
             self.learn(*contact, from, turn);
@@ -201,7 +201,7 @@ impl Overlay {
 
     /// Replaces a random link, or gives one up where both ends have too many:
     /// whoever is short of links adds some, and nobody else takes any away.
-    fn mix<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    fn mix<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         let degrees = *self.degrees();
         if self.degree() > degrees.target + 1 {
             let own = self.hot.len() - self.inbound() > usize::from(degrees.outbound);
@@ -223,18 +223,18 @@ impl Overlay {
     }
 
     /// Looks for somebody nearer than the farthest link.
-    fn draw_nearer<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    fn draw_nearer<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         let Some(worst) = self.farthest().and_then(|index| self.hot.get(index)) else {
             return;
         };
-        if !self.is_full() || !self.is_idle() || !self.me.coordinate.is_settled() {
+        if !self.is_full() || !self.is_idle() || !self.me.coordinate().is_settled() {
             return;
         }
         let limit = f32::from(worst.rtt) * 0.9;
-        let guess = |contact: &Contact| self.me.coordinate.predict(&contact.coordinate);
-        let may = |c: &&Contact| c.coordinate.is_settled() && self.is_eligible(c);
+        let guess = |contact: &C| self.me.coordinate().predict(&contact.coordinate());
+        let may = |c: &&C| c.coordinate().is_settled() && self.is_eligible(c);
         let candidates = self.passive.iter().filter(may);
-        let candidates: Vec<&Contact> = candidates.sample(turn.rng, CANDIDATES);
+        let candidates: Vec<&C> = candidates.sample(turn.rng, CANDIDATES);
         let best = candidates
             .into_iter()
             .min_by(|a, b| guess(a).total_cmp(&guess(b)));
@@ -261,7 +261,7 @@ impl Overlay {
     }
 
     /// Dials a remembered peer to see whether it is there.
-    fn look_after<R: Rng>(&mut self, turn: &mut Turn<'_, R>) {
+    fn look_after<R: Rng>(&mut self, turn: &mut Turn<'_, R, C>) {
         let busy = self.attempts.iter().any(|a| a.purpose == Purpose::Probe);
         if busy {
             return;
