@@ -7,7 +7,7 @@ use peerloom_mesh_proto::overlay::MAX_GUESTS;
 use serde::Serialize;
 
 use super::graph::Graph;
-use super::node::{Node, index_of};
+use super::node::Node;
 use super::schedule::Act;
 use super::trace::seconds;
 use super::world::World;
@@ -51,7 +51,7 @@ pub(super) fn new_link(index: u32, now: u64, node: &Node) -> Option<Violation> {
     };
     let mut peers = BTreeSet::new();
     for link in node.overlay.links() {
-        let peer = index_of(&link.peer);
+        let peer = link.peer;
         if peer == index {
             return violation("no link to oneself", vec![index], String::new());
         }
@@ -142,7 +142,7 @@ impl World {
         };
         let links = own.overlay.links().map(|link| {
             let end = self.ends(index).iter().find(|end| end.id == link.conn.0);
-            let peer = index_of(&link.peer);
+            let peer = link.peer;
             let theirs = end.map_or(0, |end| end.theirs);
             let both =
                 node(peer).is_some_and(|other| other.overlay.links().any(|l| l.conn.0 == theirs));
@@ -221,7 +221,7 @@ impl World {
             let Some(node) = slot.node.as_ref().filter(|_| slot.act != Act::Sybil) else {
                 continue;
             };
-            let peers: Vec<u32> = node.overlay.links().map(|l| index_of(&l.peer)).collect();
+            let peers: Vec<u32> = node.overlay.links().map(|l| l.peer).collect();
             let bad = peers.iter().filter(|peer| sybils.contains(peer)).count();
             debug_assert!(!sybils.contains(&index), "honest");
             #[allow(clippy::cast_precision_loss, reason = "a few links")]

@@ -1,16 +1,20 @@
 //! What nodes say that do not play fair.
 
-use peerloom_mesh_proto::overlay::{
-    Class, ConnId, Contact, Contacts, MAX_CONTACTS, Message, Named,
-};
+use peerloom_mesh_proto::overlay::{Class, ConnId, Contacts, MAX_CONTACTS, Message, Named};
 use rand::RngExt as _;
 
-use super::node::{Packet, contact};
+use super::node::Packet;
+use super::person::Person;
 use super::schedule::Act;
 use super::world::World;
 
 /// Puts made-up contacts in the place of true ones.
-pub(super) fn twist(world: &mut World, index: u32, act: Act, message: Message) -> Message {
+pub(super) fn twist(
+    world: &mut World,
+    index: u32,
+    act: Act,
+    message: Message<Person>,
+) -> Message<Person> {
     match message {
         Message::Refuse { .. } => Message::Refuse {
             others: Box::new(names(world, index, act)),
@@ -27,15 +31,15 @@ pub(super) fn twist(world: &mut World, index: u32, act: Act, message: Message) -
     }
 }
 
-fn renamed(world: &mut World, index: u32, act: Act, named: Named) -> Box<Named> {
+fn renamed(world: &mut World, index: u32, act: Act, named: Named<Person>) -> Box<Named<Person>> {
     let contacts = names(world, index, act);
     Box::new(Named { contacts, ..named })
 }
 
 /// A full list of contacts that serve the liar.
-fn names(world: &mut World, index: u32, act: Act) -> Contacts {
+fn names(world: &mut World, index: u32, act: Act) -> Contacts<Person> {
     let nodes = u32::try_from(world.slots.len()).unwrap_or(u32::MAX);
-    let (seed, sybils) = (world.seed, world.sybils.len());
+    let sybils = world.sybils.len();
     let mut picks = Vec::new();
     let Some(slot) = world.slot(index) else {
         return Contacts::default();
@@ -51,20 +55,20 @@ fn names(world: &mut World, index: u32, act: Act) -> Contacts {
     let named = picks.into_iter().map(|pick| match act {
         Act::Sybil => {
             let sybil = world.sybils.get(pick).copied().unwrap_or(index);
-            world.contact(sybil)
+            world.person(sybil)
         }
         Act::Honest | Act::Slow | Act::LieShuffle | Act::DropForwards => {
             let nobody = nodes.saturating_add(u32::try_from(pick).unwrap_or(0));
-            contact(seed, nobody, Class::Native)
+            Person::new(nobody, Class::Native)
         }
     });
-    let named: Vec<Contact> = named.collect();
+    let named: Vec<Person> = named.collect();
     Contacts::truncated(named)
 }
 
 /// A Sybil offers its kind to all its neighbours, unasked.
 pub(super) fn flood(world: &mut World, index: u32) {
-    let me = world.contact(index);
+    let me = world.person(index);
     let conns: Vec<ConnId> = match world.node(index) {
         Some(node) => node.overlay.links().map(|link| link.conn).collect(),
         None => return,

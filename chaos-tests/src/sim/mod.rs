@@ -27,6 +27,7 @@ mod clock;
 mod goals;
 mod lies;
 mod node;
+mod person;
 mod signal;
 mod signal_report;
 mod traffic;

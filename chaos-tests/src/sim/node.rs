@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use peerloom_mesh_proto::PeerId;
 use peerloom_mesh_proto::broadcast::{self, Broadcast};
 use peerloom_mesh_proto::hop;
-use peerloom_mesh_proto::overlay::{self, Class, ConnId, Contact, DialId, Overlay};
+use peerloom_mesh_proto::overlay::{self, Class, ConnId, DialId, Overlay};
 
 use super::clock::Clock;
-use super::dice::{Dice, Stream, mix};
+use super::dice::{Dice, Stream};
 use super::net::Place;
+use super::person::Person;
 use super::schedule::Act;
 use super::signal::{Signal, SignalLife};
 
@@ -22,7 +22,7 @@ const SLOT_BITS: u32 = 8;
 /// What travels between two nodes.
 #[derive(Debug, Clone)]
 pub(crate) enum Packet {
-    Overlay(overlay::Message),
+    Overlay(overlay::Message<Person>),
     Tree(Box<broadcast::Message>),
     Hop(Box<hop::Frame>),
 }
@@ -46,7 +46,7 @@ pub(crate) struct Conn {
 /// A living node.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) overlay: Overlay,
+    pub(crate) overlay: Overlay<Person>,
     pub(crate) tree: Broadcast,
     /// If the scenario has sessions.
     pub(crate) signal: Option<Box<Signal>>,
@@ -72,7 +72,7 @@ pub(crate) struct Slot {
     /// Connections it ever had: ids are never used twice.
     next_conn: u32,
     /// What it has on disk.
-    pub(crate) disk: Vec<Contact>,
+    pub(crate) disk: Vec<Person>,
 }
 
 impl Slot {
@@ -90,7 +90,7 @@ impl Slot {
     }
 
     /// Begins a life.
-    pub(crate) fn start(&mut self, life: Life, bootstrap: Vec<Contact>) {
+    pub(crate) fn start(&mut self, life: Life, bootstrap: Vec<Person>) {
         let Life {
             seed,
             index,
@@ -102,7 +102,7 @@ impl Slot {
         let mut dice = Dice::new(seed, index, self.life, Stream::Engine);
         let clock = Clock::new(now);
         let at = base + Duration::from_millis(clock.local(now));
-        let me = contact(seed, index, class);
+        let me = Person::new(index, class);
         let config = overlay::Config::new(class);
         let signal = signaling.map(|floods| {
             let number = self.life;
@@ -192,46 +192,9 @@ impl Node {
     }
 }
 
-/// The contact of node `index`. Its id begins with its number, so that the
-/// simulation finds it; its address is its own subnet's.
-pub(crate) fn contact(seed: u64, index: u32, class: Class) -> Contact {
-    let mut id = [0; 32];
-    let rest = (1..8).flat_map(|n| {
-        let word = mix(seed ^ mix(u64::from(index) << 8 | n));
-        word.to_le_bytes().into_iter().take(4)
-    });
-    for (to, from) in id
-        .iter_mut()
-        .zip(index.to_le_bytes().into_iter().chain(rest))
-    {
-        *to = from;
-    }
-    let [a, b, c, d, ..] = mix(u64::from(index) + 1).to_le_bytes();
-    // Public addresses: 16.0.0.0 to 79.255.255.255.
-    let address = ([16 + a % 64, b, c, d], 4_001);
-    Contact::new(PeerId::from_bytes(id), address.into(), class)
-}
-
-/// The number of the node whose id this is, if it is one.
-pub(crate) fn index_of(peer: &PeerId) -> u32 {
-    let [a, b, c, d, ..] = *peer.as_bytes();
-    u32::from_le_bytes([a, b, c, d])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_name_their_nodes() {
-        for index in [0, 1, 77, 99_999] {
-            assert_eq!(index_of(&contact(5, index, Class::Native).peer), index);
-        }
-        assert_ne!(
-            contact(5, 1, Class::Native).peer,
-            contact(6, 1, Class::Native).peer
-        );
-    }
 
     #[test]
     fn ids_of_connections_are_not_used_twice() {

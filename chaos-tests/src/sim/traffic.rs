@@ -2,12 +2,13 @@
 
 use peerloom_mesh_proto::broadcast;
 use peerloom_mesh_proto::hop;
-use peerloom_mesh_proto::overlay::{self, Contact, DialId};
+use peerloom_mesh_proto::overlay::{self, DialId};
 
 use super::invariants;
 use super::lies;
 use super::net::Transport;
-use super::node::{Packet, index_of};
+use super::node::Packet;
+use super::person::Person;
 use super::schedule::Act;
 use super::tally::{FRAMING, UNANSWERED};
 use super::world::{Event, What, World};
@@ -78,7 +79,7 @@ impl Packet {
 }
 
 impl World {
-    pub(super) fn carry_out(&mut self, index: u32, out: &mut Vec<overlay::Output>) {
+    pub(super) fn carry_out(&mut self, index: u32, out: &mut Vec<overlay::Output<Person>>) {
         for output in out.drain(..) {
             match output {
                 overlay::Output::Send { conn, message } => {
@@ -86,7 +87,7 @@ impl World {
                         self.send(index, conn.0, Packet::Overlay(message));
                     }
                 }
-                overlay::Output::Dial { dial, contact } => self.dial(index, dial, &contact),
+                overlay::Output::Dial { dial, contact } => self.dial(index, dial, contact.number),
                 overlay::Output::CancelDial { dial } => {
                     self.counters.handshakes += UNANSWERED;
                     if let Some(node) = self.node(index) {
@@ -204,8 +205,7 @@ impl World {
         }
     }
 
-    fn dial(&mut self, from: u32, dial: DialId, contact: &Contact) {
-        let to = index_of(&contact.peer);
+    fn dial(&mut self, from: u32, dial: DialId, to: u32) {
         let exists = usize::try_from(to).is_ok_and(|n| n < self.slots.len());
         let base = if exists { self.latency(from, to) } else { 1 };
         let Some(slot) = self.slot(from) else { return };
@@ -213,8 +213,8 @@ impl World {
             self.feed(from, overlay::Input::DialFailed { dial });
             return;
         };
-        // Another life's address, or a made-up peer: nobody answers.
-        if exists && self.contact(to).peer == contact.peer {
+        // A made-up peer does not answer.
+        if exists {
             let what = What::Knock {
                 from,
                 theirs: conn.0,
@@ -265,7 +265,11 @@ impl World {
     }
 
     /// What a node that lies says instead.
-    fn twist(&mut self, index: u32, message: overlay::Message) -> Option<overlay::Message> {
+    fn twist(
+        &mut self,
+        index: u32,
+        message: overlay::Message<Person>,
+    ) -> Option<overlay::Message<Person>> {
         let act = self.slot(index).map_or(Act::Honest, |slot| slot.act);
         match act {
             Act::Honest | Act::Slow | Act::DropForwards => Some(message),

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use peerloom_mesh_proto::broadcast;
 use peerloom_mesh_proto::hop::FLOOD_MEMBERS;
-use peerloom_mesh_proto::overlay::{self, Class, ConnId, Contact, Input};
+use peerloom_mesh_proto::overlay::{self, Class, ConnId, Input};
 
 use super::invariants::{self, Violation};
 use super::lies;
 use super::net::{Cut, Place, Weather};
-use super::node::{Conn, Life, Node, Packet, Slot, contact};
+use super::node::{Conn, Life, Node, Packet, Slot};
+use super::person::{self, Person};
 use super::schedule::{Act, Action};
 use super::signal::Signaling;
 use super::tally::{Counters, HANDSHAKE, Said};
@@ -67,7 +68,7 @@ pub struct World {
     pub trace: Trace,
     /// What went wrong first.
     pub violation: Option<Violation>,
-    overlay_out: Vec<overlay::Output>,
+    overlay_out: Vec<overlay::Output<Person>>,
     tree_out: Vec<broadcast::Output>,
 }
 
@@ -274,7 +275,7 @@ impl World {
     }
 
     /// Feeds a node's overlay and carries out what it wants.
-    pub(super) fn feed(&mut self, index: u32, input: Input) {
+    pub(super) fn feed(&mut self, index: u32, input: Input<Person>) {
         let now = self.now();
         let base = self.base;
         let mut out = std::mem::take(&mut self.overlay_out);
@@ -350,13 +351,12 @@ impl World {
         }
         self.counters.handshakes += HANDSHAKE;
         self.counters.connections += 1;
-        let peer = self.contact(from);
         self.feed(
             index,
             Input::Accepted {
                 conn,
-                peer: peer.peer,
-                ip: peer.address().ip(),
+                peer: from,
+                ip: person::address(from),
             },
         );
         let what = What::Answer {
@@ -386,10 +386,10 @@ impl World {
         }
     }
 
-    pub(super) fn contact(&self, index: u32) -> Contact {
+    pub(super) fn person(&self, index: u32) -> Person {
         let slot = usize::try_from(index).ok().and_then(|n| self.slots.get(n));
         let class = slot.map_or(Class::Native, |slot| slot.class);
-        contact(self.seed, index, class)
+        Person::new(index, class)
     }
 
     /// Does what the schedule says.
@@ -452,7 +452,7 @@ impl World {
                 .as_ref()
                 .map(|_| self.slots.len() <= FLOOD_MEMBERS),
         };
-        let mut bootstrap: Vec<Contact> = contacts.iter().map(|n| self.contact(*n)).collect();
+        let mut bootstrap: Vec<Person> = contacts.iter().map(|n| self.person(*n)).collect();
         let Some(slot) = self.slot(index) else { return };
         if slot.node.is_some() {
             return;

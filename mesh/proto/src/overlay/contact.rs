@@ -92,7 +92,7 @@ impl Contact {
 /// The network an address is in, /24 or /48: addresses that one operator gets
 /// many of. `None` for loopback, private and link-local ones, where everybody
 /// is in one network rightly.
-pub(super) fn subnet(ip: IpAddr) -> Option<Subnet> {
+pub fn subnet(ip: IpAddr) -> Option<Subnet> {
     match ip {
         IpAddr::V4(ip) if is_local_v4(ip) => None,
         IpAddr::V4(ip) => {

@@ -59,14 +59,13 @@ use rand::{Rng, RngExt};
 
 pub use admission::MAX_GUESTS;
 pub use config::{Class, Config, Degrees};
-pub use contact::Contact;
+pub use contact::{Contact, subnet};
 pub use coordinate::Coordinate;
 pub use io::{ConnId, DialId, Input, Output, Stats, Timer};
 pub use message::{Contacts, MAX_CONTACTS, Message, Named, Need};
 pub use peer::{Peer, Subnet};
 
 use admission::Guest;
-use contact::subnet;
 use detect::Vouching;
 use dialling::Attempt;
 use links::{Cold, Hot};
