@@ -46,7 +46,7 @@ pub enum Message {
 }
 
 impl Message {
-    pub(super) fn announce(news: Vec<Announced>) -> Self {
+    pub(super) fn announce(news: impl IntoIterator<Item = Announced>) -> Self {
         Message::Announce(Box::new(BoundedVec::truncated(news)))
     }
 

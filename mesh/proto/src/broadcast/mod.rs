@@ -350,18 +350,18 @@ impl Broadcast {
     }
 
     fn announce(&mut self, out: &mut Vec<Output>) {
-        let pending = std::mem::take(&mut self.pending);
         self.announce_at = u64::MAX;
         for link in self.links.iter().filter(|link| !link.eager) {
-            let news = pending.iter().filter(|(_, from)| *from != Some(link.conn));
-            let news: Vec<Announced> = news.map(|(announced, _)| *announced).collect();
-            if !news.is_empty() {
+            let own = |(_, from): &&(Announced, Option<ConnId>)| *from != Some(link.conn);
+            let news = || self.pending.iter().filter(own).map(|(news, _)| *news);
+            if news().next().is_some() {
                 out.push(Output::Send {
                     conn: link.conn,
-                    message: Message::announce(news),
+                    message: Message::announce(news()),
                 });
             }
         }
+        self.pending.clear();
     }
 
     fn on_announced(
