@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use peerloom_mesh_proto::PeerId;
 use peerloom_mesh_proto::overlay::{self, Class, Coordinate, Peer, Subnet};
 
 use super::dice::mix;
@@ -23,6 +24,28 @@ impl Person {
             coordinate: Coordinate::default(),
         }
     }
+}
+
+/// The id that a node has for those who sign and route: its number, and what `seed` makes of it.
+pub(crate) fn peer_id(seed: u64, number: u32) -> PeerId {
+    let mut id = [0; 32];
+    let rest = (1..8).flat_map(|n| {
+        let word = mix(seed ^ mix(u64::from(number) << 8 | n));
+        word.to_le_bytes().into_iter().take(4)
+    });
+    for (to, from) in id
+        .iter_mut()
+        .zip(number.to_le_bytes().into_iter().chain(rest))
+    {
+        *to = from;
+    }
+    PeerId::from_bytes(id)
+}
+
+/// The node that has this id.
+pub(crate) fn number_of(peer: &PeerId) -> u32 {
+    let [a, b, c, d, ..] = *peer.as_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// A node's address, in a subnet of its own: public, from 16.0.0.0 on to
@@ -76,6 +99,14 @@ impl Peer for Person {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_name_their_nodes() {
+        for number in [0, 1, 77, 99_999] {
+            assert_eq!(number_of(&peer_id(5, number)), number);
+        }
+        assert_ne!(peer_id(5, 1), peer_id(6, 1));
+    }
 
     #[test]
     fn a_person_is_small_and_has_a_subnet() {

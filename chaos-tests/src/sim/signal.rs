@@ -18,7 +18,8 @@ use rand::{TryCryptoRng, TryRng};
 
 use super::dice::{Dice, Stream, mix};
 use super::invariants::Violation;
-use super::node::{Packet, index_of};
+use super::node::Packet;
+use super::person::{number_of, peer_id};
 use super::schedule::Act;
 use super::tally::FRAMING;
 use super::world::World;
@@ -236,7 +237,7 @@ impl World {
             return;
         }
         let Some(node) = self.node(index) else { return };
-        let Some(link) = node.overlay.links().find(|link| link.peer == *to) else {
+        let Some(link) = node.overlay.links().find(|link| link.peer == number_of(to)) else {
             return;
         };
         let packet = Packet::Hop(Box::new(frame));
@@ -257,17 +258,19 @@ impl World {
     pub(super) fn hop_frame(&mut self, index: u32, conn: u32, frame: Frame) {
         let Some(node) = self.node(index) else { return };
         let link = node.overlay.links().find(|link| link.conn == ConnId(conn));
-        let Some(peer) = link.map(|link| link.peer) else {
+        let Some(number) = link.map(|link| link.peer) else {
             return;
         };
+        let peer = peer_id(self.seed, number);
         self.with_hop(index, |hop, time, dice, out| {
             hop.handle_frame(peer, frame, time, dice, out);
         });
     }
 
     /// The overlay has made or lost a link.
-    pub(super) fn hop_link(&mut self, index: u32, peer: PeerId, up: bool) {
+    pub(super) fn hop_link(&mut self, index: u32, number: u32, up: bool) {
         let now = self.now();
+        let peer = peer_id(self.seed, number);
         self.with_hop(index, |hop, time, dice, out| {
             if up {
                 hop.link_up(peer, time, dice, out);
@@ -276,7 +279,7 @@ impl World {
             }
         });
         let Some(node) = self.node(index) else { return };
-        let links = node.overlay.links().map(|link| index_of(&link.peer));
+        let links = node.overlay.links().map(|link| link.peer);
         let links: Vec<u32> = links.take(MAX_RELAYS).collect();
         if let Some(signal) = node.signal.as_mut() {
             let early = signal.told.is_some_and(|told| told + PRESENCE > now);
@@ -289,13 +292,13 @@ impl World {
 
     /// News of `about` came over a link first.
     pub(super) fn hop_learn(&mut self, index: u32, conn: u32, about: u32) {
-        let (now, base) = (self.now(), self.base);
+        let (now, base, seed) = (self.now(), self.base, self.seed);
         let Some(tag) = self.tag(about) else { return };
         let Some(node) = self.node(index) else { return };
         let link = node.overlay.links().find(|link| link.conn == ConnId(conn));
         let at = time(base, node.clock.local(now)).now;
         if let (Some(link), Some(signal)) = (link, node.signal.as_mut()) {
-            signal.hop.learn(tag, link.peer, at);
+            signal.hop.learn(tag, peer_id(seed, link.peer), at);
         }
     }
 
@@ -384,7 +387,7 @@ impl World {
         let target = self.node(to).and_then(|node| node.signal.as_ref());
         let Some(target) = target else { return };
         let (id, prekey, relays) = (target.id, target.prekeys.public(), target.relays.clone());
-        let peer = self.contact(to).peer;
+        let peer = peer_id(self.seed, to);
         // A way that is known needs no hints.
         let relays = relays.iter().filter(|_| along.is_none());
         let relays = relays.filter_map(|relay| self.tag(*relay)).collect();
