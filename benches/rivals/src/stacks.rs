@@ -63,6 +63,7 @@ use Program::{Aiortc, Cargo, Chromium, Pion};
 #[rustfmt::skip]
 pub(crate) const STACKS: &[Stack] = &[
     of("peerloom", "Peerloom (SCTP)", Peerloom, Cargo("rival-peerloom")),
+    variant("quic", of("peerloom-quic", "Peerloom (QUIC)", Peerloom, Cargo("rival-peerloom"))),
     variant("packaged", of("peerloom-packaged", "Peerloom (packaged engines)", Peerloom, Cargo("rival-peerloom"))),
     of("webrtc-0.17", "webrtc 0.17", WebRtc, Cargo("rival-webrtc-0-17")),
     of("webrtc-0.21", "webrtc 0.21", WebRtc, Cargo("rival-webrtc-0-21")),

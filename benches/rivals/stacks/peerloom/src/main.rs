@@ -1,6 +1,7 @@
 //! Peerloom: two endpoints, one socket each, as its documentation has them; both
 //! ends use the actors of one [`Runtime`]. Defaults throughout, with our own SCTP
-//! engine and record layer; `--variant packaged` has the packaged ones.
+//! engine and record layer; `--variant packaged` has the packaged ones, `--variant
+//! quic` data channels over QUIC.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -8,9 +9,9 @@ use std::sync::OnceLock;
 
 use futures::StreamExt as _;
 use peerloom_actors::{
-    Configuration, DataChannel, DataChannelInit, DtlsRecords, Endpoint, EndpointConfig, Event,
-    IceCandidate, IceCandidateInit, PeerConnection, Runtime, RuntimeConfig, SctpEngine,
-    SessionDescription,
+    Configuration, DataChannel, DataChannelInit, DataTransport, DtlsRecords, Endpoint,
+    EndpointConfig, Event, IceCandidate, IceCandidateInit, PeerConnection, Runtime, RuntimeConfig,
+    SctpEngine, SessionDescription,
 };
 use rivals_kit::{
     Bytes, Failure, Kind, Link, Options, Receive, Send, Stack, Via, readdress, readdress_sdp,
@@ -55,6 +56,7 @@ impl Stack for Peerloom {
                 configuration.sctp.engine = SctpEngine::Packaged;
                 configuration.dtls.records = DtlsRecords::Packaged;
             }
+            Some("quic") => configuration.data_transport = DataTransport::Quic,
             Some(other) => return Err(format!("no variant {other}").into()),
         }
         Ok(Self {
