@@ -43,6 +43,7 @@ fn thirty_processes_survive_kills_and_restarts() {
     // Nobody gives them a ticket, and who theirs was of is dead: what they have is on disk.
     for node in &killed {
         swarm.start(*node, None);
+        swarm.until_linked(*node);
     }
     swarm.until_formed("the 10 restarted from disk", &[&everyone]);
 }

@@ -65,13 +65,15 @@ pub(crate) struct Swarm<'a> {
 }
 
 impl<'a> Swarm<'a> {
-    /// A mesh of so many nodes; all others begin with the ticket of the first.
+    /// A mesh of so many nodes; all others begin with the ticket of the first. Each waits until the one before
+    /// it is linked, so that a slow machine takes longer, and does not drown in handshakes.
     pub(crate) fn form(nodes: usize, place: &'a dyn Place) -> Self {
         let mut swarm = Self::new(nodes, place);
         swarm.start(0, None);
         let ticket = swarm.ticket(0);
         for node in 1..nodes {
             swarm.start(node, Some(&ticket));
+            swarm.until_linked(node);
         }
         let everyone = (0..nodes).collect();
         swarm.until_formed(&format!("{nodes} processes"), &[&everyone]);
@@ -144,6 +146,18 @@ impl<'a> Swarm<'a> {
         }
     }
 
+    /// Waits until a node has a link.
+    pub(crate) fn until_linked(&mut self, node: usize) {
+        let end = Instant::now() + PATIENCE;
+        while !self.nodes[node].members.values().any(|linked| *linked) {
+            assert!(
+                self.hear(end),
+                "node {node} finds nobody: {}",
+                self.stderr(node)
+            );
+        }
+    }
+
     /// Waits until each of these groups is a mesh that knows of nobody outside of it.
     pub(crate) fn until_formed(&mut self, what: &str, groups: &[&BTreeSet<usize>]) {
         let began = Instant::now();
@@ -197,10 +211,11 @@ impl<'a> Swarm<'a> {
 
     /// Takes in the next line; false, when none came until then.
     fn hear(&mut self, end: Instant) -> bool {
-        match self
-            .said
-            .recv_timeout(end.saturating_duration_since(Instant::now()))
-        {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        match self.said.recv_timeout(left) {
             Ok(said) => self.take_in(said),
             Err(RecvTimeoutError::Timeout) => return false,
             Err(RecvTimeoutError::Disconnected) => unreachable!("this end has a sender, too"),
