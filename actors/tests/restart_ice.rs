@@ -6,8 +6,8 @@ mod common;
 use common::{Pair, gathered, negotiate, negotiate_through_answer, negotiate_with, runtime, soon};
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use peerloom_actors::{
-    ConnectionState, DataChannel, Event, IceCandidate, IceGatheringState, Message, OfferOptions,
-    PeerConnection, SessionDescription,
+    Configuration, ConnectionState, DataChannel, Event, IceCandidate, IceGatheringState, IceServer,
+    Message, OfferOptions, PeerConnection, SessionDescription,
 };
 
 /// The value of an attribute that is in a description once.
@@ -174,4 +174,42 @@ async fn a_restart_by_the_peer_is_as_good_as_ones_own() {
     let kept = offer(a, OfferOptions::default()).await;
     assert_eq!(credentials(&kept), ours);
     delivered(&pair.channel_b, &pair.channel_a, "still here").await;
+}
+
+/// webrtc-pc 5.6.2: the state goes by the transports that there are, and one of them always gathers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_in_the_place_of_another_gathers_on() {
+    // It hears and says nothing: gathering goes on until the server is given up.
+    let server = tokio::net::UdpSocket::bind(common::LOOPBACK).await;
+    let server = server.expect("a port");
+    let url = format!("stun:{}", server.local_addr().expect("bound"));
+    let slow = Configuration {
+        ice_servers: vec![IceServer {
+            urls: vec![url],
+            ..IceServer::default()
+        }],
+        ..Configuration::default()
+    };
+    let runtime = runtime(2);
+    let new = PeerConnection::new(&common::endpoint(&runtime).await, slow.clone()).await;
+    let new = new.expect("a connection");
+    let connected = Pair::new(&runtime).await;
+    let set = connected.a.set_configuration(slow).await;
+    set.expect("another server");
+    for pc in [new, connected.a] {
+        let mut events = pc.events();
+        let _channel = common::channel(&pc, "x").await;
+        for _ in 0..3 {
+            let offer = offer(&pc, OfferOptions { ice_restart: true }).await;
+            let set = pc.set_local_description(Some(offer)).await;
+            set.expect("an offer in the place of the one before");
+        }
+        let told = rest(&pc, &mut events).await;
+        let states = told.iter().filter_map(|event| match event {
+            Event::IceGatheringStateChange(state) => Some(*state),
+            _ => None,
+        });
+        assert_eq!(states.collect::<Vec<_>>(), [IceGatheringState::Gathering]);
+        assert_eq!(pc.ice_gathering_state(), IceGatheringState::Gathering);
+    }
 }

@@ -133,19 +133,19 @@ impl PeerConnectionActor {
         }
     }
 
-    /// What the transport had before holds again. Candidates that still come for the generation
-    /// that is gone are refused by the state machine.
+    /// What the transport had before holds again, unless another generation has taken the place of this one
+    /// and is gathered for. Candidates that still come for what is gone are refused by the state machine.
     fn generation_discarded(&self, ufrag: &str) {
         let mut latest = false;
         self.update_transports(|transports| latest = transports.ice.discard(ufrag));
         if !latest {
             return;
         }
-        let local = self.snapshot.borrow().transports.ice.local.clone();
-        self.set_gathering(match local {
-            None => IceGatheringState::New,
-            Some(it) if self.session.is_gathering(&it.ufrag) => IceGatheringState::Gathering,
-            Some(_) => IceGatheringState::Complete,
+        let gathered = self.snapshot.borrow().transports.ice.local.is_some();
+        self.set_gathering(match (self.session.gathers(), gathered) {
+            (true, _) => IceGatheringState::Gathering,
+            (false, true) => IceGatheringState::Complete,
+            (false, false) => IceGatheringState::New,
         });
     }
 

@@ -52,6 +52,12 @@ impl Session {
         generations.any(|g| g.credentials.ufrag == ufrag && !g.complete)
     }
 
+    /// Whether a generation of local candidates that can still come into use is not complete.
+    pub fn gathers(&self) -> bool {
+        let generations = [&self.pending_generation, &self.current_generation];
+        generations.into_iter().flatten().any(|g| !g.complete)
+    }
+
     fn generation_mut(&mut self, ufrag: &str) -> Option<&mut Generation> {
         let generations = [&mut self.pending_generation, &mut self.current_generation];
         generations
