@@ -64,6 +64,18 @@ async fn rest(pc: &PeerConnection, events: &mut (impl Stream<Item = Event> + Unp
     std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
 }
 
+/// The states of gathering that were told, in order.
+fn gathering(events: &[Event]) -> Vec<&'static str> {
+    let states = events.iter().filter_map(|event| {
+        if let Event::IceGatheringStateChange(state) = event {
+            Some(state.name())
+        } else {
+            None
+        }
+    });
+    states.collect()
+}
+
 fn asks(events: &[Event]) -> usize {
     let asks = |event: &&Event| matches!(event, Event::NegotiationNeeded);
     events.iter().filter(asks).count()
@@ -87,14 +99,7 @@ async fn a_restart_changes_everything_and_the_old_path_carries_on_until_then() {
         .expect("ours");
     gathered([a, a]).await;
     let told = rest(a, &mut events).await;
-    let states = told.iter().filter_map(|event| {
-        if let Event::IceGatheringStateChange(state) = event {
-            Some(state.name())
-        } else {
-            None
-        }
-    });
-    assert_eq!(states.collect::<Vec<_>>(), ["gathering", "complete"]);
+    assert_eq!(gathering(&told), ["gathering", "complete"]);
     let anew = told.iter().filter(|event| {
         matches!(event, Event::IceCandidate(Some(it))
             if it.username_fragment() == Some(&*ufrag) && !it.candidate().is_empty())
@@ -205,11 +210,7 @@ async fn an_offer_in_the_place_of_another_gathers_on() {
             set.expect("an offer in the place of the one before");
         }
         let told = rest(&pc, &mut events).await;
-        let states = told.iter().filter_map(|event| match event {
-            Event::IceGatheringStateChange(state) => Some(*state),
-            _ => None,
-        });
-        assert_eq!(states.collect::<Vec<_>>(), [IceGatheringState::Gathering]);
+        assert_eq!(gathering(&told), ["gathering"]);
         assert_eq!(pc.ice_gathering_state(), IceGatheringState::Gathering);
     }
 }
