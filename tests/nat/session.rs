@@ -106,6 +106,9 @@ impl Session {
             let bytes = &stats["stats"]["transport"][0]["bytesReceived"];
             received = bytes.as_u64().unwrap_or_default();
         }
+        if self.results.contains_key(&(0, sending)) {
+            return Err("everything had arrived before the address changed".to_owned());
+        }
         mover.move_host()?;
         let detail = self.result(0, sending)?;
         if detail["bad"] != 0 {
@@ -114,7 +117,7 @@ impl Session {
         Ok(format!(
             ", {} MB, none lost, {}",
             detail["MB"],
-            silence(detail["gapMs"].as_f64())
+            silence(detail["gapMs"].as_f64())?
         ))
     }
 
@@ -241,12 +244,11 @@ fn peer(
 }
 
 /// How a silence compares with the limit. A machine that is busy may miss it, which is no failure but has to be seen.
-fn silence(ms: Option<f64>) -> String {
-    match ms {
-        None => "MISSED: the silence was not measured".to_owned(),
-        Some(ms) if ms > SILENCE_LIMIT_MS => {
-            format!("MISSED: silent for {ms} ms, longer than {SILENCE_LIMIT_MS}")
-        }
-        Some(ms) => format!("longest silence {ms} ms of {SILENCE_LIMIT_MS}"),
-    }
+fn silence(ms: Option<f64>) -> Result<String, String> {
+    let ms = ms.ok_or("the silence was not measured")?;
+    Ok(if ms > SILENCE_LIMIT_MS {
+        format!("MISSED: silent for {ms} ms, longer than {SILENCE_LIMIT_MS}")
+    } else {
+        format!("longest silence {ms} ms of {SILENCE_LIMIT_MS}")
+    })
 }
