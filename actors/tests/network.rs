@@ -6,9 +6,10 @@ mod common;
 use std::net::IpAddr;
 
 use common::{Pair, channel, endpoint, negotiate, runtime, soon};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use peerloom_actors::{
-    Configuration, Endpoint, EndpointConfig, Event, IceServer, Message, PeerConnection,
+    Configuration, Endpoint, EndpointConfig, Event, IceGatheringState, IceServer, Message,
+    PeerConnection, Runtime,
 };
 use tokio::net::UdpSocket;
 
@@ -16,15 +17,20 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
+async fn roaming(runtime: &Runtime, addrs: &[&str]) -> Endpoint {
+    let config = EndpointConfig {
+        bind: vec!["0.0.0.0:0".parse().expect("an address")],
+    };
+    let endpoint = Endpoint::bind(runtime, config).await.expect("sockets");
+    endpoint.pretend_addresses(addrs.iter().map(|addr| ip(addr)).collect());
+    endpoint
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_address_is_survived_without_losing_a_message() {
     const MESSAGES: usize = 2_000;
     let runtime = runtime(2);
-    let config = EndpointConfig {
-        bind: vec!["0.0.0.0:0".parse().expect("an address")],
-    };
-    let roaming = Endpoint::bind(&runtime, config).await.expect("sockets");
-    roaming.pretend_addresses(vec![ip("127.0.0.1")]);
+    let roaming = roaming(&runtime, &["127.0.0.1"]).await;
     let Pair {
         a,
         b,
@@ -76,11 +82,7 @@ async fn a_change_of_address_is_survived_without_losing_a_message() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_want_restarts_is_only_told() {
     let runtime = runtime(1);
-    let config = EndpointConfig {
-        bind: vec!["0.0.0.0:0".parse().expect("an address")],
-    };
-    let roaming = Endpoint::bind(&runtime, config).await.expect("sockets");
-    roaming.pretend_addresses(vec![ip("127.0.0.1")]);
+    let roaming = roaming(&runtime, &["127.0.0.1"]).await;
     let mut calm = Configuration::default();
     calm.ice.restart_on_network_change = false;
     let still = endpoint(&runtime).await;
@@ -102,11 +104,7 @@ async fn who_does_not_want_restarts_is_only_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_taken_away_is_not_asked_from_a_new_address() {
     let runtime = runtime(1);
-    let config = EndpointConfig {
-        bind: vec!["0.0.0.0:0".parse().expect("an address")],
-    };
-    let roaming = Endpoint::bind(&runtime, config).await.expect("sockets");
-    roaming.pretend_addresses(vec![ip("127.0.0.1")]);
+    let roaming = roaming(&runtime, &["127.0.0.1"]).await;
     let bind = async || UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
     let servers = [bind().await, bind().await];
     let naming = |server: &UdpSocket| {
@@ -144,4 +142,99 @@ async fn a_server_that_was_taken_away_is_not_asked_from_a_new_address() {
     while let Ok((_, from)) = servers[0].try_recv_from(&mut buffer) {
         assert_eq!(from.ip(), ip("127.0.0.1"), "asked again");
     }
+}
+
+/// A STUN server of which the test reads the questions.
+async fn silent_server() -> (UdpSocket, Configuration) {
+    let server = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let port = server.local_addr().expect("an address").port();
+    let config = Configuration {
+        ice_servers: vec![IceServer {
+            urls: vec![format!("stun:127.0.0.1:{port}")],
+            ..IceServer::default()
+        }],
+        ..Configuration::default()
+    };
+    (server, config)
+}
+
+async fn asked_from(server: &UdpSocket, addr: IpAddr) {
+    let mut buffer = [0; 1500];
+    let asked = async {
+        loop {
+            let (_, from) = server.recv_from(&mut buffer).await.expect("a socket");
+            if from.ip() == addr {
+                return;
+            }
+        }
+    };
+    soon("a question", asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_comes_while_gathering_is_asked_about() {
+    let runtime = runtime(1);
+    let roaming = roaming(&runtime, &["127.0.0.1"]).await;
+    let (server, config) = silent_server().await;
+    let peer = PeerConnection::new(&roaming, config).await;
+    let peer = peer.expect("a connection");
+    let _channel = channel(&peer, "first").await;
+    peer.set_local_description(None).await.expect("an offer");
+    asked_from(&server, ip("127.0.0.1")).await;
+    let mut events = peer.events();
+    roaming.pretend_addresses(vec![ip("127.0.0.2")]);
+    asked_from(&server, ip("127.0.0.2")).await;
+    // Its answers are waited for: gathering was not over in between.
+    let told = std::iter::from_fn(|| events.next().now_or_never().flatten());
+    let told: Vec<Event> = told.collect();
+    assert!(
+        told.iter()
+            .any(|event| matches!(event, Event::NetworkChange { .. })),
+        "{told:?}"
+    );
+    let over = |event: &Event| matches!(event, Event::IceGatheringStateChange(_));
+    assert!(!told.iter().any(over), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_comes_after_a_restart_was_offered_restarts_again() {
+    let runtime = runtime(2);
+    let roaming = roaming(&runtime, &["127.0.0.1"]).await;
+    let pair = Pair::between(&roaming, &endpoint(&runtime).await).await;
+    let mut events = pair.a.events();
+    roaming.pretend_addresses(Vec::new());
+    let mut lost = 0;
+    while lost < 2 {
+        let event = soon("an event", events.next()).await.expect("alive");
+        match event {
+            Event::NetworkChange { lost_path: true } => lost += 1,
+            Event::NegotiationNeeded => {
+                // The answer is on its way for long.
+                let offer = pair.a.set_local_description(None).await;
+                offer.expect("an offer");
+            }
+            Event::IceGatheringStateChange(IceGatheringState::Complete) => {
+                assert_eq!(lost, 1);
+                roaming.pretend_addresses(vec![ip("127.0.0.2")]);
+            }
+            _ => {}
+        }
+    }
+    let offer = pair.a.local_description().expect("offered");
+    pair.b
+        .set_remote_description(offer)
+        .await
+        .expect("an offer");
+    pair.b.set_local_description(None).await.expect("an answer");
+    let answer = pair.b.local_description().expect("answered");
+    pair.a
+        .set_remote_description(answer)
+        .await
+        .expect("an answer");
+    let needed = async { while !matches!(events.next().await, Some(Event::NegotiationNeeded)) {} };
+    soon("the second restart", needed).await;
+    negotiate(&pair.a, &pair.b).await.expect("a negotiation");
+    pair.channel_a.send("here again").await.expect("open");
+    let heard = soon("a message", pair.channel_b.recv()).await;
+    assert_eq!(heard, Some(Message::Text("here again".into())));
 }

@@ -101,7 +101,7 @@ impl Session {
             json!({"cmd": "check", "name": "throughput", "args": args}),
         )?;
         let mut received = 0;
-        while received < BYTES / 4 && !self.results.contains_key(&(0, sending)) {
+        while received < BYTES / 16 && !self.results.contains_key(&(0, sending)) {
             let stats = self.request(1, json!({"cmd": "stats"}))?;
             let bytes = &stats["stats"]["transport"][0]["bytesReceived"];
             received = bytes.as_u64().unwrap_or_default();

@@ -270,7 +270,7 @@ impl Gathering {
     }
 
     /// Whether a generation waits for candidates.
-    fn is_under_way(&self) -> bool {
+    pub(super) fn is_under_way(&self) -> bool {
         !self.untold.is_empty()
     }
 

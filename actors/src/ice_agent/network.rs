@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use peerloom_transports::proto::ice::{Agent, State};
+use peerloom_transports::proto::ice::State;
 
 use super::IceAgentActor;
 use super::sockets::log_refusal;
@@ -44,20 +44,33 @@ impl IceAgentActor {
         if !added && gone.is_empty() {
             return;
         }
-        let restart = lost_path || added && without_path(agent);
         self.add_tcp_hosts(&new, now);
         self.gathering.readdress(&gone);
+        // The generation that is being gathered for gets what servers say about the new address;
+        // another one needs a restart for it, unless it has a path.
+        let gathers = self.gathering.is_under_way();
+        if gathers {
+            self.ask_servers(None, now);
+        }
+        let stranded = added && !gathers && self.is_stranded();
         self.drain_events();
-        self.report(IceReport::NetworkChange { restart });
+        self.report(IceReport::NetworkChange {
+            restart: lost_path || stranded,
+        });
     }
-}
 
-/// There was a path, and there is none now.
-fn without_path(agent: &Agent) -> bool {
-    match agent.state() {
-        State::Disconnected | State::Failed => true,
-        // A restart is under way, and may have been told of the addresses before.
-        State::Checking => agent.selected_path().is_some(),
-        State::New | State::Connected | State::Completed | State::Closed => false,
+    /// There was a path, and there is none now.
+    fn is_stranded(&self) -> bool {
+        let Some(agent) = &self.agent else {
+            return false;
+        };
+        match agent.state() {
+            State::Disconnected | State::Failed => true,
+            // A restart is under way, and may have been told of the addresses before.
+            State::Checking => agent.selected_path().is_some(),
+            // A restart is about to begin: its description tells of no address that came since.
+            State::Connected | State::Completed => agent.path_is_gone(),
+            State::New | State::Closed => false,
+        }
     }
 }

@@ -63,9 +63,9 @@ pub struct Failure {
 /// What became of [`Reflexive::ask`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// The question is on its way; [`Event::Done`] follows.
+    /// The question is on its way, perhaps since earlier; [`Event::Done`] follows.
     Now,
-    /// It was asked before: it is on its way, or answered and kept up to date.
+    /// It was answered before, and the answer is kept up to date.
     Before,
     /// The two addresses cannot reach each other: another family, or one of them is loopback.
     Apart,
@@ -123,8 +123,11 @@ impl Reflexive {
         if apart {
             return Asked::Apart;
         }
-        if self.probes.values().any(asking) || self.renewals.contains_key(&(path, server)) {
+        if self.renewals.contains_key(&(path, server)) {
             return Asked::Before;
+        }
+        if self.probes.values().any(asking) {
+            return Asked::Now;
         }
         if self.probes.len() + self.renewals.len() >= MAX_PROBES {
             return Asked::TooMany;
@@ -346,9 +349,10 @@ mod tests {
         let mut now = Instant::now();
         let mut engine = Reflexive::new([7; 32]);
         assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Now);
-        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Before);
+        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Now, "the same");
         engine.handle_timeout(now);
         let request = engine.poll_transmit().expect("a request");
+        assert_eq!(engine.poll_transmit(), None, "asked once");
         assert_eq!(request.contents[8..16], engine.token());
         let mapped = addr("203.0.113.9:61000");
         assert!(engine.handle_packet(path(), &answer(&request, mapped), now));
@@ -364,6 +368,7 @@ mod tests {
             failure: None,
         };
         assert_eq!(engine.poll_event(), Some(done));
+        assert_eq!(engine.ask(ServerId(0), path(), now), Asked::Before);
         // A router that was restarted gives us another port: the renewal tells.
         now += KEEPALIVE;
         assert_eq!(engine.poll_timeout(), Some(now));

@@ -74,18 +74,21 @@ impl Agent {
         self.add_own(candidate, relayed, now)
     }
 
+    /// Whether the selected path begins at an address that is not ours any more.
+    pub fn path_is_gone(&self) -> bool {
+        let mut left = self.locals.iter().filter(|local| !local.gone);
+        self.selected_path()
+            .is_some_and(|path| !left.any(|local| is_there(path.protocol, path.local, local.base)))
+    }
+
     /// The address is not ours any more: the next generation is without it, without TCP there, and
     /// without what servers said about it. Returns whether the selected path begins there.
     pub fn retire(&mut self, base: SocketAddr) -> bool {
-        let there = |protocol: Protocol, addr: SocketAddr| match protocol {
-            Protocol::Udp => addr == base,
-            Protocol::Tcp => addr.ip() == base.ip(),
-        };
         for local in &mut self.locals {
-            local.gone |= there(local.candidate.protocol, local.base);
+            local.gone |= is_there(local.candidate.protocol, local.base, base);
         }
         self.selected_path()
-            .is_some_and(|path| there(path.protocol, path.local))
+            .is_some_and(|path| is_there(path.protocol, path.local, base))
     }
 
     fn next_preference(&self) -> u16 {
@@ -303,5 +306,13 @@ fn pair(local: &Local, remote: &Candidate) -> Option<Path> {
             Some(Path::tcp(local.base, addr))
         }
         _ => None,
+    }
+}
+
+/// Whether what begins at `addr` does so at `base`: TCP has a port of its own for each connection.
+fn is_there(protocol: Protocol, addr: SocketAddr, base: SocketAddr) -> bool {
+    match protocol {
+        Protocol::Udp => addr == base,
+        Protocol::Tcp => addr.ip() == base.ip(),
     }
 }
