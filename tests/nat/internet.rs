@@ -59,9 +59,11 @@ impl Internet {
     pub(crate) fn start() -> Result<Self, String> {
         let namespace = Namespace::new("inet")?;
         // Private addresses of the hosts lead nowhere, without an error: coturn
-        // gives up an allocation whose peer it has no route to.
+        // gives up an allocation whose peer it has no route to. The switch has a
+        // hardware address of its own: it would take one of those of its ports, and
+        // another when that port goes, and be lost to the routers for seconds.
         namespace.ip(&format!(
-            "link add name switch type bridge\n\
+            "link add name switch address 02:00:00:00:00:02 type bridge\n\
              address add {SERVER}/16 dev switch\n\
              link set switch up\n\
              neighbour add {NOBODY} lladdr 02:00:00:00:00:01 dev switch\n\

@@ -49,6 +49,7 @@ struct Session {
     /// Whether a peer that needs to negotiate is told to.
     renegotiates: bool,
     told: Vec<String>,
+    began: Instant,
 }
 
 impl Session {
@@ -66,6 +67,7 @@ impl Session {
             results: BTreeMap::new(),
             renegotiates: false,
             told: Vec::new(),
+            began: Instant::now(),
         })
     }
 
@@ -174,7 +176,8 @@ impl Session {
             Input::Noise(text) => json!({ "noise": text }),
             Input::End => return Err(format!("peer {from} ended by itself")),
         };
-        self.told.push(format!("{from}: {line}"));
+        let at = self.began.elapsed().as_secs_f64();
+        self.told.push(format!("{at:.3} s, {from}: {line}"));
         match line["ev"].as_str() {
             Some("signal") => self.carry(from, line)?,
             Some("result") => {
