@@ -3,6 +3,7 @@
 mod candidates;
 mod connections;
 mod consent;
+mod early;
 mod nomination;
 mod pace;
 mod packets;
@@ -17,6 +18,8 @@ use candidates::Local;
 use connections::Connections;
 pub use connections::MAX_CONNECTIONS;
 use consent::Consent;
+use early::EarlyChecks;
+pub use early::MAX_EARLY_CHECKS;
 use nomination::Nomination;
 
 use super::checks::Checks;
@@ -49,22 +52,10 @@ pub const MAX_PAIRS: usize = 100;
 /// as the network might do: checks are repeated.
 pub const MAX_QUEUED_PACKETS: usize = 1024;
 
-/// Paths of which the latest check is kept until the remote description is known (RFC 8445 §7.3 expects
-/// checks before it). Filled by the peer; when full, the oldest is given up, since the peer repeats it.
-pub const MAX_EARLY_CHECKS: usize = 16;
-
 /// Changes of our role in one generation, whoever asks for them. An honest peer asks for one, or for one more
 /// if its refusal and ours cross; one that knows the password and contradicts itself would make us change
 /// without end. After these the role stays, refusals are ignored and checks that contradict it dropped.
 pub const MAX_ROLE_CHANGES: u8 = 3;
-
-/// How long early checks wait for the candidates that come with the remote description.
-const EARLY_CHECK_WAIT: Duration = Duration::from_millis(1);
-
-/// How long after the start a check from an address that the peer has not told yet waits for the
-/// candidate, which is often on its way: taken as peer-reflexive it would be nominated only after
-/// `IceConfig::reflexive_patience`. Guess: far below that, so that nothing is later than without.
-const CANDIDATE_WAIT: Duration = Duration::from_millis(10);
 
 /// An ICE agent for one component, which is all that data channels and `rtcp-mux` need.
 pub struct Agent {
@@ -91,10 +82,7 @@ pub struct Agent {
     /// Over TCP.
     connections: Connections,
     nomination: Nomination,
-    early: VecDeque<(Path, Bytes)>,
-    early_due: Option<Instant>,
-    /// Checks from unknown addresses wait until then.
-    candidates_due: Option<Instant>,
+    early: EarlyChecks,
     /// When this generation began to check, in the engine's time.
     checking_since: Option<Instant>,
     next_round: Option<Instant>,
@@ -142,9 +130,7 @@ impl Agent {
             checks: Checks::default(),
             connections: Connections::default(),
             nomination: Nomination::default(),
-            early: VecDeque::new(),
-            early_due: None,
-            candidates_due: None,
+            early: EarlyChecks::default(),
             checking_since: None,
             next_round: None,
             last_round: None,
@@ -174,10 +160,7 @@ impl Agent {
         self.checking_since = Some(engine_now);
         self.remote = Some(remote);
         self.pause = self.config.check_interval_min;
-        self.candidates_due = Some(now + CANDIDATE_WAIT);
-        if !self.early.is_empty() {
-            self.early_due = Some(now + EARLY_CHECK_WAIT);
-        }
+        self.early.described(now);
         self.pairs.set_role(role);
         let mut told = self.remotes.clone();
         told.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
@@ -193,6 +176,7 @@ impl Agent {
     /// The peer has no more candidates in this generation (RFC 8838 §14).
     pub fn end_of_remote_candidates(&mut self) {
         self.remote_done = true;
+        self.early.told(None, self.called);
         self.complete();
     }
 
@@ -217,7 +201,6 @@ impl Agent {
         self.checks.clear();
         self.nomination = Nomination::default();
         self.early.clear();
-        (self.early_due, self.candidates_due) = (None, None);
         self.next_round = None;
         self.again = None;
         self.remote_done = false;
@@ -370,7 +353,8 @@ impl Agent {
         } else {
             Timer::Check
         };
-        let early = self.early_due.map(|at| Deadline::new(at, Timer::Check));
+        let early = self.early.deadline();
+        let early = early.map(|at| Deadline::new(at, Timer::Check));
         let round = self.next_round.map(|at| Deadline::new(at, reason));
         let connect = self.connections.wakes_at();
         let connect = connect.map(|at| Deadline::new(at, Timer::Connect));

@@ -6,7 +6,7 @@
     reason = "a test has to begin at some instant; its numbers are small"
 )]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::tests::{Pair, addr, credentials};
 use super::*;
@@ -51,7 +51,7 @@ fn start(pair: &mut Pair) {
     let b = pair.b.local_credentials().clone();
     pair.a.start(b, Controlled, pair.now).expect("start");
     pair.now = pair.a.poll_timeout().map_or(pair.now, |due| due.at);
-    pair.now += std::time::Duration::from_millis(1);
+    pair.now += Duration::from_millis(1);
     pair.a.handle_timeout(pair.now);
 }
 
@@ -101,4 +101,65 @@ fn candidates_without_pairs_hasten_no_rounds() {
     let candidate = crate::candidate::Candidate::host(addr("10.0.0.2:2000"), 1);
     agent.add_remote_candidate(&candidate, now).expect("taken");
     assert_eq!(agent.poll_timeout().map(|due| due.at), Some(now));
+}
+
+/// Of two agents, the controlling one was told nothing, and checks of the other's reach it over IPv4.
+fn untold() -> Pair {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.lose = Box::new(|_, transmit| transmit.path.local.is_ipv6());
+    pair.start(Controlling, Controlled);
+    pair.drain();
+    let ours = pair.a.local_candidates().cloned().collect::<Vec<_>>();
+    for candidate in ours {
+        let taken = pair.b.add_remote_candidate(&candidate, pair.now);
+        taken.expect("a candidate");
+    }
+    pair
+}
+
+fn selected(pair: &Pair) -> bool {
+    pair.a.selected_path().is_some()
+}
+
+/// Whether `a` has answered a check.
+fn answered(pair: &Pair) -> bool {
+    let from_a = pair.wire.iter().filter(|(from_a, ..)| *from_a);
+    let mut messages = from_a.filter_map(|(.., sent)| Message::parse(&sent.contents));
+    messages.any(|message| message.class == Class::Success)
+}
+
+#[test]
+fn a_relay_whose_check_comes_before_its_candidate_is_nominated_as_a_relay() {
+    let mut pair = untold();
+    let begun = pair.now;
+    assert!(!pair.run(Duration::from_millis(30), selected));
+    let other = addr("10.0.0.2:2000");
+    let relayed = crate::candidate::Candidate::relayed(other, other, 1, "turn:192.0.2.1");
+    let told = pair.a.add_remote_candidate(&relayed, pair.now);
+    told.expect("a candidate");
+    assert!(pair.run(Duration::from_secs(2), selected));
+    assert!(pair.now - begun >= IceConfig::default().relay_patience);
+}
+
+#[test]
+fn a_check_whose_candidate_is_told_waits_no_longer() {
+    let mut pair = untold();
+    assert!(!pair.run(Duration::from_millis(5), answered));
+    let host = crate::candidate::Candidate::host(addr("10.0.0.2:2000"), 1);
+    let told = pair.a.add_remote_candidate(&host, pair.now);
+    told.expect("a candidate");
+    assert!(pair.run(Duration::ZERO, answered));
+}
+
+#[test]
+fn a_check_whose_candidate_is_never_told_is_taken() {
+    let patience = IceConfig::default().reflexive_patience;
+    let mut pair = untold();
+    assert!(!pair.run(patience, selected));
+    assert!(pair.run(patience, selected));
+
+    let mut pair = untold();
+    assert!(!pair.run(Duration::from_millis(5), answered));
+    pair.a.end_of_remote_candidates();
+    assert!(pair.run(Duration::ZERO, answered));
 }

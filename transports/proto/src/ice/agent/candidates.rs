@@ -190,7 +190,7 @@ impl Agent {
         }
         self.pair_remote(candidate)?;
         self.connect_new();
-        self.early_due = self.early_due.map(|due| due.min(now));
+        self.early.told(Some((candidate.protocol, addr)), now);
         self.hasten(now);
         Ok(())
     }

@@ -24,14 +24,7 @@ const AGAIN_PAIRS: usize = 8;
 impl Agent {
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.early_due.is_some_and(|due| due <= now) {
-            self.early_due = None;
-            for (path, packet) in std::mem::take(&mut self.early) {
-                if let Err(error) = self.handle_packet(path, &packet, now) {
-                    tracing::debug!(%error, "early check dropped");
-                }
-            }
-        }
+        self.take_early(now);
         self.open_connections(now);
         if self.consent_expired(now) {
             tracing::debug!("consent expired");

@@ -2,12 +2,9 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::super::stun::{Binding, Class};
 use super::super::{Error, Event, State};
-use super::{Agent, MAX_EARLY_CHECKS, MAX_ROLE_CHANGES};
-use crate::candidate::Protocol;
+use super::{Agent, MAX_ROLE_CHANGES};
 use crate::id::{IceRole, Path};
 
 impl Agent {
@@ -79,15 +76,13 @@ impl Agent {
             return Err(Error::Unauthenticated);
         }
         let Some(remote) = &self.remote else {
-            self.keep_early(path, packet);
+            self.keep_undescribed(path, packet);
             return Ok(());
         };
         if from != remote.ufrag {
             return Err(Error::Unauthenticated);
         }
-        if let Some(due) = self.awaits_candidate(path, now) {
-            self.early_due = Some(self.early_due.map_or(due, |at| at.min(due)));
-            self.keep_early(path, packet);
+        if self.keep_untold(path, packet, now) {
             return Ok(());
         }
         if binding.role == Some(self.role) && self.role_changes >= MAX_ROLE_CHANGES {
@@ -106,25 +101,6 @@ impl Agent {
             self.hasten(now);
         }
         Ok(())
-    }
-
-    /// An answer to the latest check of each path is of use to the peer: it may have given up those before.
-    fn keep_early(&mut self, path: Path, packet: &[u8]) {
-        self.early.retain(|(other, _)| *other != path);
-        if self.early.len() >= MAX_EARLY_CHECKS {
-            self.early.pop_front();
-            self.stats.dropped += 1;
-        }
-        self.early.push_back((path, Bytes::copy_from_slice(packet)));
-    }
-
-    /// Until when a check waits for the candidate that it comes from, if we are to nominate and the peer
-    /// has not told it yet.
-    fn awaits_candidate(&self, path: Path, now: Instant) -> Option<Instant> {
-        let due = self.candidates_due.filter(|due| now < *due)?;
-        let told = self.known_remotes.contains(&(path.protocol, path.remote));
-        let nominates = self.role == IceRole::Controlling && self.selected.is_none();
-        (nominates && !told && path.protocol == Protocol::Udp).then_some(due)
     }
 
     pub(super) fn take_answer(
