@@ -291,7 +291,7 @@ fn the_engine_is_let_go_when_the_handshake_is_settled() {
 }
 
 #[test]
-fn what_a_client_says_again_is_answered_so_often_and_no_more() {
+fn a_record_of_the_handshake_that_somebody_repeats_is_answered_once() {
     let mut pair = pair_with(
         &config(Packaged, 1 << 23),
         &config(Native, 1 << 23),
@@ -314,7 +314,7 @@ fn what_a_client_says_again_is_answered_so_often_and_no_more() {
         }
         answers += packets(&mut pair.server).len();
     }
-    assert!((1..=128).contains(&answers), "{answers}");
+    assert!((1..=last.len()).contains(&answers), "{answers}");
     // What only looks like it gets none.
     let mut pair = connected([Packaged, Native], 1 << 23);
     for packet in &mut last {
