@@ -58,6 +58,33 @@ async fn asked(events: &mut (impl Stream<Item = Event> + Unpin)) {
     soon("negotiationneeded", asked).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_complete_again_by_a_rollback_has_no_more_candidates() {
+    let (_server, slow) = slow().await;
+    let runtime = runtime(2);
+    let new = PeerConnection::new(&common::endpoint(&runtime).await, slow.clone()).await;
+    let connected = Pair::new(&runtime).await;
+    let set = connected.a.set_configuration(slow).await;
+    set.expect("another server");
+    let cases = [
+        (new.expect("a connection"), "new", 0),
+        (connected.a, "complete", 1),
+    ];
+    for (pc, state, ends) in cases {
+        let mut events = pc.events();
+        let _channel = common::channel(&pc, "x").await;
+        let offer = offer(&pc, OfferOptions { ice_restart: true }).await;
+        for description in [offer, SessionDescription::rollback()] {
+            let set = pc.set_local_description(Some(description)).await;
+            set.expect("an offer, and taken back");
+        }
+        let told = rest(&pc, &mut events).await;
+        assert_eq!(gathering(&told), ["gathering", state]);
+        let over = |event: &&Event| matches!(event, Event::IceCandidate(None));
+        assert_eq!(told.iter().filter(over).count(), ends, "{told:?}");
+    }
+}
+
 /// The events that are there already, once all that was called has had its effect.
 async fn rest(pc: &PeerConnection, events: &mut (impl Stream<Item = Event> + Unpin)) -> Vec<Event> {
     pc.get_stats().await.expect("open");
@@ -181,10 +208,8 @@ async fn a_restart_by_the_peer_is_as_good_as_ones_own() {
     delivered(&pair.channel_b, &pair.channel_a, "still here").await;
 }
 
-/// webrtc-pc 5.6.2: the state goes by the transports that there are, and one of them always gathers.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_offer_in_the_place_of_another_gathers_on() {
-    // It hears and says nothing: gathering goes on until the server is given up.
+/// A server that hears and says nothing, and who is to ask it: gathering goes on until it is given up.
+async fn slow() -> (tokio::net::UdpSocket, Configuration) {
     let server = tokio::net::UdpSocket::bind(common::LOOPBACK).await;
     let server = server.expect("a port");
     let url = format!("stun:{}", server.local_addr().expect("bound"));
@@ -195,6 +220,13 @@ async fn an_offer_in_the_place_of_another_gathers_on() {
         }],
         ..Configuration::default()
     };
+    (server, slow)
+}
+
+/// webrtc-pc 5.6.2: the state goes by the transports that there are, and one of them always gathers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_in_the_place_of_another_gathers_on() {
+    let (_server, slow) = slow().await;
     let runtime = runtime(2);
     let new = PeerConnection::new(&common::endpoint(&runtime).await, slow.clone()).await;
     let new = new.expect("a connection");

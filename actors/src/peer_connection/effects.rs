@@ -123,6 +123,7 @@ impl PeerConnectionActor {
         self.update_transports(|transports| transports.negotiate_sctp(max));
     }
 
+    /// webrtc-pc section 4.3.3, update the ICE gathering state: what is complete is told as no candidate too.
     fn set_gathering(&self, state: IceGatheringState) {
         self.update_transports(|transports| transports.ice.gathering = state);
         let changed = self.snapshot.send_if_modified(|snapshot| {
@@ -130,6 +131,9 @@ impl PeerConnectionActor {
         });
         if changed {
             self.emit(Event::IceGatheringStateChange(state));
+        }
+        if changed && state == IceGatheringState::Complete {
+            self.emit(Event::IceCandidate(None));
         }
     }
 
@@ -206,7 +210,6 @@ impl PeerConnectionActor {
             return;
         }
         self.set_gathering(IceGatheringState::Complete);
-        self.emit(Event::IceCandidate(None));
     }
 
     fn trickle(&self, candidate: Option<IceCandidate>) {

@@ -54,7 +54,7 @@ pub const MAX_QUEUED_PACKETS: usize = 1024;
 
 /// Changes of our role in one generation, whoever asks for them. An honest peer asks for one, or for one more
 /// if its refusal and ours cross; one that knows the password and contradicts itself would make us change
-/// without end. After these the role stays, refusals are ignored and checks that contradict it dropped.
+/// without end. After these the role stays, refusals are ignored and checks that contradict it refused.
 pub const MAX_ROLE_CHANGES: u8 = 3;
 
 /// An ICE agent for one component, which is all that data channels and `rtcp-mux` need.
@@ -328,6 +328,7 @@ impl Agent {
     pub fn close(&mut self) {
         self.set_state(State::Closed);
         (self.selected, self.previous) = (None, None);
+        self.consent.clear();
         self.close_connections();
         self.engine = None;
         self.next_round = None;

@@ -27,6 +27,22 @@ fn connected() -> Pair {
     pair
 }
 
+#[test]
+fn who_has_closed_hears_nothing_of_consent() {
+    let mut pair = connected();
+    pair.a.close();
+    pair.now += MINUTES;
+    pair.a.handle_timeout(pair.now);
+    pair.drain();
+    let of_a = pair.take_events().into_iter().filter(|(of, _)| *of == 0);
+    let told: Vec<_> = of_a.map(|(_, event)| event).collect();
+    assert!(
+        matches!(told[..], [Event::StateChange(State::Closed)]),
+        "{told:?}"
+    );
+    assert_eq!(pair.a.poll_timeout(), None);
+}
+
 fn is_check(transmit: &crate::engine::Transmit) -> bool {
     Message::parse(&transmit.contents).is_some_and(|it| it.class == Class::Request)
 }

@@ -99,7 +99,7 @@ fn checks_that_contradict_each_other_do_not_make_us_change_without_end() {
         super::tests::addr("10.0.0.1:1000"),
         super::tests::addr("10.0.0.2:2000"),
     );
-    let mut taken = 0;
+    let mut refused = 0;
     for number in 0..50_u8 {
         let (kind, tie_breaker) = match pair.a.role() {
             Controlling => (attribute::ICE_CONTROLLING, [0xff; 8]),
@@ -110,10 +110,18 @@ fn checks_that_contradict_each_other_do_not_make_us_change_without_end() {
             .number(attribute::PRIORITY, 1)
             .attribute(kind, &tie_breaker)
             .finish_with_integrity(password.as_bytes());
-        let result = pair.a.handle_packet(path, &check, pair.now);
-        taken += u8::from(result.is_ok());
+        let taken = pair.a.handle_packet(path, &check, pair.now);
+        taken.expect("an authentic check");
         pair.drain();
+        for (_, _, transmit) in std::mem::take(&mut pair.wire) {
+            let answer = Message::parse(&transmit.contents).expect("STUN");
+            if answer.transaction == [number; 12] && answer.class == Class::Error {
+                assert_eq!(answer.error().map(|it| it.0), Some(ROLE_CONFLICT));
+                assert!(answer.verify(password.as_bytes()));
+                refused += 1;
+            }
+        }
     }
     assert_eq!(changes(&pair), usize::from(MAX_ROLE_CHANGES));
-    assert_eq!(taken, MAX_ROLE_CHANGES);
+    assert_eq!(refused, 50 - MAX_ROLE_CHANGES);
 }

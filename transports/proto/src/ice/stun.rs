@@ -119,6 +119,13 @@ pub(super) fn answer(transaction: TransactionId, peer: SocketAddr, password: &st
         .finish_with_integrity(password.as_bytes())
 }
 
+/// Refuses a check for the role of whoever sent it (RFC 8445 §7.3.1.1), made by who knows `password`.
+pub(super) fn refusal(transaction: TransactionId, password: &str) -> Bytes {
+    Builder::new(Class::Error, method::BINDING, transaction)
+        .error(ROLE_CONFLICT, "Role Conflict")
+        .finish_with_integrity(password.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

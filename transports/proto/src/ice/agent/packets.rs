@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::stun::{Binding, Class};
+use super::super::stun::{self, Binding, Class};
 use super::super::{Error, Event, State};
 use super::{Agent, MAX_ROLE_CHANGES};
 use crate::id::{IceRole, Path};
@@ -86,7 +86,8 @@ impl Agent {
             return Ok(());
         }
         if binding.role == Some(self.role) && self.role_changes >= MAX_ROLE_CHANGES {
-            return Err(Error::TooMany("changes of role"));
+            self.refuse_role(path, binding, now);
+            return Ok(());
         }
         self.stats.requests_received += 1;
         self.reconnected(path, now);
@@ -101,6 +102,13 @@ impl Agent {
             self.hasten(now);
         }
         Ok(())
+    }
+
+    /// Tells the peer that it is for it to change its role (RFC 8445 §7.3.1.1), whatever the tie-breakers
+    /// say: we have changed ours often enough.
+    fn refuse_role(&mut self, path: Path, binding: &Binding<'_>, now: Instant) {
+        let refusal = stun::refusal(binding.transaction, &self.local.pwd);
+        self.queue_packet(path, refusal, now);
     }
 
     pub(super) fn take_answer(
