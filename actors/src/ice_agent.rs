@@ -362,6 +362,11 @@ impl Handler<GetIceStats> for IceAgentActor {
             role: self.agent.as_ref().map(Agent::role),
             engine: self.agent.as_ref().map(Agent::stats).unwrap_or_default(),
             pairs: self.agent.as_ref().map(Agent::pairs).unwrap_or_default(),
+            former_pairs: self
+                .agent
+                .as_ref()
+                .map(|agent| agent.former_pairs().to_vec())
+                .unwrap_or_default(),
             local: local
                 .into_iter()
                 .filter_map(|candidate| self.veiled(candidate))

@@ -143,6 +143,8 @@ async fn a_restart_changes_everything_and_the_old_path_carries_on_until_then() {
     assert_eq!(running(a), [ours.clone(), theirs.clone()]);
     assert_eq!(running(b), [theirs, ours]);
     delivered(&pair.channel_a, &pair.channel_b, "on the new path").await;
+    let former = a.get_stats().await.expect("open").former_paths;
+    assert!(former.iter().any(|path| path.nominated), "{former:?}");
     delivered(&pair.channel_b, &pair.channel_a, "and back again").await;
     let told = rest(a, &mut events).await;
     assert_eq!(asks(&told), 0, "it was done: {told:?}");

@@ -51,6 +51,8 @@ pub(crate) struct IceStats {
     pub(crate) engine: Stats,
     /// Every pair of this generation with its timeline, the best first.
     pub(crate) pairs: Vec<Pair>,
+    /// Those of the generation before.
+    pub(crate) former_pairs: Vec<Pair>,
     /// Our candidates, of all kinds.
     pub(crate) local: Vec<Candidate>,
     /// Those the peer told.

@@ -43,6 +43,8 @@ pub struct Stats {
     /// Every pair of addresses of this ICE generation, the best first: what became of it, when,
     /// and why it failed. Explains which path was taken, or why there is none.
     pub paths: Vec<ice::Pair>,
+    /// Those of the generation before the last ICE restart, as the restart found them.
+    pub former_paths: Vec<ice::Pair>,
     /// `candidate-pair`: the selected one.
     pub candidate_pair: Option<CandidatePairStats>,
     /// `certificate`: ours and, once connected, the peer's.
@@ -215,6 +217,7 @@ impl PeerConnectionActor {
             timestamp,
             connection_state: snapshot.connection,
             paths: answers.ice.pairs.clone(),
+            former_paths: answers.ice.former_pairs.clone(),
             candidate_pair: pair(&answers.ice),
             certificates: self.certificates(answers.peer_certificate()),
             data_channels: self.channel_stats().map(|(_, stats)| stats).collect(),

@@ -72,6 +72,8 @@ pub struct Agent {
     /// Addresses told, or learnt from checks.
     known_remotes: Vec<(Protocol, SocketAddr)>,
     pairs: Pairs,
+    /// Those of the generation before, as they were when it ended.
+    former_pairs: Vec<Pair>,
     local_done: bool,
     remote_done: bool,
     selected: Option<Path>,
@@ -122,6 +124,7 @@ impl Agent {
             remotes: Vec::new(),
             known_remotes: Vec::new(),
             pairs: Pairs::default(),
+            former_pairs: Vec::new(),
             local_done: false,
             remote_done: false,
             selected: None,
@@ -190,7 +193,10 @@ impl Agent {
         for local in self.locals.iter().filter(|local| local.checked) {
             engine.add_local(&local.candidate)?;
         }
-        self.pairs.clear();
+        let former = self.pairs.take();
+        if !former.is_empty() {
+            self.former_pairs = former;
+        }
         self.local = local;
         self.remote = None;
         self.role_changes = 0;
@@ -398,6 +404,12 @@ impl Agent {
     /// Every pair of this generation with its timeline, the best first (RFC 8445 §6.1.2.3).
     pub fn pairs(&self) -> Vec<Pair> {
         self.pairs.report()
+    }
+
+    /// The pairs of the last generation before this one that had any, as the restart found them. At most
+    /// as many as one generation has.
+    pub fn former_pairs(&self) -> &[Pair] {
+        &self.former_pairs
     }
 
     /// Counters.

@@ -169,8 +169,11 @@ impl Pairs {
         self.pairs.len()
     }
 
-    pub(super) fn clear(&mut self) {
+    /// What has become of them; then there are none.
+    pub(super) fn take(&mut self) -> Vec<Pair> {
+        let report = self.report();
         self.pairs.clear();
+        report
     }
 
     pub(super) fn set_role(&mut self, role: IceRole) {

@@ -664,6 +664,14 @@ fn a_pair_tells_what_became_of_it() {
     let silent = find(&pair.a, Path::new(path.local, addr("10.0.0.77:7")));
     assert_eq!(silent.cause, Some(Cause::NoAnswer));
     assert_eq!(silent.state, PairState::Failed);
+    // A restart forgets none of it, nor does another one before it has come to pairs.
+    let before = pair.a.pairs();
+    for seed in [7, 8] {
+        let restarted = pair.a.restart(credentials(seed), pair.now);
+        restarted.expect("a restart");
+        assert_eq!(pair.a.former_pairs(), before);
+        assert!(pair.a.pairs().is_empty());
+    }
 }
 
 #[test]
