@@ -35,10 +35,11 @@
 //! connections that speaks OpenID Connect.
 
 pub use peerloom_mesh::{
-    Channel, ChannelError, ChannelSender, Config, Data, Error, Event, GossipError, JoinError,
-    Keyring, KeyringError, KnownIdentity, KnownPeers, Limits, LinkCause, LinkInfo, LinkState,
-    Member, MemberState, Mesh, MeshStats, Occasion, PeerId, Received, RememberedPeer, Room,
-    SendError, StoreError, Ticket, TicketError,
+    Channel, ChannelError, ChannelSender, Config, Data, DataTransport, DataTransportChoice,
+    DataTransportKind, DataTransportReason, Error, Event, GossipError, JoinError, Keyring,
+    KeyringError, KnownIdentity, KnownPeers, Limits, LinkCause, LinkInfo, LinkState, Member,
+    MemberState, Mesh, MeshStats, Occasion, PeerId, Received, RememberedPeer, Room, SendError,
+    StoreError, Ticket, TicketError,
 };
 
 /// An identity provider that speaks OpenID Connect, for mesh-less peer connections.

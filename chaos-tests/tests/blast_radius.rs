@@ -12,10 +12,12 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Node, PATIENCE, broadcast_exactly_once, close, events, formed, nodes, within};
+use common::{
+    Node, PATIENCE, broadcast_exactly_once, close, events, formed, nodes, nodes_over, within,
+};
 use futures::StreamExt as _;
 use peerloom_actors::{ActorKind, Fault};
-use peerloom_mesh::Event;
+use peerloom_mesh::{DataTransport, Event};
 
 const COUNT: usize = 8;
 
@@ -73,8 +75,6 @@ async fn kill_and_watch(nodes: &[Node], kind: ActorKind, fault: Fault) -> Durati
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_actor_may_die_in_any_way() {
-    let mut nodes = nodes("blast", COUNT).await;
-    formed(&nodes).await;
     let kinds = [
         ActorKind::PeerConnection,
         ActorKind::IceAgent,
@@ -82,6 +82,17 @@ async fn any_actor_may_die_in_any_way() {
         ActorKind::SctpTransport,
         ActorKind::DataChannel("peerloom".to_owned()),
     ];
+    die_in_any_way(nodes("blast", COUNT).await, kinds).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_carries_a_link_over_quic_may_die_in_any_way() {
+    let nodes = nodes_over("blast-quic", COUNT, DataTransport::Quic).await;
+    die_in_any_way(nodes, [ActorKind::QuicTransport]).await;
+}
+
+async fn die_in_any_way(mut nodes: Vec<Node>, kinds: impl IntoIterator<Item = ActorKind>) {
+    formed(&nodes).await;
     let (mut number, mut took) = (0, Vec::new());
     for kind in kinds {
         for fault in [Fault::Stop, Fault::Panic, Fault::Wedge] {

@@ -10,7 +10,7 @@
 mod common;
 
 use common::{Node, broadcast_exactly_once, close, direct_exactly_once, formed, nodes, within};
-use peerloom_mesh::{Config, Error, Mesh};
+use peerloom_mesh::{Config, DataTransport, DataTransportKind, Error, Mesh};
 
 async fn forms_and_delivers(name: &str, count: usize) {
     let mut nodes = nodes(name, count).await;
@@ -38,6 +38,41 @@ async fn five_nodes_form_and_deliver() {
 #[tokio::test(flavor = "multi_thread")]
 async fn twelve_nodes_form_and_deliver() {
     forms_and_delivers("twelve", 12).await;
+}
+
+/// Which transport the only links of two nodes have that want these.
+async fn carried_by(wanted: [DataTransport; 2]) -> [DataTransportKind; 2] {
+    let runtime = common::runtime();
+    let config = |transport| {
+        let config = Config::local("carried").with_transport(transport);
+        config.with_runtime(runtime.clone())
+    };
+    let [first, second] = wanted.map(config);
+    let first = Node::start(first).await;
+    let ticket = within(first.mesh.ticket()).await.unwrap();
+    let second = Node::start(second.with_ticket(ticket)).await;
+    let mut nodes = vec![first, second];
+    formed(&nodes).await;
+    broadcast_exactly_once(&mut nodes, 0, 3).await;
+    direct_exactly_once(&mut nodes, 100).await;
+    let kinds = [0, 1].map(|node: usize| {
+        let links = nodes[node].mesh.links();
+        let transport = links.first().and_then(|link| link.transport.clone());
+        transport.expect("a link that is up").kind
+    });
+    close(nodes).await;
+    kinds
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_run_over_quic_if_both_ends_speak_it() {
+    use DataTransport::{Auto, Quic, Sctp};
+    assert_eq!(carried_by([Auto, Auto]).await, [DataTransportKind::Quic; 2]);
+    assert_eq!(carried_by([Auto, Quic]).await, [DataTransportKind::Quic; 2]);
+    // Who offers and who answers is decided by the identities: either way.
+    for _ in 0..4 {
+        assert_eq!(carried_by([Auto, Sctp]).await, [DataTransportKind::Sctp; 2]);
+    }
 }
 
 /// Its descriptions do not fit into one envelope: candidates follow on their own.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use peerloom_actors::Runtime;
+use peerloom_actors::{DataTransport, Runtime};
 use peerloom_mesh_proto::Ticket;
 
 use crate::store::Data;
@@ -23,6 +23,9 @@ pub struct Config {
     pub udp_bind: Vec<SocketAddr>,
     /// Whom to ask first.
     pub tickets: Vec<Ticket>,
+    /// What carries the links: SCTP over DTLS, or QUIC if both ends of a link speak it. Members may choose
+    /// differently: [`DataTransport::Auto`] and [`DataTransport::Sctp`] link with every other.
+    pub transport: DataTransport,
     /// Find peers on the local network by multicast DNS (RFC 6762).
     pub mdns: bool,
     /// What people call this node. At most 32 bytes.
@@ -51,6 +54,7 @@ impl Default for Config {
             .to_vec(),
             udp_bind: Vec::new(),
             tickets: Vec::new(),
+            transport: DataTransport::default(),
             mdns: true,
             nick: None,
             limits: Limits::default(),
@@ -100,6 +104,13 @@ impl Config {
     #[must_use]
     pub fn with_data(mut self, data: Data) -> Self {
         self.data = data;
+        self
+    }
+
+    /// The same settings, with links carried like this.
+    #[must_use]
+    pub fn with_transport(mut self, transport: DataTransport) -> Self {
+        self.transport = transport;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use peerloom_actors::DataTransportChoice;
 use peerloom_mesh_proto::PeerId;
 
 use crate::store::KnownIdentity;
@@ -89,6 +90,8 @@ pub enum Event {
         room: String,
         /// The other side.
         peer: PeerId,
+        /// What carries it, and why; `None` if it is over again.
+        transport: Option<DataTransportChoice>,
     },
     /// A link that was up is gone; the node sees to a replacement.
     LinkDown {

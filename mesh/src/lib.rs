@@ -48,6 +48,9 @@ pub use identity::oidc::{
 };
 pub use keyring::{Keyring, KeyringError, Occasion};
 pub use mesh::Mesh;
+pub use peerloom_actors::{
+    DataTransport, DataTransportChoice, DataTransportKind, DataTransportReason,
+};
 pub use peerloom_mesh_proto::ticket::TicketError;
 pub use peerloom_mesh_proto::{PeerId, Ticket};
 pub use room::Room;

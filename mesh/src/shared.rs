@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use peerloom_actors::DataTransportChoice;
 use peerloom_mesh_proto::{PeerId, RoomId};
 use tokio::sync::{broadcast, watch};
 
@@ -57,6 +58,8 @@ pub struct LinkInfo {
     pub state: LinkState,
     /// Whether the other side's identity assertion was checked.
     pub authenticated: bool,
+    /// What carries it and why, once it is up.
+    pub transport: Option<DataTransportChoice>,
     /// When it came into this state.
     pub since: Instant,
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use peerloom::{Config, Data, GossipError, JoinError, Mesh, Room, Ticket};
+use peerloom::{Config, Data, DataTransport, GossipError, JoinError, Mesh, Room, Ticket};
 
 use super::failure::Failure;
 use super::output;
@@ -29,12 +29,37 @@ pub(crate) struct NodeArgs {
     /// (repeatable).
     #[arg(long, value_name = "ADDR")]
     bind: Vec<SocketAddr>,
+    /// What carries links.
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
+    transport: Transport,
     /// Do not look for peers on the local network.
     #[arg(long)]
     no_mdns: bool,
     /// What others see you called.
     #[arg(long, value_name = "N")]
     nick: Option<String>,
+}
+
+/// What carries links.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Transport {
+    /// SCTP over DTLS.
+    #[default]
+    Sctp,
+    /// QUIC with members that speak it too, SCTP with others.
+    Auto,
+    /// QUIC, or no link.
+    Quic,
+}
+
+impl From<Transport> for DataTransport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Sctp => Self::Sctp,
+            Transport::Auto => Self::Auto,
+            Transport::Quic => Self::Quic,
+        }
+    }
 }
 
 impl NodeArgs {
@@ -45,6 +70,7 @@ impl NodeArgs {
             config.listen = self.listen;
         }
         config.udp_bind = self.bind;
+        config.transport = self.transport.into();
         config.mdns = !self.no_mdns;
         config.nick = self.nick;
         config.tickets = tickets;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerloom::{Event, Member, PeerId, Room};
+use peerloom::{DataTransportChoice, DataTransportKind, Event, Member, PeerId, Room};
 use serde_json::{Value, json};
 
 /// Nicks kept of members, present and gone; one more and all are forgotten but
@@ -105,6 +105,24 @@ impl Told {
     }
 }
 
+/// Tells of a link, what carries it and why.
+fn linked(
+    mut about: impl FnMut(&str, &PeerId, &str) -> Told,
+    peer: &PeerId,
+    transport: Option<&DataTransportChoice>,
+) -> Told {
+    let Some(transport) = transport else {
+        return about("linkUp", peer, "is linked");
+    };
+    let what = match transport.kind {
+        DataTransportKind::Sctp => "is linked",
+        DataTransportKind::Quic => "is linked over QUIC",
+    };
+    about("linkUp", peer, what)
+        .with("transport", transport.kind.to_string())
+        .with("reason", transport.reason.to_string())
+}
+
 /// Tells what an event means, if it is worth telling.
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -119,7 +137,9 @@ fn tell(event: &Event, mut name_of: impl FnMut(PeerId) -> String) -> Option<Told
         Event::MemberJoined { peer, .. } => Some(about("memberJoined", peer, "is here")),
         Event::MemberLeft { peer, .. } => Some(about("memberLeft", peer, "left")),
         Event::MemberDied { peer, .. } => Some(about("memberDied", peer, "is gone")),
-        Event::LinkUp { peer, .. } => Some(about("linkUp", peer, "is linked")),
+        Event::LinkUp {
+            peer, transport, ..
+        } => Some(linked(about, peer, transport.as_ref())),
         Event::LinkDown { peer, cause, .. } => {
             let what = format!("lost its link: {cause}");
             Some(about("linkDown", peer, &what).with("cause", cause.to_string()))

@@ -130,6 +130,28 @@ fn three_processes_share_a_room() {
 }
 
 #[test]
+fn links_say_what_carries_them() {
+    let mut up = Node::start(&["up", "--room", "attic", "--transport", "auto"]);
+    let ticket = up.wait_for("up")["ticket"].clone();
+    let ticket = ticket.as_str().expect("a ticket");
+    for (wanted, carried, reason) in [
+        ("quic", "quic", "both peers speak QUIC"),
+        ("auto", "quic", "both peers speak QUIC"),
+        ("sctp", "sctp", "configured"),
+    ] {
+        let mut other = Node::start(&["join", ticket, "--room", "attic", "--transport", wanted]);
+        let me = other.wait_for("joined")["peer"].clone();
+        let linked = up.wait_until(|line| line["event"] == "linkUp" && line["peer"] == me);
+        assert_eq!(linked["transport"], carried, "{linked}");
+        let linked = other.wait_for("linkUp");
+        assert_eq!(linked["transport"], carried, "{linked}");
+        assert_eq!(linked["reason"], reason, "{linked}");
+        other.say(&json!({"quit": true}));
+        assert!(other.child.wait().expect("it ends").success());
+    }
+}
+
+#[test]
 fn a_node_killed_without_warning_finds_its_peers_again_by_itself() {
     let dir = tempfile::tempdir().expect("a directory");
     let kept = ["--data", dir.path().to_str().expect("a printable path")];

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::{SelectAll, select_all};
 use peerloom_actors::{Runtime, RuntimeConfig};
-use peerloom_mesh::{Channel, Config, Event, LinkState, Mesh, PeerId, Room};
+use peerloom_mesh::{Channel, Config, DataTransport, Event, LinkState, Mesh, PeerId, Room};
 use serde::{Deserialize, Serialize};
 
 /// Fails a test that would hang; never waited out in a passing run.
@@ -94,10 +94,16 @@ pub fn runtime() -> Runtime {
 
 /// `count` nodes; each but the first has the ticket of one before it.
 pub async fn nodes(mesh: &str, count: usize) -> Vec<Node> {
+    nodes_over(mesh, count, DataTransport::default()).await
+}
+
+/// The same, with links carried like this.
+pub async fn nodes_over(mesh: &str, count: usize, transport: DataTransport) -> Vec<Node> {
     let runtime = runtime();
     let mut nodes: Vec<Node> = Vec::new();
     for number in 0..count {
-        let mut config = Config::local(mesh).with_runtime(runtime.clone());
+        let config = Config::local(mesh).with_runtime(runtime.clone());
+        let mut config = config.with_transport(transport);
         if number > 0 {
             config = config.with_ticket(nodes[number / 2].mesh.ticket().await.unwrap());
         }

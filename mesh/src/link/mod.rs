@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use peerloom_actors::{Endpoint, IdentityProvider, PeerConnection};
+use peerloom_actors::{
+    DataTransport, DataTransportChoice, Endpoint, IdentityProvider, PeerConnection,
+};
 use peerloom_mesh_proto::{DownCause, Lane, LinkId, PcSignal, PeerId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -47,6 +49,7 @@ pub(crate) struct Plan {
     pub(crate) peer: PeerId,
     pub(crate) endpoint: Endpoint,
     pub(crate) provider: Arc<dyn IdentityProvider>,
+    pub(crate) transport: DataTransport,
     /// The offer to answer; `None` to make one.
     pub(crate) offer: Option<String>,
 }
@@ -56,7 +59,10 @@ pub(crate) enum Report {
     /// For the other side.
     Signal(PcSignal),
     /// The channel is open and `peer` has proven who it is.
-    Up(PeerId),
+    Up {
+        peer: PeerId,
+        transport: Option<DataTransportChoice>,
+    },
     /// A frame arrived.
     Frame(Bytes),
     /// An actor of the peer connection died.

@@ -108,6 +108,7 @@ async fn connect(
         identity_provider: Some(plan.provider),
         peer_identity: Some(plan.peer.to_string()),
         require_identity: true,
+        data_transport: plan.transport,
         ..Configuration::default()
     };
     // No node listens for TCP: a candidate line for each address less to seal and send.
@@ -132,7 +133,11 @@ async fn connect(
         let text = format!("the peer is {}", identity.identity);
         return Err(End::Down(DownCause::Identity, text));
     }
-    if !ends.reports.send(Report::Up(plan.peer)).await {
+    let up = Report::Up {
+        peer: plan.peer,
+        transport: pc.data_transport(),
+    };
+    if !ends.reports.send(up).await {
         return Err(End::Dropped);
     }
     Ok((negotiation, channel))

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use actix::fut::ActorFuture;
 use actix::{Actor, AsyncContext, Context, StreamHandler};
-use peerloom_actors::{Endpoint, Runtime};
+use peerloom_actors::{DataTransport, DataTransportChoice, Endpoint, Runtime};
 use peerloom_mesh_proto::limit::Limiter;
 use peerloom_mesh_proto::node::Node;
 use peerloom_mesh_proto::{Identity, LinkId, MessageId, PeerId, RoomId, Ticket};
@@ -53,6 +53,7 @@ pub(super) struct Parts {
     pub(super) known: KnownNames,
     pub(super) assertions: Assertions,
     pub(super) known_peers: KnownPeers,
+    pub(super) transport: DataTransport,
     pub(super) reports: mpsc::Sender<(LinkId, Report)>,
     pub(super) messages: mpsc::Receiver<Outgoing>,
     pub(super) nick: Option<String>,
@@ -76,6 +77,8 @@ pub(super) struct LinkEntry {
     /// The name its identity was checked under.
     pub(super) name: String,
     pub(super) state: LinkState,
+    /// What carries it, once it is up.
+    pub(super) transport: Option<DataTransportChoice>,
     pub(super) since: Instant,
 }
 

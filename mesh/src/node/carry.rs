@@ -128,6 +128,7 @@ impl NodeActor {
             peer,
             endpoint: self.parts.endpoint.clone(),
             provider: provider(occasion),
+            transport: self.parts.transport,
             offer,
         };
         let link = Link::start(plan, self.parts.reports.clone());
@@ -140,6 +141,7 @@ impl NodeActor {
                 peer,
                 name,
                 state,
+                transport: None,
                 since,
             },
         );

@@ -96,7 +96,8 @@ impl NodeActor {
         let core = &mut self.parts.core;
         match report {
             Report::Signal(signal) => core.handle(Input::LocalSignal { link, signal }, time()),
-            Report::Up(peer) => {
+            Report::Up { peer, transport } => {
+                entry.transport = transport;
                 (entry.state, entry.since) = (LinkState::Up, Instant::now());
                 self.links_dirty = true;
                 core.handle(Input::LinkUp { link, peer }, time());
@@ -146,7 +147,13 @@ impl NodeActor {
             CoreEvent::LinkUp { link, room, peer } => {
                 self.name_proven(link, &peer);
                 self.remember(peer);
-                self.member(room, |room| Event::LinkUp { room, peer });
+                let entry = self.links.get(&link);
+                let transport = entry.and_then(|entry| entry.transport.clone());
+                self.member(room, |room| Event::LinkUp {
+                    room,
+                    peer,
+                    transport,
+                });
                 // It may have changed since it was checked.
                 self.recheck_name(ctx, peer);
             }
@@ -332,6 +339,7 @@ impl NodeActor {
             room: self.rooms.name(&entry.room),
             state: entry.state,
             authenticated: entry.state == LinkState::Up,
+            transport: entry.transport.clone(),
             since: entry.since,
         }
     }

@@ -78,6 +78,7 @@ pub(crate) async fn start(config: Config) -> Result<(Requests, Arc<Shared>), Err
         known,
         assertions: Assertions::new(),
         known_peers: config.known_peers,
+        transport: config.transport,
         reports,
         messages: message_queue,
         nick: config.nick.clone(),
