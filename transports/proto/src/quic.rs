@@ -30,6 +30,7 @@
 //! it has to be; after each input to the transport [`crate::channel::Channels::pump`]; then the transport's
 //! packets; then arm [`Mapping::poll_timeout`].
 
+mod given_up;
 mod inbound;
 mod lane;
 mod mapping;

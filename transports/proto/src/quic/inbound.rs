@@ -18,10 +18,6 @@ const READ_AHEAD: usize = 4 * 1024;
 /// of it.
 const COPIED: usize = 1024;
 
-/// Ordered messages that were given up before their turn. Filled by the peer, which has no more than
-/// [`MESSAGE_STREAMS`] under way; one that says more is not believed.
-const MAX_GIVEN_UP: usize = 16 * MESSAGE_STREAMS as usize;
-
 /// DATA_CHANNEL_ACK (RFC 8832 §5.2).
 const ACK: u8 = 2;
 
@@ -158,8 +154,10 @@ impl<T: Transport> Mapping<T> {
         let Some(lane) = self.lane(id) else { return };
         match order {
             Some(Order { streams, .. }) => {
-                if is_before(streams, lane.messages.next)
+                let next = lane.messages.next;
+                if is_before(streams, next)
                     || lane.messages.ordered.contains_key(&streams)
+                    || lane.messages.given_up.contains(streams, next)
                 {
                     return self.refuse(stream);
                 }
@@ -186,10 +184,21 @@ impl<T: Transport> Mapping<T> {
         let Some(lane) = self.lanes.get_mut(&id) else {
             return;
         };
-        let waits = lane.epoch & 0x3fff == epoch && !is_before(number, lane.messages.next);
-        if waits && lane.messages.given_up.len() < MAX_GIVEN_UP {
-            lane.messages.given_up.insert(number);
+        let messages = &mut lane.messages;
+        let known = messages.ordered.contains_key(&number)
+            || messages.given_up.contains(number, messages.next);
+        if lane.epoch & 0x3fff != epoch || is_before(number, messages.next) || known {
+            return;
+        }
+        let before = messages.given_up.runs();
+        // Between two runs is a stream that the peer was allowed: who says more is not believed.
+        let others = self.given_up_runs - before;
+        let most = (self.allowed as usize + 1).saturating_sub(others);
+        if messages.given_up.insert(number, messages.next, most) {
+            self.given_up_runs = others + messages.given_up.runs();
             self.tell(id);
+        } else {
+            self.stats.malformed += 1;
         }
     }
 
@@ -326,8 +335,10 @@ impl<T: Transport> Mapping<T> {
         loop {
             let lane = self.lanes.get_mut(&id)?;
             let next = lane.messages.next;
-            if lane.messages.given_up.remove(&next) {
-                lane.messages.next = next.wrapping_add(1);
+            let given_up = lane.messages.given_up.take(next);
+            if given_up > 0 {
+                lane.messages.next = next.wrapping_add(given_up);
+                self.given_up_runs -= 1;
                 continue;
             }
             let stream = *lane.messages.ordered.get(&next)?;

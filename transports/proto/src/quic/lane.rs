@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
+use super::given_up::GivenUp;
 use super::wire::{Datagram, Frame, Order};
 use super::{Transport, Uni};
 use crate::sctp::Ppid;
@@ -52,7 +53,7 @@ pub(super) struct Messages {
     /// Ordered ones, by number.
     pub(super) ordered: BTreeMap<u32, Uni>,
     /// Ordered ones that were given up before they were known.
-    pub(super) given_up: BTreeSet<u32>,
+    pub(super) given_up: GivenUp,
     /// The next ordered one.
     pub(super) next: u32,
 }

@@ -66,6 +66,8 @@ pub struct Mapping<T> {
     /// Bytes of messages that have arrived in part.
     pub(super) partial: usize,
     pub(super) datagram_bytes: usize,
+    /// Runs of numbers that were given up, over all lanes.
+    pub(super) given_up_runs: usize,
     /// Something was written that the transport was not offered.
     unflushed: bool,
     pub(super) stats: Stats,
@@ -92,6 +94,7 @@ impl<T: Transport> Mapping<T> {
             unsent: 0,
             partial: 0,
             datagram_bytes: 0,
+            given_up_runs: 0,
             unflushed: false,
             stats: Stats::default(),
         }
@@ -207,6 +210,7 @@ impl<T: Transport> Mapping<T> {
         };
         self.epochs.insert(id, lane.epoch.wrapping_add(1));
         self.partial = self.partial.saturating_sub(lane.main.buffer.len());
+        self.given_up_runs -= lane.messages.given_up.runs();
         let datagrams: usize = lane
             .datagrams
             .iter()
