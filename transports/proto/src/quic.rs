@@ -57,8 +57,8 @@ pub const MESSAGE_STREAMS: u32 = 128;
 /// datagrams may be.
 pub const MAX_DATAGRAM_BYTES: usize = 1024 * 1024;
 
-/// Bytes of messages that have arrived in part, over all channels. Filled by the peer; a channel that goes
-/// beyond is closed.
+/// Bytes of messages that have arrived in part, over all channels. Filled by the peer; beyond it the channel
+/// with the largest part is closed.
 pub const MAX_PARTIAL_BYTES: usize = 32 * 1024 * 1024;
 
 /// A stream of QUIC in one direction, by the transport's number.

@@ -236,8 +236,10 @@ impl<T: Transport> Mapping<T> {
 
     /// The next message of a lane, in whichever way it came.
     pub(super) fn read_next(&mut self, id: StreamId) -> Option<Message> {
+        while self.partial > MAX_PARTIAL_BYTES && self.blame() {}
         let message = self
-            .read_main(id)
+            .read_violation(id)
+            .or_else(|| self.read_main(id))
             .or_else(|| self.read_ordered(id))
             .or_else(|| self.read_unordered(id))
             .or_else(|| self.read_datagram(id));
@@ -275,7 +277,8 @@ impl<T: Transport> Mapping<T> {
                     Ok(frame) => lane.main.head = Some(frame),
                     Err(error) => {
                         tracing::debug!(%error, "main stream refused");
-                        return Some(self.violated(id));
+                        self.violated(id);
+                        return self.read_violation(id);
                     }
                 }
                 continue;
@@ -284,8 +287,9 @@ impl<T: Transport> Mapping<T> {
                 return None;
             }
             let len = usize::try_from(frame.len).unwrap_or(usize::MAX);
-            if len == 0 || len > most || self.partial > MAX_PARTIAL_BYTES {
-                return Some(self.violated(id));
+            if len == 0 || len > most {
+                self.violated(id);
+                return self.read_violation(id);
             }
             if !fill(&mut self.transport, lane, len, &mut self.partial) {
                 return None;
@@ -302,10 +306,43 @@ impl<T: Transport> Mapping<T> {
         }
     }
 
-    /// The peer breaks the protocol of a channel: a message that no channel takes says so.
-    fn violated(&mut self, id: StreamId) -> Message {
+    /// Whoever holds most of what has arrived in part has gone too far. `false` if nobody holds anything.
+    fn blame(&mut self) -> bool {
+        let mains = self.lanes.iter();
+        let mains = mains.map(|(id, lane)| (lane.main.buffer.len(), *id, None));
+        let messages = self
+            .inbound
+            .iter()
+            .filter_map(|(stream, inbound)| match inbound {
+                Inbound::Message { id, data, .. } => Some((data.len(), *id, Some(*stream))),
+                Inbound::New(_) | Inbound::Parked(_) | Inbound::Main(_) => None,
+            });
+        let Some((_, id, stream)) = mains.chain(messages).max().filter(|most| most.0 > 0) else {
+            return false;
+        };
+        if let Some(stream) = stream {
+            self.transport.stop(stream);
+            self.forget(stream);
+        }
+        self.violated(id);
+        self.tell(id);
+        true
+    }
+
+    /// Says once that the peer has broken the protocol of a channel, by a message that no channel takes.
+    fn read_violation(&mut self, id: StreamId) -> Option<Message> {
+        let lane = self.lanes.get_mut(&id)?;
+        std::mem::take(&mut lane.violated).then_some(Message {
+            ppid: Ppid::Binary,
+            data: Bytes::new(),
+        })
+    }
+
+    /// The peer breaks the protocol of a channel.
+    fn violated(&mut self, id: StreamId) {
         self.stats.malformed += 1;
         if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.violated = true;
             self.partial = self.partial.saturating_sub(lane.main.buffer.len());
             lane.main.buffer.clear();
             lane.main.head = None;
@@ -315,10 +352,6 @@ impl<T: Transport> Mapping<T> {
             }
         }
         self.forget_main(id);
-        Message {
-            ppid: Ppid::Binary,
-            data: Bytes::new(),
-        }
     }
 
     /// The main stream is over, if it is.
@@ -389,7 +422,7 @@ impl<T: Transport> Mapping<T> {
             .transport
             .read(stream, (most + 1).saturating_sub(before), data);
         self.partial += data.len() - before;
-        let too_long = data.len() > most || self.partial > MAX_PARTIAL_BYTES;
+        let too_long = data.len() > most;
         match read {
             Read::Blocked if !too_long => return Arrived::Part,
             Read::End if !too_long && !data.is_empty() => {}

@@ -26,6 +26,8 @@ pub(super) struct Lane {
     pub(super) datagrams: VecDeque<Datagram>,
     /// The next datagram of an ordered channel has this number or a higher one.
     pub(super) next_datagram: u32,
+    /// The peer has broken the protocol of the channel, which was not said yet.
+    pub(super) violated: bool,
     /// It was told that there is something to read.
     pub(super) told: bool,
     /// Our side is to end once all is through.

@@ -1,5 +1,7 @@
 //! A QUIC that needs no packets: what one end does is told the other, each stream by itself.
 
+mod hostile;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
