@@ -72,7 +72,7 @@ pub struct Agent {
     /// Addresses told, or learnt from checks.
     known_remotes: Vec<(Protocol, SocketAddr)>,
     pairs: Pairs,
-    /// Those of the generation before, as they were when it ended.
+    /// See [`Agent::former_pairs`].
     former_pairs: Vec<Pair>,
     local_done: bool,
     remote_done: bool,

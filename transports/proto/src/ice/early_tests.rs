@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::tests::{Pair, addr, credentials};
+use super::tests::{LATENCY, Pair, addr, credentials};
 use super::*;
 use crate::config::IceConfig;
 use crate::stun::TransactionId;
@@ -162,4 +162,35 @@ fn a_check_whose_candidate_is_never_told_is_taken() {
     assert!(!pair.run(Duration::from_millis(5), answered));
     pair.a.end_of_remote_candidates();
     assert!(pair.run(Duration::ZERO, answered));
+}
+
+#[test]
+fn the_first_candidate_is_checked_at_once() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    assert!(!pair.run(Duration::from_millis(1), |_| false));
+    pair.trickle();
+    let due = pair.a.poll_timeout().expect("a round");
+    assert!(due.at <= pair.now);
+    assert!(pair.run(5 * LATENCY, Pair::connected));
+}
+
+#[test]
+fn a_check_that_overtakes_its_candidate_needs_no_patience() {
+    let mut pair = Pair::new(Controlling, Controlled);
+    pair.start(Controlling, Controlled);
+    pair.drain();
+    let (near, far): (Vec<_>, Vec<_>) =
+        (pair.take_events().into_iter()).partition(|(from, _)| *from == 0);
+    let tell = |agent: &mut Agent, told: Vec<(usize, Event)>, now| {
+        for (_, event) in told {
+            if let Event::LocalCandidate(candidate) = event {
+                agent.add_remote_candidate(&candidate, now).expect("one");
+            }
+        }
+    };
+    tell(&mut pair.b, near, pair.now);
+    assert!(!pair.run(Duration::from_millis(2), |_| false));
+    tell(&mut pair.a, far, pair.now);
+    assert!(pair.run(Duration::from_millis(5), Pair::connected));
 }
