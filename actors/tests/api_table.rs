@@ -57,8 +57,14 @@ fn every_test_named_in_the_table_exists() {
         let at = at.unwrap_or_else(|| panic!("{member}: no test {name} in {path}"));
         let attributes = attributes(&source[..at]);
         let is_test = |it: &&str| it.contains("test]") || it.contains("test(");
-        // The workspace's tests have the feature `chaos`.
-        let elsewhere = |it: &&str| it.contains("cfg") && !it.contains("feature = \"chaos\"");
+        // The workspace's tests have the feature `chaos`, those against foreign programs `interop`.
+        let run = |it: &str| ["chaos", "interop"].iter().any(|name| it.contains(name));
+        let elsewhere = |it: &&str| it.contains("cfg") && !run(it);
+        let file = source
+            .lines()
+            .find(|it| it.starts_with("#![cfg("))
+            .filter(elsewhere);
+        assert_eq!(file, None, "{member}: {path} is not always run");
         let hidden = |it: &&str| it.contains("ignore") || elsewhere(it);
         assert!(
             attributes.iter().any(is_test),
@@ -71,12 +77,12 @@ fn every_test_named_in_the_table_exists() {
     }
 }
 
-/// The lines of comments and attributes that a function has, whose beginning is where `before` ends.
+/// The attributes of a function, whose beginning is where `before` ends.
 fn attributes(before: &str) -> Vec<&str> {
     let before = before.rsplit_once('\n').map_or("", |it| it.0);
     let lines = before.lines().rev().map(str::trim);
-    let own = |it: &&str| it.starts_with("#[") || it.starts_with("//") || it.ends_with(")]");
-    lines.take_while(own).collect()
+    let own = lines.take_while(|it| !it.is_empty() && *it != "}");
+    own.filter(|it| !it.starts_with("//")).collect()
 }
 
 /// The names of the sections whose rows are members of this interface.

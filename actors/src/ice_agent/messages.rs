@@ -51,7 +51,7 @@ pub(crate) struct IceStats {
     pub(crate) engine: Stats,
     /// Every pair of this generation with its timeline, the best first.
     pub(crate) pairs: Vec<Pair>,
-    /// Those of the generation before.
+    /// Those of the last generation before this one that had any.
     pub(crate) former_pairs: Vec<Pair>,
     /// Our candidates, of all kinds.
     pub(crate) local: Vec<Candidate>,

@@ -43,7 +43,7 @@ pub struct Stats {
     /// Every pair of addresses of this ICE generation, the best first: what became of it, when,
     /// and why it failed. Explains which path was taken, or why there is none.
     pub paths: Vec<ice::Pair>,
-    /// Those of the generation before the last ICE restart, as the restart found them.
+    /// Those of the last generation before this one that had any, as the restart that ended it found them.
     pub former_paths: Vec<ice::Pair>,
     /// `candidate-pair`: the selected one.
     pub candidate_pair: Option<CandidatePairStats>,

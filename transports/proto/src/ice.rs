@@ -31,6 +31,8 @@ mod early_tests;
 mod engine;
 mod pairs;
 #[cfg(test)]
+mod pairs_tests;
+#[cfg(test)]
 mod role_tests;
 mod stun;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Ordered messages that were given up before their turn.
 
-/// Their numbers, in runs: what parts two of them is a message that is under way, of which there are only so
-/// many. Numbers wrap around; each is less than half of them away from the next one that is to be read.
+/// Their numbers, in runs: what lies before each of them is a message that is under way, of which there are only
+/// so many. Numbers wrap around; each is less than half of them away from the next one that is to be read.
 #[derive(Debug, Default)]
 pub(super) struct GivenUp {
     /// First number and length, the nearest first.

@@ -190,12 +190,17 @@ impl<T: Transport> Mapping<T> {
         if lane.epoch & 0x3fff != epoch || is_before(number, messages.next) || known {
             return;
         }
-        let before = messages.given_up.runs();
-        // Between two runs is a stream that the peer was allowed: who says more is not believed.
-        let others = self.given_up_runs - before;
-        let most = (self.allowed as usize + 1).saturating_sub(others);
-        if messages.given_up.insert(number, messages.next, most) {
-            self.given_up_runs = others + messages.given_up.runs();
+        let others = self.given_up_runs - messages.given_up.runs();
+        // Before each run is a stream of its own that the peer was allowed: who says more is not believed.
+        let most = (self.allowed as usize).saturating_sub(others);
+        let taken = if number == messages.next {
+            messages.pass();
+            true
+        } else {
+            messages.given_up.insert(number, messages.next, most)
+        };
+        self.given_up_runs = others + messages.given_up.runs();
+        if taken {
             self.tell(id);
         } else {
             self.stats.malformed += 1;
@@ -368,12 +373,6 @@ impl<T: Transport> Mapping<T> {
         loop {
             let lane = self.lanes.get_mut(&id)?;
             let next = lane.messages.next;
-            let given_up = lane.messages.given_up.take(next);
-            if given_up > 0 {
-                lane.messages.next = next.wrapping_add(given_up);
-                self.given_up_runs -= 1;
-                continue;
-            }
             let stream = *lane.messages.ordered.get(&next)?;
             let frames = lane.main.frames;
             let waits = matches!(
@@ -390,7 +389,9 @@ impl<T: Transport> Mapping<T> {
             };
             let lane = self.lanes.get_mut(&id)?;
             lane.messages.ordered.remove(&next);
-            lane.messages.next = next.wrapping_add(1);
+            let others = self.given_up_runs - lane.messages.given_up.runs();
+            lane.messages.pass();
+            self.given_up_runs = others + lane.messages.given_up.runs();
             // What stood behind it may be read now.
             if message.is_some() {
                 return message;

@@ -60,6 +60,14 @@ pub(super) struct Messages {
     pub(super) next: u32,
 }
 
+impl Messages {
+    /// The next ordered one is over, and those behind it that were given up: no run of these begins with the next.
+    pub(super) fn pass(&mut self) {
+        self.next = self.next.wrapping_add(1);
+        self.next = self.next.wrapping_add(self.given_up.take(self.next));
+    }
+}
+
 /// A message that waits for a stream or a datagram.
 #[derive(Debug)]
 pub(super) struct Waiting {
